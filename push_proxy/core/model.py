@@ -1,0 +1,315 @@
+"""The values that are stored and passed around: accounts, devices, bindings, calls.
+
+All are immutable; a change makes a new value (``dataclasses.replace``).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from .ids import AccountId, AccountKey, CallId, DeviceId, Instant, TenantId, account_key
+
+
+class Algorithm(StrEnum):
+    """Digest algorithms that we can check (RFC 7616, RFC 8760)."""
+
+    MD5 = "MD5"
+    SHA256 = "SHA-256"
+
+
+class Topology(StrEnum):
+    """How an account stands beside its PBX."""
+
+    HOLD = "hold"
+    """We register at the PBX with the account's credentials."""
+    TRUNK = "trunk"
+    """The PBX sends calls to us as a peer; nothing to register."""
+
+
+class RegisterPolicy(StrEnum):
+    """When a ``hold`` account is registered at its PBX."""
+
+    WITH_DEVICE = "with_device"
+    ALWAYS = "always"
+
+
+class Ringing(StrEnum):
+    """When the caller begins to hear ringing while a phone wakes."""
+
+    PUSH_ACCEPTED = "push_accepted"
+    IMMEDIATELY = "immediately"
+    DEVICE_RINGS = "device_rings"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A transport address: where SIP came from or goes to."""
+
+    host: str
+    """IPv4 or IPv6 literal, without brackets."""
+    port: int
+    transport: str = "udp"
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.transport}:{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """A digest secret: a password, or the HA1 of each algorithm for one realm."""
+
+    password: str | None = field(default=None, repr=False)
+    ha1: Mapping[Algorithm, str] = field(default_factory=dict, repr=False)
+    realm: str | None = None
+    """The realm the HA1s were made for; needed with ``ha1``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppAuth:
+    """What the app proves when it registers with us."""
+
+    user: str
+    realm: str
+    credentials: Credentials
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WakeOverrides:
+    """An account's own wake settings; None takes the service's (DESIGN §6 ``wake``)."""
+
+    deadline_s: float | None = None
+    ringing: Ringing | None = None
+    repush_after_s: float | None = None
+    fresh_s: float | None = None
+    ack_s: float | None = None
+    late_invite_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One AOR at one PBX, with its credentials."""
+
+    tenant: TenantId
+    account: AccountId
+    aor: str
+    """Canonical ``sip:user@host`` (host in lower case, no parameters); unique in the service."""
+    topology: Topology = Topology.HOLD
+    pbx: str | None = None
+    """Name of a configured PBX (``pbxes``); or ``registrar`` is given."""
+    registrar: str | None = None
+    """``sip:host[:port]`` of the PBX's registrar."""
+    outbound_proxy: str | None = None
+    transport: str = "udp"
+    auth_user: str | None = None
+    """Digest user name toward the PBX; None: the AOR's user."""
+    credentials: Credentials | None = None
+    """Toward the PBX; None in ``trunk``."""
+    app_auth: AppAuth | None = None
+    """None: the app proves the PBX credentials (realm: the AOR's host, or the HA1's realm)."""
+    register: RegisterPolicy = RegisterPolicy.WITH_DEVICE
+    enabled: bool = True
+    expires_s: int | None = None
+    """Asked of the PBX; None: the PBX's setting (``pbxes``), else 600."""
+    wake: WakeOverrides = WakeOverrides()
+    language: str | None = None
+    region: str | None = None
+    contact_token: str = ""
+    """Opaque ``pp`` parameter of our Contact at the PBX; made once, kept for life."""
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    """Unix seconds."""
+    version: int = 1
+    """Grows with each change; the HTTP ETag."""
+
+    @property
+    def key(self) -> AccountKey:
+        """``tenant/account``."""
+        return account_key(self.tenant, self.account)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One app installation with a push target."""
+
+    account: AccountKey
+    device: DeviceId
+    provider: str
+    """``webhook`` (later: ``apns``, ``fcm``…)."""
+    app_id: str
+    token: str = field(repr=False)
+    token_kind: str = "token"
+    alert_token: str | None = field(default=None, repr=False)
+    environment: str | None = None
+    exclusive: bool = True
+    platform: str | None = None
+    vendor: str | None = None
+    model: str | None = None
+    os_version: str | None = None
+    app_version: str | None = None
+    install_source: str | None = None
+    instance_id: str | None = None
+    """``+sip.instance`` of the app's REGISTER, without quotes and angle brackets."""
+    permissions: Mapping[str, bool | None] = field(default_factory=dict)
+    """True, False, or None for unknown."""
+    key_sha256: str | None = field(default=None, repr=False)
+    """Hash of the device key that opens this device's part of the HTTP API."""
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """One Contact that an app registered with us (RFC 3261 §10)."""
+
+    account: AccountKey
+    device: DeviceId
+    contact: str
+    """The Contact's URI, as received: what an INVITE's Request-URI becomes."""
+    source: Address
+    """Where its REGISTER came from: where requests are sent (the flow)."""
+    local: Address
+    """The listening address that took it: where requests leave from."""
+    call_id: str
+    cseq: int
+    expires_at: Instant
+    instance: str | None = None
+    user_agent: str | None = None
+    route_key: str = ""
+    """16 hex digits that name the device in signed route tokens."""
+    heard_at: Instant = Instant(0.0)
+    """When SIP was last received from it."""
+
+
+class CallState(StrEnum):
+    """Where a call stands, as the HTTP API says it."""
+
+    WAKING = "waking"
+    RINGING = "ringing"
+    ANSWERED = "answered"
+    ENDED = "ended"
+
+
+class Direction(StrEnum):
+    """Whether the PBX calls the app or the app calls out."""
+
+    INCOMING = "incoming"
+    OUTGOING = "outgoing"
+
+
+class Verdict(StrEnum):
+    """How a call ended and at which hop (DESIGN §9)."""
+
+    ANSWERED = "answered"
+    DECLINED = "declined"
+    BUSY = "busy"
+    NO_ANSWER = "no_answer"
+    ANSWERED_ELSEWHERE = "answered_elsewhere"
+    CALLER_CANCELLED = "caller_cancelled"
+    NOT_WOKEN = "not_woken"
+    WOKE_NOT_REGISTERED = "woke_not_registered"
+    REGISTERED_NOT_RINGING = "registered_not_ringing"
+    DEVICE_ERROR = "device_error"
+    PUSH_REJECTED = "push_rejected"
+    PROVIDER_UNAVAILABLE = "provider_unavailable"
+    NO_DEVICE = "no_device"
+    REFUSED = "refused"
+    OVERLOADED = "overloaded"
+    FORWARDED = "forwarded"
+    PBX_LOST = "pbx_lost"
+    OUTBOUND_FAILED = "outbound_failed"
+    PROXY_ERROR = "proxy_error"
+
+
+class Fault(StrEnum):
+    """Whose fault a verdict is."""
+
+    NOBODY = "nobody"
+    PHONE_OR_NETWORK = "phone_or_network"
+    APP = "app"
+    APP_OR_NETWORK = "app_or_network"
+    APP_CONFIGURATION = "app_configuration"
+    PROVIDER = "provider"
+    PBX = "pbx"
+    PROXY = "proxy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a call ended."""
+
+    verdict: Verdict
+    fault: Fault
+    phase: CallState
+    """Where the call stood when it ended: ``waking``, ``ringing`` or ``answered``."""
+    ended_by: str
+    """``caller``, ``device``, ``pbx``, ``deadline`` or ``proxy``."""
+    status: int
+    """The final SIP status the PBX got; 0 when it got none."""
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One thing that happened in a call."""
+
+    at: Instant
+    event: str
+    """Snake case, past tense: ``invite_received``, ``push_sent``, ``push_accepted``…"""
+    device: DeviceId | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """One call, as kept for search and support."""
+
+    id: CallId
+    account: AccountKey
+    direction: Direction
+    sip_call_id: str
+    caller: str = ""
+    """Number or user part; empty when ``Privacy: id`` asked for it."""
+    caller_name: str = ""
+    callee: str = ""
+    started_at: Instant
+    answered_at: Instant | None = None
+    ended_at: Instant | None = None
+    state: CallState = CallState.WAKING
+    outcome: Outcome | None = None
+    timeline: tuple[TimelineEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldInvite:
+    """An INVITE kept durably until its final response, so that a restart can go on with it."""
+
+    call: CallId
+    account: AccountKey
+    raw: bytes
+    source: Address
+    local: Address
+    to_tag: str
+    received_at: Instant
+    deadline: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationRecord:
+    """What must outlive us of a registration at a PBX, so that a restart refreshes it."""
+
+    account: AccountKey
+    call_id: str
+    cseq: int
+    contact: str
+    expires_at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolment:
+    """A one-time code that an app exchanges for its device key."""
+
+    code_sha256: str
+    account: AccountKey
+    expires_at: Instant

@@ -1,0 +1,231 @@
+"""What the runtime needs from outside: each a Protocol with a real and an in-memory adapter.
+
+SIP has its own in ``signaling/contract.py``.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .core.actions import PushType
+from .core.events import PushOutcome
+from .core.ids import AccountKey, CallId, DeviceId, Instant, PushId, TenantId
+from .core.model import (
+    Account,
+    Binding,
+    CallRecord,
+    Device,
+    Enrolment,
+    HeldInvite,
+    RegistrationRecord,
+    Verdict,
+)
+
+
+class Clock(Protocol):
+    """Time: handed in, so that tests own it."""
+
+    def now(self) -> Instant:
+        """Seconds since the Unix epoch, never going back within one process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """One push, as a provider gets it."""
+
+    id: PushId
+    type: PushType
+    call: CallId
+    sip_call_id: str
+    device: Device
+    caller_number: str
+    caller_name: str
+    video: bool
+    sent_at: Instant
+    expires_at: Instant
+    """The wake's end: after it the push is worthless."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushResult:
+    """What a provider made of a push."""
+
+    outcome: PushOutcome
+    reason: str = ""
+    """Short and bounded: a status or an error's name, never a token or URL."""
+    attempts: int = 1
+    elapsed_s: float = 0.0
+
+
+class PushProvider(Protocol):
+    """Takes pushes for the apps it is configured for. Never raises: a failure is a result."""
+
+    name: str
+
+    def serves(self, app_id: str) -> bool:
+        """Whether this app is configured."""
+
+    async def send(self, push: Push) -> PushResult:
+        """Send within the push's deadline, with one resend on silence (same id)."""
+
+    async def aclose(self) -> None:
+        """Close connections."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallQuery:
+    """Search of calls; all given conditions must hold. Newest first."""
+
+    tenant: TenantId
+    account: AccountKey | None = None
+    sip_call_id: str | None = None
+    number: str | None = None
+    verdict: Verdict | None = None
+    since: Instant | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallPage:
+    """One page of a search."""
+
+    calls: tuple[CallRecord, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPage:
+    """One page of accounts, by account id."""
+
+    accounts: tuple[Account, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """An operator's key, stored hashed."""
+
+    name: str
+    tenant: TenantId
+    key_sha256: str
+    scopes: frozenset[str]
+
+
+class Store(Protocol):
+    """State that outlives the process. Every method may raise `errors.StoreUnavailable`.
+
+    Redis and memory satisfy the same contract suite. Writes are atomic per call: several
+    keys change in one script.
+    """
+
+    async def open(self) -> None:
+        """Connect and check that the store answers."""
+
+    async def aclose(self) -> None:
+        """Close connections."""
+
+    async def ping(self) -> None:
+        """Return when the store answers within half a second."""
+
+    # accounts
+    async def put_account(self, account: Account, *, expected_version: int | None) -> None:
+        """Create or replace. ``expected_version``: 0 for "must not exist", None for any.
+
+        Raises `errors.PreconditionFailed` on another version and `errors.Conflict` when the
+        AOR or contact token belongs to another account.
+        """
+
+    async def get_account(self, key: AccountKey) -> Account | None:
+        """The account, or None."""
+
+    async def delete_account(self, key: AccountKey) -> bool:
+        """Erase the account with its devices, bindings, calls and enrolments; False: not there."""
+
+    async def list_accounts(
+        self, tenant: TenantId, *, limit: int, cursor: str | None
+    ) -> AccountPage:
+        """Accounts of a tenant in order of id."""
+
+    def all_accounts(self) -> AsyncIterator[Account]:
+        """Every account of every tenant, for the start."""
+
+    # devices
+    async def put_device(
+        self, device: Device, *, expected_version: int | None
+    ) -> Sequence[tuple[AccountKey, DeviceId]]:
+        """Create or replace; with ``exclusive``, the same provider, app and token leave other
+        devices (of any account), which are removed and returned.
+
+        Raises `errors.PreconditionFailed`, and `errors.NotFound` when the account is gone.
+        """
+
+    async def get_device(self, key: AccountKey, device: DeviceId) -> Device | None:
+        """The device, or None."""
+
+    async def delete_device(self, key: AccountKey, device: DeviceId) -> bool:
+        """Erase the device with its bindings; False: not there."""
+
+    async def devices(self, key: AccountKey) -> tuple[Device, ...]:
+        """Devices of an account, by id."""
+
+    # bindings
+    async def put_binding(self, binding: Binding) -> None:
+        """Keep the device's binding until it expires (one per device)."""
+
+    async def delete_binding(self, key: AccountKey, device: DeviceId) -> None:
+        """Forget it."""
+
+    async def bindings(self, key: AccountKey) -> tuple[Binding, ...]:
+        """Unexpired bindings of an account."""
+
+    # registrations toward PBXs
+    async def put_registration(self, record: RegistrationRecord) -> None:
+        """Keep Call-ID and CSeq of a registration."""
+
+    async def get_registration(self, key: AccountKey) -> RegistrationRecord | None:
+        """As kept, or None."""
+
+    async def delete_registration(self, key: AccountKey) -> None:
+        """Forget it."""
+
+    # calls
+    async def hold_invite(self, held: HeldInvite) -> None:
+        """Keep a held INVITE until its deadline: durable before 100 leaves."""
+
+    async def release_invite(self, key: AccountKey, call: CallId) -> None:
+        """It has its final response."""
+
+    async def held_invites(self, key: AccountKey) -> tuple[HeldInvite, ...]:
+        """Those not released."""
+
+    async def put_call(self, record: CallRecord) -> None:
+        """Create or replace a call's record; history is capped per account and in time."""
+
+    async def get_call(self, call: CallId) -> CallRecord | None:
+        """The record, or None."""
+
+    async def find_calls(self, query: CallQuery) -> CallPage:
+        """Search, newest first."""
+
+    # keys
+    async def put_api_key(self, key: ApiKey) -> None:
+        """Keep an API key (hashed)."""
+
+    async def api_keys(self) -> tuple[ApiKey, ...]:
+        """All API keys kept here (configured ones are not)."""
+
+    async def put_enrolment(self, enrolment: Enrolment) -> None:
+        """Keep a one-time code."""
+
+    async def take_enrolment(self, code_sha256: str, *, now: Instant) -> Enrolment | None:
+        """Redeem a code: at most one caller ever gets it; None when unknown, used or expired."""
+
+    async def idempotent(
+        self, tenant: TenantId, key: str, response: bytes | None, *, ttl_s: float
+    ) -> bytes | None:
+        """The response kept under an Idempotency-Key, or None; with ``response``, keep it
+        unless one is there (then that one is returned)."""
+
+    async def secret(self, name: str, *, size: int) -> bytes:
+        """A service-wide random secret, made at first use and the same ever after."""

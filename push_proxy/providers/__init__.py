@@ -1,0 +1,1 @@
+"""Push providers: one adapter each, all behind ``ports.PushProvider``."""

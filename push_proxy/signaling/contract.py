@@ -1,0 +1,117 @@
+"""What the rest of the service may ask of a SIP stack: ``native`` and ``fake`` both satisfy it.
+
+Orders return at once; they are carried out on the SIP thread, in the order given. What
+comes of them arrives as a fact.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..core.ids import BranchId, CallId, ResponseId, ServerTxn
+from ..core.model import Address
+from .facts import Fact
+
+Headers = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackSettings:
+    """How a stack is started."""
+
+    listen: tuple[Address, ...]
+    """Addresses to bind; port 0 takes a free one."""
+    public_host: str
+    """What Record-Route and Via name (``sip.node_address``)."""
+    token_key: bytes
+    """32 secret bytes that sign route tokens and branches; the same after a restart, so that
+    established calls survive it."""
+    queue_limit: int = 20_000
+    """Facts waiting for Python; above it new requests get 503 with Retry-After."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewrite:
+    """How a forwarded request differs from the one received."""
+
+    request_uri: str
+    destination: Address
+    local: Address
+    """Listening address that it leaves from."""
+    add: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+    """Header names to remove (all occurrences), before ``add``."""
+    call: CallId | None = None
+    """Named in the route token, so that the BYE is told as `facts.DialogEnded`."""
+    route_key: str = ""
+    """Device named in the Record-Route token; empty: no Record-Route."""
+    device_is_caller: bool = False
+    """The request comes from the device (its own INVITE)."""
+
+
+class Signaling(Protocol):
+    """A SIP stack: facts out, orders in."""
+
+    async def start(self, settings: StackSettings, on_fact: Callable[[Fact], None]) -> None:
+        """Bind and run. ``on_fact`` is called on the asyncio thread, never concurrently.
+
+        Raises `errors.ConfigurationError` when an address cannot be bound.
+        """
+
+    async def stop(self) -> None:
+        """Stop: sockets are closed, no fact comes after this."""
+
+    def listening(self) -> tuple[Address, ...]:
+        """The addresses really bound, in the order of ``StackSettings.listen``."""
+
+    def reply(
+        self, txn: ServerTxn, status: int, reason: str, *, headers: Headers = (), body: bytes = b""
+    ) -> None:
+        """Answer a server transaction: a provisional, or its only final response."""
+
+    def fork(self, txn: ServerTxn, branch: BranchId, rewrite: Rewrite) -> None:
+        """Send a held INVITE to a device; each response comes as `facts.BranchResponse`."""
+
+    def relay(self, txn: ServerTxn, branch: BranchId, response: ResponseId) -> None:
+        """Forward a branch's response upstream. Only one final ever leaves."""
+
+    def cancel(self, txn: ServerTxn, branch: BranchId, *, reason: str = "") -> None:
+        """CANCEL a branch, as soon as it has had a provisional response (RFC 3261 §9.1)."""
+
+    def ack_and_bye(self, txn: ServerTxn, branch: BranchId, response: ResponseId) -> None:
+        """ACK a 2xx that will not be relayed and end its dialog with BYE."""
+
+    def forward(self, txn: ServerTxn, rewrite: Rewrite) -> None:
+        """Forward a request to one target; the stack relays its responses and CANCEL by itself.
+
+        The final response is told as `facts.ForwardResponse`.
+        """
+
+    def request(
+        self,
+        request: int,
+        *,
+        method: str,
+        request_uri: str,
+        from_: str,
+        to: str,
+        call_id: str,
+        cseq: int,
+        headers: Headers = (),
+        body: bytes = b"",
+        destination: Address,
+        local: Address,
+    ) -> None:
+        """Send a request of our own; its final response comes as `facts.RequestAnswered`.
+
+        ``from_`` and ``to`` are header values (with tag where one is due).
+        """
+
+    def bind(self, route_key: str, contact: str, source: Address, local: Address) -> None:
+        """The device's newest flow: in-dialog requests toward it go there."""
+
+    def unbind(self, route_key: str) -> None:
+        """The device has no binding any more; route tokens fall back to the flow they name."""
+
+    def counters(self) -> dict[str, int]:
+        """Message counts since start: ``received.INVITE``, ``sent.2xx``, ``rejected.malformed``…"""

@@ -1,0 +1,1 @@
+"""State that outlives the process: Redis or Valkey, or memory under the same contract."""
