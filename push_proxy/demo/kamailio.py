@@ -39,7 +39,7 @@ class KamailioOptions:
     realm: str = "pbx.test"
     algorithm: str = "MD5"
     """Of its digest challenges: MD5 or SHA-256."""
-    password_prefix: str = "pw-"
+    password_prefix: str = "pw-"  # noqa: S105 - invented, for a PBX on loopback
     wrong_password_is_forbidden: bool = False
     """403 to a wrong password; otherwise another 401, as most PBXs do."""
     nonce_s: int = 300

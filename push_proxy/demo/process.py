@@ -18,6 +18,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from ..errors import PushProxyError
 
@@ -42,8 +43,8 @@ async def poll_until(condition: Callable[[], bool], *, within_s: float) -> bool:
 class Process:
     """One child process; `log` receives both its output streams."""
 
-    started: weakref.WeakSet[Process] = weakref.WeakSet()
-    """Every child that was started and not forgotten, for whoever prints logs of a failure."""
+    started: ClassVar[weakref.WeakSet[Process]] = weakref.WeakSet()
+    """Every child that was ever started and is still known, for whoever shows logs of a failure."""
 
     def __init__(
         self,
@@ -137,10 +138,10 @@ class Process:
 
     async def wait_exit(self, *, within_s: float) -> int:
         """Its exit status. Raises ProcessError when it still runs after `within_s`."""
-        if not await poll_until(lambda: not self.running, within_s=within_s):
-            raise self.failure(f"still runs after {within_s} s")
+        await poll_until(lambda: not self.running, within_s=within_s)
         status = self.returncode
-        assert status is not None
+        if status is None:
+            raise self.failure(f"still runs after {within_s} s")
         return status
 
     async def stop(self, *, within_s: float = 3.0) -> None:

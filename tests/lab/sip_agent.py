@@ -1,0 +1,260 @@
+"""A SIP endpoint on one UDP socket, with nothing automatic: the work-horse of wire-exact tests."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from typing import Self
+
+from .sip_message import Header, Message, build, parse
+
+Address = tuple[str, int]
+Handler = Callable[[Message], bool]
+T1_S = 0.5
+T2_S = 4.0
+
+
+class UnexpectedSipError(AssertionError):
+    """What the wire showed is not what the test expected; the text lists what it showed."""
+
+
+class SipAgent(asyncio.DatagramProtocol):
+    """Sends and receives messages on its own loopback port.
+
+    Every arrival stands in `history` for good. It is offered to `handlers` first; what none of
+    them takes waits in the inbox, in order, until an `expect` picks it. Retransmissions are
+    arrivals like any other: nothing is absorbed and nothing is repeated unless asked.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.history: list[Message] = []
+        self.sent: list[tuple[float, bytes, Address]] = []
+        self.handlers: list[Handler] = []
+        self._inbox: list[Message] = []
+        self._arrival = asyncio.Event()
+        self._transport: asyncio.DatagramTransport | None = None
+        self.garbage: list[bytes] = []
+        """Datagrams that are no SIP, keep-alives included."""
+
+    async def open(self, *, host: str = "127.0.0.1", port: int = 0) -> Self:
+        """Bind the socket; with another host than 127.0.0.1 it is a stranger by address."""
+        loop = asyncio.get_running_loop()
+        await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
+        return self
+
+    def close(self) -> None:
+        """Close the socket; a phone that has fallen asleep. Idempotent."""
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    async def __aenter__(self) -> Self:
+        return self if self._transport is not None else await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a socket."""
+        return self._transport is not None
+
+    @property
+    def address(self) -> Address:
+        """Host and port of the socket. Raises RuntimeError while it is closed."""
+        if self._transport is None:
+            raise RuntimeError(f"{self.name} has no socket: open() it first")
+        host, port = self._transport.get_extra_info("sockname")
+        return host, port
+
+    @property
+    def hostport(self) -> str:
+        """`host:port` of the socket."""
+        return "{}:{}".format(*self.address)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio when the socket is bound."""
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:
+        """Called by asyncio for every datagram."""
+        try:
+            message = parse(data, source=addr, arrived_s=time.monotonic())
+        except (ValueError, UnicodeDecodeError):
+            self.garbage.append(data)
+            return
+        self.history.append(message)
+        if not any(handler(message) for handler in list(self.handlers)):
+            self._inbox.append(message)
+        self._arrival.set()
+
+    def error_received(self, exc: Exception) -> None:
+        """ICMP errors mean that a peer has no socket; tests notice by silence."""
+
+    def send(self, data: bytes, to: Address) -> bytes:
+        """Send exactly these bytes; returns them. Raises RuntimeError while closed."""
+        if self._transport is None:
+            raise RuntimeError(f"{self.name} has no socket: open() it first")
+        self.sent.append((time.monotonic(), data, to))
+        self._transport.sendto(data, to)
+        return data
+
+    def via(self, branch: str | None = None) -> Header:
+        """A Via of ours with rport and a fresh branch."""
+        return "Via", f"SIP/2.0/UDP {self.hostport};rport;branch={branch or new_branch()}"
+
+    def respond(
+        self,
+        request: Message,
+        status: int,
+        reason: str,
+        *,
+        headers: tuple[Header, ...] = (),
+        body: bytes = b"",
+        to_tag: str = "",
+    ) -> bytes:
+        """Answer `request` where it came from (RFC 3581), with its Via, From, To, Call-ID, CSeq.
+
+        `to_tag` is added unless To has one; Record-Route is copied (RFC 3261 §12.1.1).
+        """
+        copied: list[Header] = [("Via", value) for value in request.all("Via")]
+        copied += [("Record-Route", value) for value in request.all("Record-Route")]
+        to = request.header("To")
+        if to_tag and not request.to_tag:
+            to += f";tag={to_tag}"
+        copied += [("From", request.header("From")), ("To", to)]
+        copied += [("Call-ID", request.call_id), ("CSeq", request.header("CSeq"))]
+        start = f"SIP/2.0 {status} {reason}"
+        return self.send(build(start, [*copied, *headers], body), request.source)
+
+    async def expect(
+        self,
+        *,
+        within: float,
+        method: str | None = None,
+        status: int | None = None,
+        call_id: str | None = None,
+        where: Callable[[Message], bool] = lambda _: True,
+    ) -> Message:
+        """The first message in the inbox, now or within seconds, that fits; it is taken out.
+
+        `method` alone means a request; `status` a response (then `method` is that in CSeq).
+        Others stay in the inbox. Raises UnexpectedSipError with everything that arrived.
+        """
+
+        def fits(message: Message) -> bool:
+            if status is None and method is not None and not message.is_request:
+                return False
+            return (
+                (method is None or message.method == method)
+                and (status is None or message.status == status)
+                and (call_id is None or message.call_id == call_id)
+                and where(message)
+            )
+
+        wanted = " ".join(str(part) for part in (status, method, call_id) if part is not None)
+        deadline = time.monotonic() + within
+        while True:
+            for index, message in enumerate(self._inbox):
+                if fits(message):
+                    return self._inbox.pop(index)
+            self._arrival.clear()
+            left = deadline - time.monotonic()
+            try:
+                await asyncio.wait_for(self._arrival.wait(), max(left, 0))
+            except TimeoutError:
+                raise self.surprise(f"got no {wanted or 'message'} within {within} s") from None
+
+    async def expect_nothing(
+        self,
+        *,
+        within: float,
+        method: str | None = None,
+        status: int | None = None,
+        call_id: str | None = None,
+    ) -> None:
+        """Fails with UnexpectedSipError as soon as a message that fits is there or arrives."""
+        try:
+            message = await self.expect(
+                within=within, method=method, status=status, call_id=call_id
+            )
+        except UnexpectedSipError:
+            return
+        raise self.surprise(f"should not have got {message.start!r}")
+
+    async def request(
+        self, data: bytes, to: Address, *, within: float = 5.0, retransmit: bool = False
+    ) -> Message:
+        """Send a request and return its final response; provisional ones are taken out too.
+
+        With `retransmit`, RFC 3261 §17.1 timer A or E repeats it until a response comes.
+        """
+        sent = parse(data)
+        loop = asyncio.get_running_loop()
+        repeats: list[asyncio.TimerHandle] = []
+
+        def repeat(pause_s: float) -> None:
+            self.send(data, to)
+            longer = pause_s * 2 if sent.method == "INVITE" else min(pause_s * 2, T2_S)
+            repeats[:] = [loop.call_later(pause_s, repeat, longer)]
+
+        if retransmit:
+            repeat(T1_S)
+        else:
+            self.send(data, to)
+        deadline = time.monotonic() + within
+        try:
+            while True:
+                response = await self.expect(
+                    within=max(deadline - time.monotonic(), 0),
+                    where=lambda m: not m.is_request and m.branch == sent.branch
+                    and m.cseq_method == sent.method,
+                )  # fmt: skip
+                for timer in repeats:
+                    timer.cancel()
+                if response.status >= 200:
+                    return response
+        finally:
+            for timer in repeats:
+                timer.cancel()
+
+    def received(
+        self, *, method: str | None = None, status: int | None = None, call_id: str | None = None
+    ) -> list[Message]:
+        """Everything in `history` that fits, for counting; retransmissions included."""
+        return [
+            message
+            for message in self.history
+            if (method is None or message.method == method)
+            and (message.status == status if status is not None else True)
+            and (status is not None or method is None or message.is_request)
+            and (call_id is None or message.call_id == call_id)
+        ]
+
+    def surprise(self, what: str) -> UnexpectedSipError:
+        """An UnexpectedSipError that says `what` and shows all that arrived."""
+        seen = "\n".join(
+            f"  {message.arrived_s:.3f} {message.start} (CSeq {message.get('CSeq')}, "
+            f"{message.get('Call-ID')})"
+            for message in self.history
+        )
+        return UnexpectedSipError(f"{self.name} {what}; it received:\n{seen or '  nothing'}")
+
+
+def new_branch() -> str:
+    """A fresh branch with the RFC 3261 cookie."""
+    return f"z9hG4bK{secrets.token_hex(8)}"
+
+
+def new_tag() -> str:
+    """A fresh From or To tag."""
+    return secrets.token_hex(6)
+
+
+def new_call_id() -> str:
+    """A fresh Call-ID."""
+    return f"{secrets.token_hex(10)}@test"

@@ -1,0 +1,299 @@
+"""Dialogs and the two halves of a call, RFC 3261 §12 to §14, one step per method call."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from . import sdp
+from .sip_agent import Address, SipAgent, new_tag
+from .sip_digest import Credentials, answer_challenge
+from .sip_message import Header, Message, build, parse, uri_of
+
+_HOSTPORT = re.compile(r"sips?:(?:[^@]*@)?(\d+\.\d+\.\d+\.\d+)(?::(\d+))?")
+
+
+def address_of(uri: str) -> Address:
+    """The IPv4 address and port that `uri` names. Raises ValueError for host names."""
+    match = _HOSTPORT.match(uri)
+    if match is None:
+        raise ValueError(f"no IPv4 address in {uri!r}")
+    return match[1], int(match[2] or 5060)
+
+
+@dataclass(slots=True)
+class Dialog:
+    """One side's view of an established dialog; requests follow its Route set."""
+
+    agent: SipAgent
+    call_id: str
+    local: str
+    """Our From (or To) value with its tag."""
+    remote: str
+    remote_target: str
+    routes: list[str]
+    cseq: int
+    credentials: Credentials | None = None
+
+    @property
+    def next_hop(self) -> Address:
+        """Where its requests go: the first Route, else the remote target."""
+        return address_of(uri_of(self.routes[0]) if self.routes else self.remote_target)
+
+    def build(
+        self,
+        method: str,
+        *,
+        body: bytes = b"",
+        headers: tuple[Header, ...] = (),
+        cseq: int | None = None,
+    ) -> bytes:
+        """An in-dialog request. Without `cseq` it takes the next number (ACK: give INVITE's)."""
+        if cseq is None:
+            self.cseq += 1
+            cseq = self.cseq
+        common: list[Header] = [self.agent.via(), ("Max-Forwards", "70")]
+        common += [("Route", route) for route in self.routes]
+        common += [("From", self.local), ("To", self.remote), ("Call-ID", self.call_id)]
+        common += [("CSeq", f"{cseq} {method}"), ("Contact", f"<sip:lab@{self.agent.hostport}>")]
+        if body:
+            common.append(sdp.CONTENT_TYPE)
+        return build(f"{method} {self.remote_target} SIP/2.0", [*common, *headers], body)
+
+    def send(self, method: str, *, body: bytes = b"", headers: tuple[Header, ...] = ()) -> Message:
+        """Send an in-dialog request and do not wait; returns what was sent."""
+        return parse(self.agent.send(self.build(method, body=body, headers=headers), self.next_hop))
+
+    async def request(
+        self,
+        method: str,
+        *,
+        body: bytes = b"",
+        headers: tuple[Header, ...] = (),
+        within: float = 5.0,
+    ) -> Message:
+        """Send an in-dialog request and return its final response; 401 and 407 are answered."""
+        data = self.build(method, body=body, headers=headers)
+        response = await self.agent.request(data, self.next_hop, within=within)
+        if response.status in (401, 407) and self.credentials is not None:
+            answer = answer_challenge(
+                response, self.credentials, method=method, uri=self.remote_target
+            )
+            data = self.build(method, body=body, headers=(*headers, answer))
+            response = await self.agent.request(data, self.next_hop, within=within)
+        return response
+
+    async def reinvite(self, body: bytes, *, within: float = 5.0) -> Message:
+        """re-INVITE with `body`; a 2xx is acknowledged. Returns the final response."""
+        response = await self.request("INVITE", body=body, within=within)
+        if 200 <= response.status < 300:
+            self.ack(response)
+        return response
+
+    async def bye(self, *, within: float = 5.0) -> Message:
+        """Hang up; returns the final response."""
+        return await self.request("BYE", within=within)
+
+    def ack(self, response: Message) -> None:
+        """Acknowledge the 2xx `response`."""
+        self.agent.send(self.build("ACK", cseq=response.cseq), self.next_hop)
+
+    async def expect(self, method: str, *, within: float = 5.0) -> Message:
+        """The other side's next request in this dialog; not answered yet."""
+        return await self.agent.expect(method=method, call_id=self.call_id, within=within)
+
+    async def expect_bye(self, *, within: float = 5.0) -> Message:
+        """The other side hangs up; answered with 200."""
+        bye = await self.expect("BYE", within=within)
+        self.agent.respond(bye, 200, "OK")
+        return bye
+
+    async def expect_reinvite(self, answer: bytes, *, within: float = 5.0) -> Message:
+        """The other side's re-INVITE, answered 200 with `answer`; waits for the ACK."""
+        invite = await self.expect("INVITE", within=within)
+        contact = ("Contact", f"<sip:lab@{self.agent.hostport}>")
+        self.agent.respond(invite, 200, "OK", headers=(contact, sdp.CONTENT_TYPE), body=answer)
+        await self.expect("ACK", within=within)
+        return invite
+
+
+@dataclass(slots=True)
+class OutgoingCall:
+    """The caller's half: one INVITE that was sent."""
+
+    agent: SipAgent
+    invite: Message
+    next_hop: Address
+    credentials: Credentials | None = None
+
+    def send_again(self) -> None:
+        """The same INVITE, byte for byte: a retransmission."""
+        self.agent.send(self.invite.raw, self.next_hop)
+
+    async def expect(self, status: int, *, within: float = 5.0) -> Message:
+        """The response with `status` to this very INVITE (by branch). No ACK is sent."""
+        return await self.agent.expect(within=within, where=lambda m: self._mine(m, status))
+
+    async def final(self, *, within: float = 5.0, ack: bool = True) -> Message:
+        """The final response; 401 and 407 are answered once, and others than 2xx acknowledged."""
+        response = await self._next_final(within)
+        if response.status in (401, 407) and self.credentials is not None:
+            self.authenticate(response)
+            response = await self._next_final(within)
+        if ack and response.status >= 300:
+            self.ack_failure(response)
+        return response
+
+    def authenticate(self, response: Message) -> None:
+        """Acknowledge a 401 or 407 and send the INVITE again with credentials."""
+        assert self.credentials is not None
+        self.ack_failure(response)
+        answer = answer_challenge(response, self.credentials, method="INVITE", uri=self.invite.uri)
+        kept = [
+            header for header in self.invite.headers
+            if header[0] not in ("Via", "CSeq", "Content-Length", answer[0])
+        ]  # fmt: skip
+        cseq = ("CSeq", f"{self.invite.cseq + 1} INVITE")
+        data = build(self.invite.start, [self.agent.via(), *kept, cseq, answer], self.invite.body)
+        self.invite = parse(self.agent.send(data, self.next_hop))
+
+    async def answered(self, *, within: float = 5.0, ack: bool = True) -> Dialog:
+        """The dialog of the 2xx, acknowledged. Raises UnexpectedSipError for any other final."""
+        response = await self.final(within=within)
+        if response.status >= 300:
+            raise self.agent.surprise(f"wanted 2xx, got {response.start!r}")
+        dialog = self.dialog(response)
+        if ack:
+            dialog.ack(response)
+        return dialog
+
+    def dialog(self, response: Message) -> Dialog:
+        """The (early) dialog that `response` makes; the Route set is Record-Route reversed."""
+        return Dialog(
+            agent=self.agent,
+            call_id=response.call_id,
+            local=response.header("From"),
+            remote=response.header("To"),
+            remote_target=response.contact_uri,
+            routes=response.listed("Record-Route")[::-1],
+            cseq=response.cseq,
+            credentials=self.credentials,
+        )
+
+    def ack_failure(self, response: Message) -> None:
+        """The ACK of a final response other than 2xx: same branch (RFC 3261 §17.1.1.3)."""
+        self.agent.send(self._hop_by_hop("ACK", response.header("To")), self.next_hop)
+
+    def send_cancel(self, *, headers: tuple[Header, ...] = ()) -> None:
+        """Send CANCEL and do not wait."""
+        data = self._hop_by_hop("CANCEL", self.invite.header("To"), headers)
+        self.agent.send(data, self.next_hop)
+
+    async def cancel(
+        self, *, headers: tuple[Header, ...] = (), within: float = 5.0
+    ) -> tuple[Message, Message]:
+        """CANCEL; returns its final response and the INVITE's, which is acknowledged."""
+        self.send_cancel(headers=headers)
+        of_cancel = await self.agent.expect(
+            within=within,
+            where=lambda m: (
+                not m.is_request and m.branch == self.invite.branch and m.cseq_method == "CANCEL"
+            ),
+        )
+        return of_cancel, await self.final(within=within)
+
+    def _hop_by_hop(self, method: str, to: str, headers: tuple[Header, ...] = ()) -> bytes:
+        same = [("Via", self.invite.header("Via")), ("Max-Forwards", "70")]
+        same += [("Route", route) for route in self.invite.all("Route")]
+        same += [("From", self.invite.header("From")), ("To", to)]
+        same += [("Call-ID", self.invite.call_id), ("CSeq", f"{self.invite.cseq} {method}")]
+        return build(f"{method} {self.invite.uri} SIP/2.0", [*same, *headers])
+
+    def _mine(self, message: Message, status: int | None = None) -> bool:
+        return (
+            not message.is_request
+            and message.branch == self.invite.branch
+            and message.cseq_method == "INVITE"
+            and (message.status == status if status is not None else message.status >= 200)
+        )
+
+    async def _next_final(self, within: float) -> Message:
+        return await self.agent.expect(within=within, where=self._mine)
+
+
+@dataclass(slots=True)
+class IncomingCall:
+    """The callee's half: one INVITE that was received and what we answer."""
+
+    agent: SipAgent
+    invite: Message
+    tag: str = field(default_factory=new_tag)
+    user: str = "lab"
+
+    @property
+    def contact(self) -> Header:
+        """The Contact that goes into its responses."""
+        return "Contact", f"<sip:{self.user}@{self.agent.hostport}>"
+
+    def trying(self) -> None:
+        """100."""
+        self.agent.respond(self.invite, 100, "Trying")
+
+    def ring(
+        self,
+        status: int = 180,
+        reason: str = "Ringing",
+        *,
+        headers: tuple[Header, ...] = (),
+        body: bytes = b"",
+    ) -> None:
+        """A provisional answer with our To-tag; `body` is early media's SDP."""
+        typed = (*headers, sdp.CONTENT_TYPE) if body else headers
+        self._respond(status, reason, (self.contact, *typed), body)
+
+    def accept(self, body: bytes = sdp.ANSWER, *, headers: tuple[Header, ...] = ()) -> None:
+        """200 with `body`, without waiting for the ACK; call it again to repeat it."""
+        self._respond(200, "OK", (self.contact, sdp.CONTENT_TYPE, *headers), body)
+
+    async def answer(self, body: bytes = sdp.ANSWER, *, within: float = 5.0) -> Dialog:
+        """200 with `body`, then the ACK; returns our side of the dialog."""
+        self.accept(body)
+        await self.expect_ack(within=within)
+        return self.dialog()
+
+    def dialog(self) -> Dialog:
+        """Our side of the dialog; the Route set is Record-Route in order (RFC 3261 §12.1.1)."""
+        to = self.invite.header("To")
+        return Dialog(
+            agent=self.agent,
+            call_id=self.invite.call_id,
+            local=to if self.invite.to_tag else f"{to};tag={self.tag}",
+            remote=self.invite.header("From"),
+            remote_target=self.invite.contact_uri,
+            routes=self.invite.listed("Record-Route"),
+            cseq=1,
+        )
+
+    def reject(self, status: int, reason: str, *, headers: tuple[Header, ...] = ()) -> None:
+        """A final answer other than 2xx; follow with `expect_ack`."""
+        self._respond(status, reason, headers, b"")
+
+    async def expect_ack(self, *, within: float = 5.0) -> Message:
+        """The ACK of our final answer."""
+        call_id = self.invite.call_id
+        return await self.agent.expect(method="ACK", call_id=call_id, within=within)
+
+    async def expect_cancel(self, *, within: float = 5.0) -> Message:
+        """CANCEL of this INVITE (same branch): answered 200, the INVITE 487, and its ACK taken."""
+        cancel = await self.agent.expect(
+            within=within,
+            method="CANCEL",
+            where=lambda m: m.branch == self.invite.branch,
+        )
+        self.agent.respond(cancel, 200, "OK", to_tag=self.tag)
+        self.reject(487, "Request Terminated")
+        await self.expect_ack(within=within)
+        return cancel
+
+    def _respond(self, status: int, reason: str, headers: tuple[Header, ...], body: bytes) -> None:
+        self.agent.respond(self.invite, status, reason, headers=headers, body=body, to_tag=self.tag)
