@@ -112,6 +112,15 @@ class ApiKey:
     scopes: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """An account with what hangs on it, as read at the start."""
+
+    account: Account
+    devices: tuple[Device, ...]
+    bindings: tuple[Binding, ...]
+
+
 class Store(Protocol):
     """State that outlives the process. Every method may raise `errors.StoreUnavailable`.
 
@@ -148,16 +157,19 @@ class Store(Protocol):
         """Accounts of a tenant in order of id."""
 
     def all_accounts(self) -> AsyncIterator[Account]:
-        """Every account of every tenant, for the start."""
+        """Every account of every tenant."""
+
+    def everything(self) -> AsyncIterator[AccountState]:
+        """Every account with its devices and unexpired bindings, for the start."""
 
     # devices
     async def put_device(
         self, device: Device, *, expected_version: int | None
     ) -> Sequence[tuple[AccountKey, DeviceId]]:
-        """Create or replace; with ``exclusive``, the same provider, app and token leave other
-        devices (of any account), which are removed and returned.
+        """Create or replace.
 
-        Raises `errors.PreconditionFailed`, and `errors.NotFound` when the account is gone.
+        With ``exclusive``, the same provider, app and token leave other devices (of any
+        account), which are removed and returned. Raises `errors.PreconditionFailed`, and `errors.NotFound` when the account is gone.
         """
 
     async def get_device(self, key: AccountKey, device: DeviceId) -> Device | None:
@@ -171,7 +183,10 @@ class Store(Protocol):
 
     # bindings
     async def put_binding(self, binding: Binding) -> None:
-        """Keep the device's binding until it expires (one per device)."""
+        """Keep the device's binding until it expires (one per device).
+
+        A deleted account's is dropped.
+        """
 
     async def delete_binding(self, key: AccountKey, device: DeviceId) -> None:
         """Forget it."""
@@ -200,13 +215,20 @@ class Store(Protocol):
         """Those not released."""
 
     async def put_call(self, record: CallRecord) -> None:
-        """Create or replace a call's record; history is capped per account and in time."""
+        """Create or replace a call's record; history is capped per account and in time.
+
+        A deleted account's record is dropped: its history was erased.
+        """
 
     async def get_call(self, call: CallId) -> CallRecord | None:
         """The record, or None."""
 
     async def find_calls(self, query: CallQuery) -> CallPage:
-        """Search, newest first."""
+        """Search, newest first.
+
+        A page may be short, even empty, while ``next_cursor`` says that the search goes on.
+        Raises `errors.InvalidInput` for a foreign cursor.
+        """
 
     # keys
     async def put_api_key(self, key: ApiKey) -> None:
@@ -224,8 +246,10 @@ class Store(Protocol):
     async def idempotent(
         self, tenant: TenantId, key: str, response: bytes | None, *, ttl_s: float
     ) -> bytes | None:
-        """The response kept under an Idempotency-Key, or None; with ``response``, keep it
-        unless one is there (then that one is returned)."""
+        """The response kept earlier under an Idempotency-Key, or None.
+
+        With ``response``, keep that unless one is there.
+        """
 
     async def secret(self, name: str, *, size: int) -> bytes:
         """A service-wide random secret, made at first use and the same ever after."""

@@ -1,0 +1,170 @@
+"""State in memory: the reference that the Redis store must equal, and the store of tests."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from ..core.ids import AccountKey, DeviceId, TenantId
+from ..core.model import Account, Binding, Device, RegistrationRecord
+from ..ports import AccountPage, AccountState, Clock
+from .faults import account_gone, aor_taken, check_version, token_taken
+from .memory_calls import CallsInMemory
+from .memory_keys import KeysInMemory
+from .search import HistoryLimits
+
+
+class MemoryStore(CallsInMemory, KeysInMemory):
+    """`ports.Store` without a server; nothing outlives it."""
+
+    def __init__(self, clock: Clock, *, history: HistoryLimits | None = None) -> None:
+        CallsInMemory.__init__(self, clock, history or HistoryLimits())
+        KeysInMemory.__init__(self, clock)
+        self._clock = clock
+        self._accounts: dict[AccountKey, Account] = {}
+        self._owners: dict[str, AccountKey] = {}
+        self._devices: dict[AccountKey, dict[DeviceId, Device]] = {}
+        self._targets: dict[tuple[str, str, str], set[tuple[AccountKey, DeviceId]]] = {}
+        self._bindings: dict[AccountKey, dict[DeviceId, Binding]] = {}
+        self._registrations: dict[AccountKey, RegistrationRecord] = {}
+
+    async def open(self) -> None:
+        """Nothing to connect."""
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+    async def ping(self) -> None:
+        """Memory always answers."""
+
+    async def put_account(self, account: Account, *, expected_version: int | None) -> None:
+        """See `ports.Store.put_account`."""
+        if (owner := self._owners.get(account.aor, account.key)) != account.key:
+            raise aor_taken(account, owner)
+        if self._owners.get(account.contact_token, account.key) != account.key:
+            raise token_taken()
+        stored = self._accounts.get(account.key)
+        check_version(stored.version if stored else 0, expected_version)
+        self._disown(stored)
+        self._accounts[account.key] = account
+        self._owners[account.aor] = account.key
+        if account.contact_token:
+            self._owners[account.contact_token] = account.key
+
+    async def get_account(self, key: AccountKey) -> Account | None:
+        """See `ports.Store.get_account`."""
+        return self._accounts.get(key)
+
+    async def delete_account(self, key: AccountKey) -> bool:
+        """See `ports.Store.delete_account`."""
+        for device in tuple(self._devices.get(key, {})):
+            await self.delete_device(key, device)
+        self._bindings.pop(key, None)
+        self._registrations.pop(key, None)
+        self._forget_calls(key)
+        self._forget_enrolments(key)
+        self._disown(self._accounts.get(key))
+        return self._accounts.pop(key, None) is not None
+
+    async def list_accounts(
+        self, tenant: TenantId, *, limit: int, cursor: str | None
+    ) -> AccountPage:
+        """See `ports.Store.list_accounts`."""
+        found = sorted(
+            (
+                a
+                for a in self._accounts.values()
+                if a.tenant == tenant and a.account > (cursor or "")
+            ),
+            key=lambda account: account.account,
+        )
+        page = tuple(found[:limit])
+        return AccountPage(page, page[-1].account if len(found) > limit else None)
+
+    async def all_accounts(self) -> AsyncIterator[Account]:
+        """See `ports.Store.all_accounts`."""
+        for account in tuple(self._accounts.values()):
+            yield account
+
+    async def everything(self) -> AsyncIterator[AccountState]:
+        """See `ports.Store.everything`."""
+        for account in tuple(self._accounts.values()):
+            yield AccountState(
+                account, await self.devices(account.key), await self.bindings(account.key)
+            )
+
+    async def put_device(
+        self, device: Device, *, expected_version: int | None
+    ) -> Sequence[tuple[AccountKey, DeviceId]]:
+        """See `ports.Store.put_device`."""
+        if device.account not in self._accounts:
+            raise account_gone(device.account)
+        stored = self._devices.get(device.account, {}).get(device.device)
+        check_version(stored.version if stored else 0, expected_version)
+        self._untarget(stored)
+        self._devices.setdefault(device.account, {})[device.device] = device
+        place = (device.account, device.device)
+        sharing = self._targets.setdefault(push_target(device), set())
+        sharing.add(place)
+        moved = sorted(sharing - {place}) if device.exclusive else ()
+        for account, name in moved:
+            await self.delete_device(account, name)
+        return tuple(moved)
+
+    async def get_device(self, key: AccountKey, device: DeviceId) -> Device | None:
+        """See `ports.Store.get_device`."""
+        return self._devices.get(key, {}).get(device)
+
+    async def delete_device(self, key: AccountKey, device: DeviceId) -> bool:
+        """See `ports.Store.delete_device`."""
+        self._bindings.get(key, {}).pop(device, None)
+        self._untarget(self._devices.get(key, {}).get(device))
+        return self._devices.get(key, {}).pop(device, None) is not None
+
+    async def devices(self, key: AccountKey) -> tuple[Device, ...]:
+        """See `ports.Store.devices`."""
+        return tuple(device for _, device in sorted(self._devices.get(key, {}).items()))
+
+    async def put_binding(self, binding: Binding) -> None:
+        """See `ports.Store.put_binding`."""
+        if binding.account in self._accounts:
+            self._bindings.setdefault(binding.account, {})[binding.device] = binding
+
+    async def delete_binding(self, key: AccountKey, device: DeviceId) -> None:
+        """See `ports.Store.delete_binding`."""
+        self._bindings.get(key, {}).pop(device, None)
+
+    async def bindings(self, key: AccountKey) -> tuple[Binding, ...]:
+        """See `ports.Store.bindings`."""
+        now = self._clock.now()
+        kept = sorted(self._bindings.get(key, {}).items())
+        return tuple(binding for _, binding in kept if binding.expires_at > now)
+
+    async def put_registration(self, record: RegistrationRecord) -> None:
+        """See `ports.Store.put_registration`."""
+        self._registrations[record.account] = record
+
+    async def get_registration(self, key: AccountKey) -> RegistrationRecord | None:
+        """See `ports.Store.get_registration`."""
+        return self._registrations.get(key)
+
+    async def delete_registration(self, key: AccountKey) -> None:
+        """See `ports.Store.delete_registration`."""
+        self._registrations.pop(key, None)
+
+    def _disown(self, account: Account | None) -> None:
+        if account is not None:
+            self._owners.pop(account.aor, None)
+            self._owners.pop(account.contact_token, None)
+
+    def _untarget(self, device: Device | None) -> None:
+        if device is not None:
+            sharing = self._targets.get(push_target(device), set())
+            sharing.discard((device.account, device.device))
+            if not sharing:
+                self._targets.pop(push_target(device), None)
+
+    def _knows(self, key: AccountKey) -> bool:
+        return key in self._accounts
+
+
+def push_target(device: Device) -> tuple[str, str, str]:
+    """What an exclusive device owns alone."""
+    return (device.provider, device.app_id, device.token)

@@ -1,0 +1,74 @@
+"""Held INVITEs and call history in memory."""
+
+from ..core.ids import AccountKey, CallId, Instant
+from ..core.model import CallRecord, HeldInvite
+from ..ports import CallPage, CallQuery, Clock
+from .search import HistoryLimits, matches, parse_cursor, position
+
+
+class CallsInMemory:
+    """The calls' part of `memory.MemoryStore`."""
+
+    def __init__(self, clock: Clock, history: HistoryLimits) -> None:
+        self._calls_clock = clock
+        self._history = history
+        self._held: dict[AccountKey, dict[CallId, HeldInvite]] = {}
+        self._calls: dict[CallId, CallRecord] = {}
+        self._calls_of: dict[AccountKey, dict[CallId, CallRecord]] = {}
+
+    async def hold_invite(self, held: HeldInvite) -> None:
+        """See `ports.Store.hold_invite`."""
+        self._held.setdefault(held.account, {})[held.call] = held
+
+    async def release_invite(self, key: AccountKey, call: CallId) -> None:
+        """See `ports.Store.release_invite`."""
+        self._held.get(key, {}).pop(call, None)
+
+    async def held_invites(self, key: AccountKey) -> tuple[HeldInvite, ...]:
+        """See `ports.Store.held_invites`."""
+        now = self._calls_clock.now()
+        kept = sorted(self._held.get(key, {}).items())
+        return tuple(held for _, held in kept if held.deadline > now)
+
+    async def put_call(self, record: CallRecord) -> None:
+        """See `ports.Store.put_call`."""
+        if not self._knows(record.account):
+            return
+        self._calls[record.id] = record
+        of_account = self._calls_of.setdefault(record.account, {})
+        of_account[record.id] = record
+        while len(of_account) > self._history.calls_per_account:
+            oldest = min(of_account.values(), key=position)
+            del self._calls[oldest.id], of_account[oldest.id]
+
+    async def get_call(self, call: CallId) -> CallRecord | None:
+        """See `ports.Store.get_call`."""
+        record = self._calls.get(call)
+        return record if record and record.started_at >= self._oldest() else None
+
+    async def find_calls(self, query: CallQuery) -> CallPage:
+        """See `ports.Store.find_calls`."""
+        after, oldest = parse_cursor(query.cursor), self._oldest()
+        found = sorted(
+            (
+                record
+                for record in self._calls.values()
+                if matches(record, query, oldest=oldest)
+                and (after is None or position(record) < after)
+            ),
+            key=position,
+            reverse=True,
+        )
+        page = tuple(found[: query.limit])
+        return CallPage(page, str(position(page[-1])) if len(found) > query.limit else None)
+
+    def _knows(self, key: AccountKey) -> bool:
+        raise NotImplementedError(key)
+
+    def _oldest(self) -> Instant:
+        return Instant(self._calls_clock.now() - self._history.keep_s)
+
+    def _forget_calls(self, key: AccountKey) -> None:
+        self._held.pop(key, None)
+        for call in self._calls_of.pop(key, {}):
+            del self._calls[call]

@@ -1,0 +1,63 @@
+"""Search of calls, the same for every store: which records match, and where a page ends."""
+
+from dataclasses import dataclass
+
+from ..core.ids import CallId, Instant, split_account_key
+from ..core.model import CallRecord
+from ..errors import InvalidInput
+from ..ports import CallQuery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryLimits:
+    """How much of the past is kept; whichever is reached first."""
+
+    calls_per_account: int = 1000
+    keep_s: float = 30 * 86_400.0
+    """Seconds since a call's start."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in the history: newest first means descending positions."""
+
+    started_at: float
+    call: CallId
+
+    def __str__(self) -> str:
+        return f"{self.started_at!r}_{self.call}"
+
+
+def position(record: CallRecord) -> Position:
+    """Where a record stands."""
+    return Position(record.started_at, record.id)
+
+
+def parse_cursor(cursor: str | None) -> Position | None:
+    """The position after which a page goes on.
+
+    Raises `errors.InvalidInput` when the cursor is not one of ours.
+    """
+    if cursor is None:
+        return None
+    started_at, _, call = cursor.partition("_")
+    try:
+        return Position(float(started_at), CallId(call))
+    except ValueError:
+        raise InvalidInput(
+            "cursor is not one that this service gave; start again without it", field="cursor"
+        ) from None
+
+
+def matches(record: CallRecord, query: CallQuery, *, oldest: Instant) -> bool:
+    """Whether a record is among those asked for; ``oldest`` is where the kept history begins."""
+    since = oldest if query.since is None else max(oldest, query.since)
+    verdict = record.outcome.verdict if record.outcome else None
+    return (
+        record.started_at >= since
+        and split_account_key(record.account)[0] == query.tenant
+        and query.account in {None, record.account}
+        and query.sip_call_id in {None, record.sip_call_id}
+        and query.number in {None, record.caller, record.callee}
+        and query.verdict in {None, verdict}
+    )
