@@ -1,0 +1,3 @@
+"""Fixtures for every test: the laboratory, and the guard against silent skips."""
+
+pytest_plugins = ["tests.lab.fixtures", "tests.skip_guard"]
