@@ -1,0 +1,181 @@
+"""The configuration: one YAML file, every key also an environment variable (DESIGN §6).
+
+`load` reads and checks it; what is wrong is told with the key's full name. The keys are
+explained, with defaults and units, in ``deploy/push-proxy.example.yaml``.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, PrivateAttr
+
+from .core.events import WakeSettings
+from .core.model import Address, Ringing
+from .settings_defaults import default_data_dir, default_node_id
+from .settings_types import (
+    CommaList,
+    Host,
+    HostPort,
+    Name,
+    Peer,
+    RegistrarUri,
+    Sha256Hex,
+    SipListen,
+    parse_host_port,
+    parse_sip_listen,
+)
+
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_enum_values=False)
+
+
+class NodeSection(Section):
+    """``node``: this process among its equals."""
+
+    id: Name = Field(default_factory=default_node_id)
+    data_dir: Path = Field(default_factory=default_data_dir)
+
+
+class SipSection(Section):
+    """``sip``: where SIP is taken and what we call ourselves in it."""
+
+    listen: Annotated[tuple[SipListen, ...], CommaList, Field(min_length=1)] = ("udp:0.0.0.0:5060",)
+    public_address: Host | None = None
+    node_address: Host | None = None
+    worker_threads: Annotated[int, Field(ge=1, le=1)] = 1
+
+    @property
+    def listen_addresses(self) -> tuple[Address, ...]:
+        """The addresses to bind."""
+        return tuple(parse_sip_listen(item) for item in self.listen)
+
+
+class PbxSection(Section):
+    """``pbxes.NAME``: one PBX that accounts may name."""
+
+    registrar: RegistrarUri | None = None
+    peers: Annotated[tuple[Peer, ...], CommaList] = ()
+    registrations_per_second: Annotated[float, Field(gt=0, le=10_000)] = 200.0
+    expires_s: Annotated[int, Field(ge=60, le=86_400)] = 600
+
+
+class ApiKeySection(Section):
+    """``http.api_keys[]``: a key of an operator or app backend, by its hash."""
+
+    name: Name
+    tenant: Name
+    key_sha256: Sha256Hex
+    scopes: Annotated[
+        frozenset[Literal["accounts", "devices", "calls"]], CommaList, Field(min_length=1)
+    ]
+
+
+class HttpSection(Section):
+    """``http``: API, health and metrics."""
+
+    listen: HostPort = "0.0.0.0:8080"
+    admin_listen: HostPort | None = None
+    api_keys: tuple[ApiKeySection, ...] = ()
+    requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 500.0
+    auth_failures_per_minute: Annotated[float, Field(gt=0, le=100_000)] = 30.0
+    max_body_bytes: Annotated[int, Field(ge=1024, le=16_777_216)] = 262_144
+    max_import_bytes: Annotated[int, Field(ge=1024, le=1_073_741_824)] = 67_108_864
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """Host and port of the API."""
+        return parse_host_port(self.listen)
+
+    @property
+    def admin_address(self) -> tuple[str, int] | None:
+        """Host and port of console and metrics, if they stand apart."""
+        return None if self.admin_listen is None else parse_host_port(self.admin_listen)
+
+
+class RedisSection(Section):
+    """``redis``: the shared state; absent: an embedded Valkey in ``node.data_dir``."""
+
+    url: Annotated[str, Field(pattern=r"^(rediss?|unix)://")] | None = Field(None, repr=False)
+
+
+class SecretsSection(Section):
+    """``secrets``: what encrypts passwords and push tokens at rest."""
+
+    key_file: Path | None = None
+
+
+class WakeSection(Section):
+    """``wake``: deadlines of a wake, seconds; an account may have its own."""
+
+    deadline_s: Annotated[Seconds, Field(ge=5, le=60)] = 15.0
+    ringing: Ringing = Ringing.PUSH_ACCEPTED
+    repush_after_s: Annotated[Seconds, Field(gt=0, le=60)] | None = 5.0
+    fresh_s: Annotated[Seconds, Field(ge=0, le=3600)] = 30.0
+    ack_s: Annotated[Seconds, Field(gt=0, le=60)] | None = None
+
+    def settings(self) -> WakeSettings:
+        """As the core takes them."""
+        return WakeSettings(
+            deadline_s=self.deadline_s,
+            ringing=self.ringing,
+            repush_after_s=self.repush_after_s,
+            fresh_s=self.fresh_s,
+            ack_s=self.ack_s,
+        )
+
+
+class WebhookSection(Section):
+    """``providers.webhook[]``: where pushes of one app go."""
+
+    app_id: Annotated[str, Field(min_length=1, max_length=255)]
+    url: AnyHttpUrl
+    hmac_key_file: Path | None = None
+
+
+class ProvidersSection(Section):
+    """``providers``: who delivers pushes."""
+
+    webhook: tuple[WebhookSection, ...] = ()
+
+
+class Settings(Section):
+    """The whole configuration, checked. Made by `settings_file.load`, or directly in tests."""
+
+    node: NodeSection = Field(default_factory=NodeSection)
+    sip: SipSection = Field(default_factory=SipSection)
+    pbxes: Mapping[Name, PbxSection] = Field(default_factory=dict)
+    http: HttpSection = Field(default_factory=HttpSection)
+    redis: RedisSection = Field(default_factory=RedisSection)
+    secrets: SecretsSection = Field(default_factory=SecretsSection)
+    wake: WakeSection = Field(default_factory=WakeSection)
+    privacy: Literal["full", "ids_only"] = "full"
+    providers: ProvidersSection = Field(default_factory=ProvidersSection)
+
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was assumed and had better be said: one sentence each."""
+        return self._warnings
+
+    def with_warnings(self, warnings: Iterable[str]) -> Self:
+        """A copy that carries these warnings."""
+        copy = self.model_copy()
+        copy._warnings = tuple(warnings)  # noqa: SLF001 - our own copy
+        return copy
+
+    @property
+    def public_address(self) -> str:
+        """What phones use; `settings_file.load` has filled it in."""
+        return self.sip.public_address or self.node_address
+
+    @property
+    def node_address(self) -> str:
+        """What Via, Record-Route and our Contact toward PBXs name."""
+        return self.sip.node_address or "127.0.0.1"

@@ -1,0 +1,133 @@
+"""What one key cannot show: contradictions, keys of the contract that are not built yet."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .core.model import Ringing
+from .settings import Settings
+from .settings_defaults import guess_address
+from .settings_types import NOT_BUILT
+
+Fault = tuple[str, str]
+"""A key's full name, and what is wrong with it and what to do."""
+
+_LATER: Mapping[str, str] = {
+    "sip.tls": "SIP over TLS",
+    "sip.cluster_address": "a shared address of several nodes",
+    "sip.nameservers": "a resolver of its own (the system's is used)",
+    "http.tls": "HTTPS (put a TLS proxy in front)",
+    "wake.late_invite_s": "the late INVITE for iOS",
+    "providers.apns": "the provider apns",
+    "providers.fcm": "the provider fcm",
+    "events": "event webhooks",
+}
+"""Keys of the contract that this version lacks: refused, never ignored."""
+
+
+def without_later(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """The configuration without the keys that are not built yet, and a fault for each used one.
+
+    Null or empty asks for nothing: it may stand there.
+    """
+    cleaned = {
+        key: dict(value) if isinstance(value, Mapping) else value for key, value in raw.items()
+    }
+    faults: list[Fault] = []
+    for key, what in _LATER.items():
+        *sections, name = key.split(".")
+        place: Any = cleaned.get(sections[0]) if sections else cleaned
+        if isinstance(place, dict) and place.pop(name, None) not in (None, "", [], {}):
+            faults.append((key, f"{what}: {NOT_BUILT}; remove the key"))
+    faults.extend(_later_values(cleaned))
+    return cleaned, faults
+
+
+def _later_values(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    sip, wake = raw.get("sip"), raw.get("wake")
+    threads = sip.get("worker_threads", 1) if isinstance(sip, Mapping) else 1
+    if threads not in (1, "1"):
+        yield "sip.worker_threads", f"{threads!r}: only one worker thread is built; set it to 1"
+    ringing = wake.get("ringing") if isinstance(wake, Mapping) else None
+    if ringing in (182, "182", "announcement"):
+        yield "wake.ringing", f"{ringing}: {NOT_BUILT}; use one of {', '.join(Ringing)}"
+
+
+def contradictions(settings: Settings) -> Iterator[Fault]:
+    """Keys that are right by themselves and wrong together, and files that are not there."""
+    yield from _addresses(settings)
+    yield from _names(settings)
+    yield from _times(settings)
+    for name, pbx in settings.pbxes.items():
+        if pbx.registrar is None and not pbx.peers:
+            yield f"pbxes.{name}", "names no PBX; give registrar (sip:host), peers, or both"
+    if settings.secrets.key_file is not None:
+        yield from _file("secrets.key_file", settings.secrets.key_file)
+    for index, webhook in enumerate(settings.providers.webhook):
+        if webhook.hmac_key_file is not None:
+            yield from _file(f"providers.webhook[{index}].hmac_key_file", webhook.hmac_key_file)
+
+
+def _addresses(settings: Settings) -> Iterator[Fault]:
+    yield from _twice("sip.listen", (item for item in settings.sip.listen if item[-2:] != ":0"))
+    http = settings.http
+    if http.admin_address == http.listen_address and http.listen_address[1] != 0:
+        yield "http.admin_listen", "is the same as http.listen; use another port, or remove it"
+
+
+def _names(settings: Settings) -> Iterator[Fault]:
+    keys = settings.http.api_keys
+    yield from _twice("http.api_keys", (key.name for key in keys), "name")
+    yield from _twice("http.api_keys", (key.key_sha256 for key in keys), "key_sha256")
+    webhooks = settings.providers.webhook
+    yield from _twice("providers.webhook", (webhook.app_id for webhook in webhooks), "app_id")
+
+
+def _times(settings: Settings) -> Iterator[Fault]:
+    wake = settings.wake
+    for name, value in (("repush_after_s", wake.repush_after_s), ("ack_s", wake.ack_s)):
+        if value is not None and value >= wake.deadline_s:
+            deadline = f"wake.deadline_s ({wake.deadline_s:g})"
+            text = f"{value:g} never comes before {deadline}; make it smaller, or null"
+            yield f"wake.{name}", text
+
+
+def _twice(key: str, values: Iterable[str], what: str = "") -> Iterator[Fault]:
+    for value, count in Counter(values).items():
+        if count > 1:
+            yield key, f"{what} {value!r} is given {count} times; once is enough".lstrip()
+
+
+def _file(key: str, path: Path) -> Iterator[Fault]:
+    if not path.is_file():
+        yield key, f"there is no file {path}; create it, or remove the key"
+    elif not os.access(path, os.R_OK):
+        yield key, f"{path} cannot be read by this user (uid {os.getuid()}); change its owner"
+
+
+def with_addresses(settings: Settings) -> Settings:
+    """The same settings with our addresses filled in, and a warning for each one guessed."""
+    warnings: list[str] = []
+    sip = settings.sip
+    node = sip.node_address
+    if node is None:
+        node = guess_address(sip.listen_addresses)
+        warnings.append(
+            f"sip.node_address is not set: assuming {node}, which the PBX must be able to reach"
+        )
+    public = sip.public_address
+    if public is None:
+        public = node
+        warnings.append(
+            f"sip.public_address is not set: assuming {public}, which phones must be able to reach"
+        )
+    warnings.extend(
+        f"providers.webhook[{index}].hmac_key_file is not set: pushes for "
+        f"{webhook.app_id} are not signed, so their receiver cannot tell who sent them"
+        for index, webhook in enumerate(settings.providers.webhook)
+        if webhook.hmac_key_file is None
+    )
+    filled = sip.model_copy(update={"node_address": node, "public_address": public})
+    return settings.model_copy(update={"sip": filled}).with_warnings(warnings)

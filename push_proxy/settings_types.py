@@ -1,0 +1,125 @@
+"""Kinds of values that the configuration is made of: how they are written and checked."""
+
+import ipaddress
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
+
+from .core.model import Address
+from .core.uri import MalformedUri, SipUri
+
+NOT_BUILT = "not built yet"
+"""Every refusal of something that the contract names and this version lacks says this."""
+
+
+def _split(value: Any) -> Any:
+    """An environment variable gives a list as ``a, b``."""
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return value
+
+
+CommaList = BeforeValidator(_split)
+"""A list that may also be written as one string with commas."""
+
+Name = Annotated[
+    str, StringConstraints(pattern=r"^\.*[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length=64)
+]
+"""A name: 1 to 64 of ``A-Z a-z 0-9 . _ ~ -``, not only dots."""
+
+Sha256Hex = Annotated[
+    str, StringConstraints(pattern=r"^[0-9a-f]{64}$", to_lower=True, strip_whitespace=True)
+]
+"""A SHA-256 in hexadecimal."""
+
+_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.?")
+
+
+def check_host(text: str) -> str:
+    """A DNS name or an IP address without brackets, without port. Raises `ValueError`."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        if _HOST.fullmatch(text):
+            return text.rstrip(".").lower()
+    raise ValueError(f"{text!r} is no host name and no IP address (give it without a port)")
+
+
+Host = Annotated[str, AfterValidator(check_host)]
+
+
+def parse_host_port(text: str) -> tuple[str, int]:
+    """``host:port`` or ``[ipv6]:port``; the host is an IP address. Raises `ValueError`."""
+    host, colon, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is no address and port; write it like 0.0.0.0:8080")
+    if ":" in bare and bare == host:
+        raise ValueError(f"{text!r}: an IPv6 address stands in brackets, like [::]:8080")
+    try:
+        return str(ipaddress.ip_address(bare)), int(port)
+    except ValueError:
+        raise ValueError(f"{text!r}: {bare!r} is no IP address to listen on") from None
+
+
+def _check_host_port(text: str) -> str:
+    parse_host_port(text)
+    return text
+
+
+HostPort = Annotated[str, AfterValidator(_check_host_port)]
+
+
+def parse_sip_listen(text: str) -> Address:
+    """``udp:0.0.0.0:5060`` as an address. Raises `ValueError`."""
+    transport, colon, rest = text.partition(":")
+    if colon and transport in {"tcp", "tls"}:
+        raise ValueError(f"{text!r}: SIP over {transport.upper()} is {NOT_BUILT}; use udp")
+    if not colon or transport != "udp":
+        raise ValueError(f"{text!r} is no SIP address; write it like udp:0.0.0.0:5060")
+    host, port = parse_host_port(rest)
+    return Address(host, port, transport)
+
+
+def _check_sip_listen(text: str) -> str:
+    parse_sip_listen(text)
+    return text
+
+
+SipListen = Annotated[str, AfterValidator(_check_sip_listen)]
+
+
+def check_registrar(text: str) -> str:
+    """``sip:host[:port]``, without user; canonical. Raises `ValueError`."""
+    try:
+        uri = SipUri.parse(text)
+    except MalformedUri as error:
+        raise ValueError(f"{error}; write it like sip:pbx.example.com") from None
+    if uri.scheme != "sip":
+        raise ValueError(f"{text!r}: sips (TLS) is {NOT_BUILT}; use sip:")
+    transport = uri.params.get("transport", "udp").lower()
+    if transport in {"tcp", "tls"}:
+        raise ValueError(f"{text!r}: SIP over {transport.upper()} is {NOT_BUILT}; use udp")
+    if uri.user or uri.headers or set(uri.params) - {"transport", "lr"} or transport != "udp":
+        raise ValueError(f"{text!r}: only host and port belong here, like sip:pbx.example.com:5060")
+    check_host(uri.host)
+    host = f"[{uri.host}]" if ":" in uri.host else uri.host
+    return f"sip:{host}" if uri.port is None else f"sip:{host}:{uri.port}"
+
+
+RegistrarUri = Annotated[str, AfterValidator(check_registrar)]
+
+
+def check_peer(text: str) -> str:
+    """An IP address or network (``192.0.2.0/24``). Raises `ValueError`."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no IP address or network ({error})") from None
+    if network.prefixlen == 0:
+        raise ValueError(f"{text!r} trusts every address of the Internet; name the PBX's own")
+    return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+Peer = Annotated[str, AfterValidator(check_peer)]
