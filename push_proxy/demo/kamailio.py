@@ -57,7 +57,7 @@ class KamailioOptions:
     qualify_s: int | None = None
     """OPTIONS to every contact that often."""
     qualify_limit_s: int = 4
-    """With `qualify_s`: a contact that leaves OPTIONS unanswered so long is dropped."""
+    """With `qualify_s`: a contact that leaves OPTIONS unanswered so long expires 10 s later."""
     trunk: Trunk | None = None
 
 
@@ -217,11 +217,11 @@ class Kamailio:
         texts = {
             "RPC_SOCKET": str(self._rpc_socket),
             "REALM": options.realm,
+            "PASSWORD_PREFIX": options.password_prefix,
             "ALGORITHM": options.algorithm,
             "SAVE_FLAGS": SAVE_ONE_CONTACT if options.single_contact else SAVE_ALL_CONTACTS,
         }
-        words: dict[str, str | int] = {
-            "PASSWORD_PREFIX": options.password_prefix,
+        words: dict[str, int] = {
             "NONCE_S": options.nonce_s,
             "MAX_CONTACTS": options.max_contacts,
             "MIN_EXPIRES": options.min_expires_s,

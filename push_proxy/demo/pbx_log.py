@@ -40,9 +40,13 @@ _KNOWN = {entry.name for entry in fields(PbxEvent)}
 
 
 def parse_log(text: str) -> list[PbxEvent]:
-    """Every complete `PBX event=...` line of `text`, in order; other lines are ignored."""
+    """Every complete `PBX event=...` line of `text`, oldest first; other lines are ignored.
+
+    Two things are not in the log: the ACK of the PBX's own refusals, and the relay of an ACK.
+    """
     complete = text[: text.rfind("\n") + 1]
-    return [_parse_line(match[1]) for match in _LINE.finditer(complete)]
+    events = [_parse_line(match[1]) for match in _LINE.finditer(complete)]
+    return sorted(events, key=lambda event: event.at)  # its workers write out of order
 
 
 def _parse_line(line: str) -> PbxEvent:

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import Self, cast
 
 from .sip_message import Header, Message, build, parse
 
@@ -77,8 +77,8 @@ class SipAgent(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio when the socket is bound."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # Python 3.11's UDP transport is no subclass of DatagramTransport: isinstance would fail.
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Called by asyncio for every datagram."""

@@ -119,12 +119,19 @@ class Dialog:
 
 @dataclass(slots=True)
 class OutgoingCall:
-    """The caller's half: one INVITE that was sent."""
+    """The caller's half: one INVITE that was sent.
+
+    With credentials the first 401 or 407 is answered at once, behind the test's back.
+    """
 
     agent: SipAgent
     invite: Message
     next_hop: Address
     credentials: Credentials | None = None
+
+    def __post_init__(self) -> None:
+        if self.credentials is not None:
+            self.agent.handlers.append(self._take_challenge)
 
     def send_again(self) -> None:
         """The same INVITE, byte for byte: a retransmission."""
@@ -135,19 +142,20 @@ class OutgoingCall:
         return await self.agent.expect(within=within, where=lambda m: self._mine(m, status))
 
     async def final(self, *, within: float = 5.0, ack: bool = True) -> Message:
-        """The final response; 401 and 407 are answered once, and others than 2xx acknowledged."""
-        response = await self._next_final(within)
-        if response.status in (401, 407) and self.credentials is not None:
-            self.authenticate(response)
-            response = await self._next_final(within)
+        """The final response; any other than 2xx is acknowledged unless `ack` is false."""
+        response = await self.agent.expect(within=within, where=self._mine)
         if ack and response.status >= 300:
             self.ack_failure(response)
         return response
 
     def authenticate(self, response: Message) -> None:
-        """Acknowledge a 401 or 407 and send the INVITE again with credentials."""
-        assert self.credentials is not None
+        """Acknowledge a 401 or 407 and send the INVITE again with credentials.
+
+        Raises ValueError without credentials or without a challenge that fits.
+        """
         self.ack_failure(response)
+        if self.credentials is None:
+            raise ValueError(f"challenged, but the caller has no password:\n{response}")
         answer = answer_challenge(response, self.credentials, method="INVITE", uri=self.invite.uri)
         kept = [
             header for header in self.invite.headers
@@ -217,8 +225,12 @@ class OutgoingCall:
             and (message.status == status if status is not None else message.status >= 200)
         )
 
-    async def _next_final(self, within: float) -> Message:
-        return await self.agent.expect(within=within, where=self._mine)
+    def _take_challenge(self, message: Message) -> bool:
+        if not self._mine(message) or message.status not in (401, 407):
+            return False
+        self.agent.handlers.remove(self._take_challenge)
+        self.authenticate(message)
+        return True
 
 
 @dataclass(slots=True)

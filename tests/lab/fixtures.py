@@ -1,0 +1,87 @@
+"""Pytest fixtures of the laboratory, and the logs of every process when a test fails."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from .kamailio import Kamailio, KamailioOptions
+from .pbx import Pbx
+from .ports import free_port
+from .process import Process
+from .push_sink import PushSink
+
+REPORTED_LOG_CHARACTERS = 20_000
+FAILED = pytest.StashKey[bool]()
+
+StartKamailio = Callable[[KamailioOptions], Awaitable[Kamailio]]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the log of every known process to the report of a failed test."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+        for process in sorted(Process.started, key=lambda started: started.name):
+            text = process.output()[-REPORTED_LOG_CHARACTERS:]
+            report.sections.append((f"log of {process.name}: {process.log}", text))
+    return report
+
+
+@pytest.fixture
+def workdir(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The test's own directory, its path short enough for Unix sockets; kept when it fails.
+
+    Whatever process was started meanwhile is dead afterwards.
+    """
+    path = Path(tempfile.mkdtemp(prefix="pp-"))
+    before = set(Process.started)
+    yield path
+    for process in set(Process.started) - before:
+        process.kill()
+        Process.started.discard(process)
+    if not request.node.stash.get(FAILED, False):
+        shutil.rmtree(path)
+
+
+@pytest.fixture
+async def start_kamailio(workdir: Path) -> AsyncIterator[StartKamailio]:
+    """Starts a Kamailio with the given options on a free port."""
+    running: list[Kamailio] = []
+
+    async def start(options: KamailioOptions) -> Kamailio:
+        kamailio = Kamailio(workdir / f"kamailio{len(running)}", free_port(), options)
+        running.append(kamailio)
+        await kamailio.start()
+        return kamailio
+
+    yield start
+    for kamailio in running:
+        await kamailio.stop()
+
+
+@pytest.fixture
+async def kamailio(start_kamailio: StartKamailio) -> Kamailio:
+    """A Kamailio with default options."""
+    return await start_kamailio(KamailioOptions())
+
+
+@pytest.fixture
+async def pbx() -> AsyncIterator[Pbx]:
+    """A scripted PBX with default behaviour."""
+    async with Pbx() as pbx:
+        yield pbx
+
+
+@pytest.fixture
+async def push_sink() -> AsyncIterator[PushSink]:
+    """A webhook receiver that takes every push with 200."""
+    async with PushSink() as sink:
+        yield sink
