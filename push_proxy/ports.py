@@ -169,7 +169,9 @@ class Store(Protocol):
         """Create or replace.
 
         With ``exclusive``, the same provider, app and token leave other devices (of any
-        account), which are removed and returned. Raises `errors.PreconditionFailed`, and `errors.NotFound` when the account is gone.
+        account), which are removed and returned.
+
+        Raises `errors.PreconditionFailed`, and `errors.NotFound` when the account is gone.
         """
 
     async def get_device(self, key: AccountKey, device: DeviceId) -> Device | None:

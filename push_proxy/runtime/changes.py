@@ -1,0 +1,34 @@
+"""What the directory tells its listeners: values before and after; None where there is none."""
+
+from dataclasses import dataclass
+
+from ..core.ids import AccountKey
+from ..core.model import Account, Binding, Device
+
+
+@dataclass(frozen=True, slots=True)
+class AccountChanged:
+    """An account was created (``old`` None), replaced, or deleted (``new`` None)."""
+
+    old: Account | None
+    new: Account | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChanged:
+    """A device was registered, replaced, deleted, or left because another took its token."""
+
+    account: AccountKey
+    old: Device | None
+    new: Device | None
+
+
+@dataclass(frozen=True, slots=True)
+class BindingChanged:
+    """A binding was made, refreshed, removed, or expired (``new`` None)."""
+
+    old: Binding | None
+    new: Binding | None
+
+
+Change = AccountChanged | DeviceChanged | BindingChanged

@@ -1,0 +1,267 @@
+"""Who is known: accounts, devices and bindings in memory, in step with the store.
+
+Reads never touch the store, so a call finds its devices even while Redis is away. Accounts
+and devices are written through (the caller learns of a failure); bindings are written behind
+(a REGISTER is answered whatever the store does).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from heapq import heappop, heappush
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+import structlog
+
+from ..core.ids import AccountKey, DeviceId, Instant
+from ..core.model import Account, Address, Binding, Device
+from ..errors import StoreUnavailable
+from ..ports import Clock, Store
+from ..tasks import spawn
+from .changes import AccountChanged, BindingChanged, Change, DeviceChanged
+from .index import Index
+from .write_behind import WriteBehind
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+Listener = Callable[[Change], None]
+
+
+class Directory:
+    """In-memory index with write-through; see the module's text.
+
+    All methods belong to the asyncio thread.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, sweep_s: float = 1.0) -> None:
+        self._store = store
+        self._clock = clock
+        self._sweep_s = sweep_s
+        self._index = Index()
+        self._listeners: list[Listener] = []
+        self._expiries: list[tuple[float, AccountKey, DeviceId]] = []
+        self._writes = WriteBehind("directory")
+        self._locks: WeakValueDictionary[AccountKey, asyncio.Lock] = WeakValueDictionary()
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def load(self) -> None:
+        """Read everything from the store, without telling listeners; expiry runs from now on.
+
+        Raises `errors.StoreUnavailable`; then nothing is loaded and it may be called again.
+        """
+        index, expiries = Index(), list[tuple[float, AccountKey, DeviceId]]()
+        async for state in self._store.everything():
+            index.set_account(state.account)
+            for device in state.devices:
+                index.set_device(device)
+            for binding in state.bindings:
+                index.set_binding(binding)
+                heappush(expiries, (binding.expires_at, binding.account, binding.device))
+        self._index, self._expiries = index, expiries
+        if self._sweeper is None:
+            self._sweeper = spawn(self._sweep_forever(), name="expiry of bindings")
+
+    async def aclose(self, timeout_s: float = 3.0) -> None:
+        """Stop expiry and finish the writes that wait, as far as the time reaches."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        await self._writes.aclose(timeout_s)
+
+    @property
+    def degraded(self) -> bool:
+        """The store does not take writes; bindings live in memory alone for now."""
+        return self._writes.degraded
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call ``listener`` with every change from now on, synchronously."""
+        self._listeners.append(listener)
+
+    # reads
+
+    def account(self, key: AccountKey) -> Account | None:
+        """The account of this key."""
+        return self._index.accounts.get(key)
+
+    def accounts(self) -> tuple[Account, ...]:
+        """All accounts."""
+        return tuple(self._index.accounts.values())
+
+    def by_aor(self, aor: str) -> Account | None:
+        """The account of this canonical AOR."""
+        return self._account(self._index.by_aor.get(aor))
+
+    def by_contact_token(self, token: str) -> Account | None:
+        """The account whose Contact at the PBX carries this ``pp`` parameter."""
+        return self._account(self._index.by_token.get(token))
+
+    def by_user(self, user: str) -> tuple[Account, ...]:
+        """The accounts whose AOR has this user part."""
+        return tuple(self._index.accounts[key] for key in self._index.by_user.get(user, ()))
+
+    def devices(self, key: AccountKey) -> tuple[Device, ...]:
+        """Devices of an account."""
+        return tuple(self._index.devices.get(key, {}).values())
+
+    def device(self, key: AccountKey, device: DeviceId) -> Device | None:
+        """One device."""
+        return self._index.devices.get(key, {}).get(device)
+
+    def bindings(self, key: AccountKey) -> tuple[Binding, ...]:
+        """Unexpired bindings of an account."""
+        now = self._clock.now()
+        kept = self._index.bindings.get(key, {}).values()
+        return tuple(binding for binding in kept if binding.expires_at > now)
+
+    def binding(self, key: AccountKey, device: DeviceId) -> Binding | None:
+        """The device's unexpired binding."""
+        found = self._index.bindings.get(key, {}).get(device)
+        return found if found and found.expires_at > self._clock.now() else None
+
+    def binding_count(self) -> int:
+        """Bindings of all accounts."""
+        return sum(len(kept) for kept in self._index.bindings.values())
+
+    def by_flow(self, source: Address) -> tuple[Binding, ...]:
+        """Unexpired bindings whose REGISTER came from this address."""
+        found = (self.binding(*place) for place in self._index.by_flow.get(source, ()))
+        return tuple(binding for binding in found if binding)
+
+    def by_route_key(self, route_key: str) -> Binding | None:
+        """The unexpired binding that signed route tokens call by this name."""
+        place = self._index.by_route_key.get(route_key)
+        return self.binding(*place) if place else None
+
+    # accounts and devices: the store first, then memory
+
+    async def put_account(self, account: Account, *, expected_version: int | None = None) -> None:
+        """Create or replace; raises as `ports.Store.put_account`, then nothing has changed here."""
+        async with self._lock(account.key):
+            await self._through(
+                account.key, self._store.put_account(account, expected_version=expected_version)
+            )
+            self._set_account(account)
+
+    async def delete_account(self, key: AccountKey) -> bool:
+        """Erase it with all that hangs on it; False when it was not there."""
+        async with self._lock(key):
+            there = await self._through(key, self._store.delete_account(key))
+            self._drop_account(key)
+            return there
+
+    async def put_device(
+        self, device: Device, *, expected_version: int | None = None
+    ) -> Sequence[tuple[AccountKey, DeviceId]]:
+        """Create or replace; returns the devices that lost the token to this one.
+
+        Raises as `ports.Store.put_device`, then nothing has changed here.
+        """
+        async with self._lock(device.account):
+            moved = await self._through(
+                device.account, self._store.put_device(device, expected_version=expected_version)
+            )
+            self._tell(DeviceChanged(device.account, self._index.set_device(device), device))
+        for key, name in moved:
+            self._drop_device(key, name)
+        return moved
+
+    async def delete_device(self, key: AccountKey, device: DeviceId) -> bool:
+        """Erase it with its binding; False when it was not there."""
+        async with self._lock(key):
+            there = await self._through(key, self._store.delete_device(key, device))
+            self._drop_device(key, device)
+            return there
+
+    # bindings: memory first, the store behind
+
+    def put_binding(self, binding: Binding) -> None:
+        """Take a binding now; it is stored as soon as the store takes it."""
+        old = self._index.set_binding(binding)
+        heappush(self._expiries, (binding.expires_at, binding.account, binding.device))
+        self._writes.submit(
+            (binding.account, binding.device), partial(self._store.put_binding, binding)
+        )
+        self._tell(BindingChanged(old, binding))
+
+    def delete_binding(self, key: AccountKey, device: DeviceId) -> Binding | None:
+        """Forget a binding now; returns what it was."""
+        old = self._index.drop_binding(key, device)
+        if old is not None:
+            self._writes.submit((key, device), partial(self._store.delete_binding, key, device))
+            self._tell(BindingChanged(old, None))
+        return old
+
+    def heard(self, route_key: str, source: Address, now: Instant) -> None:
+        """SIP came from the device: a sign of life, if on the flow that we would send to."""
+        binding = self.by_route_key(route_key)
+        if binding and binding.source == source and binding.heard_at < now:
+            self._index.set_binding(replace(binding, heard_at=now))
+
+    def expire(self) -> None:
+        """Drop bindings whose time is over, and tell. Runs by itself once loaded."""
+        now = self._clock.now()
+        while self._expiries and self._expiries[0][0] <= now:
+            _, key, device = heappop(self._expiries)
+            binding = self._index.bindings.get(key, {}).get(device)
+            if binding and binding.expires_at <= now:
+                self.delete_binding(key, device)
+
+    # how it is done
+
+    def _account(self, key: AccountKey | None) -> Account | None:
+        return None if key is None else self._index.accounts.get(key)
+
+    def _lock(self, key: AccountKey) -> asyncio.Lock:
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    def _tell(self, change: Change) -> None:
+        for listener in self._listeners:
+            try:
+                listener(change)
+            except Exception:  # noqa: BLE001 - logged below
+                # One listener's fault must not keep the others from learning of the change.
+                _log.exception("a listener of the directory failed", change=type(change).__name__)
+
+    def _set_account(self, account: Account) -> None:
+        self._tell(AccountChanged(self._index.set_account(account), account))
+
+    def _drop_account(self, key: AccountKey) -> None:
+        for name in (*self._index.devices.get(key, {}), *self._index.bindings.get(key, {})):
+            self._drop_device(key, name)
+        if (old := self._index.drop_account(key)) is not None:
+            self._tell(AccountChanged(old, None))
+
+    def _drop_device(self, key: AccountKey, device: DeviceId) -> None:
+        self.delete_binding(key, device)
+        if (old := self._index.drop_device(key, device)) is not None:
+            self._tell(DeviceChanged(key, old, None))
+
+    async def _through(self, key: AccountKey, write: Awaitable[_T]) -> _T:
+        try:
+            return await write
+        except StoreUnavailable:
+            # A write that timed out may have been done all the same: look when the store is back.
+            self._writes.submit(key, partial(self._read_again, key))
+            raise
+
+    async def _read_again(self, key: AccountKey) -> None:
+        async with self._lock(key):
+            account = await self._store.get_account(key)
+            devices = await self._store.devices(key)
+            if account is None:
+                self._drop_account(key)
+                return
+            if account != self.account(key):
+                self._set_account(account)
+            for gone in set(self._index.devices.get(key, {})) - {d.device for d in devices}:
+                self._drop_device(key, gone)
+            for device in devices:
+                if device != self.device(key, device.device):
+                    self._tell(DeviceChanged(key, self._index.set_device(device), device))
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._sweep_s)
+            self.expire()

@@ -1,0 +1,106 @@
+"""Writes that need not be awaited: done in the background, retried until the store takes them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+
+import structlog
+
+from ..errors import StoreUnavailable
+from ..tasks import spawn
+
+_log = structlog.get_logger(__name__)
+
+Job = Callable[[], Awaitable[None]]
+
+
+class WriteBehind:
+    """Jobs by key, in order; a newer job for a key replaces one that has not run yet.
+
+    Memory is bounded by the number of keys: however long the store is away, only the newest
+    value of each waits.
+    """
+
+    def __init__(self, name: str, *, retry_s: float = 0.5, retry_max_s: float = 5.0) -> None:
+        self._name = name
+        self._retry_s, self._retry_max_s = retry_s, retry_max_s
+        self._jobs: dict[Hashable, Job] = {}
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
+        self._degraded = False
+
+    @property
+    def degraded(self) -> bool:
+        """The store refused the last attempt; jobs wait."""
+        return self._degraded
+
+    @property
+    def waiting(self) -> int:
+        """Jobs not yet done."""
+        return len(self._jobs)
+
+    def submit(self, key: Hashable, job: Job) -> None:
+        """Do ``job`` soon; it replaces an undone job of the same key."""
+        self._jobs[key] = job
+        self._idle.clear()
+        self._work.set()
+        if self._task is None or self._task.done():
+            self._task = spawn(self._run(), name=f"write behind: {self._name}")
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until every job is done; False when the time is over first."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def aclose(self, timeout_s: float = 3.0) -> None:
+        """Finish what can be finished in time; what is lost is logged."""
+        if not await self.drained(timeout_s):
+            _log.error(
+                "writes lost: the store did not take them before the end",
+                what=self._name,
+                count=len(self._jobs),
+            )
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+
+    async def _run(self) -> None:
+        pause_s = self._retry_s
+        while True:
+            if not self._jobs:
+                self._idle.set()
+                self._work.clear()
+                await self._work.wait()
+            key, job = next(iter(self._jobs.items()))
+            try:
+                await job()
+            except StoreUnavailable as error:
+                self._note_failure(error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, self._retry_max_s)
+                continue
+            except Exception:  # noqa: BLE001 - logged below
+                # One value that cannot be written must not keep all the others waiting.
+                _log.exception("write given up", what=self._name, key=str(key))
+            else:
+                self._note_success()
+                pause_s = self._retry_s
+            if self._jobs.get(key) is job:
+                del self._jobs[key]
+
+    def _note_failure(self, error: StoreUnavailable) -> None:
+        if not self._degraded:
+            _log.warning(
+                "store unavailable: changes wait in memory", what=self._name, error=str(error)
+            )
+        self._degraded = True
+
+    def _note_success(self) -> None:
+        if self._degraded:
+            _log.info("store is back: writing what waited", what=self._name, count=len(self._jobs))
+        self._degraded = False
