@@ -1,0 +1,196 @@
+"""The registrar's decision (RFC 3261 §10.3): pure, all or nothing."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .ids import DeviceId, Instant
+from .matching import is_anonymous, match_device, route_key
+from .model import Account, Address, Binding, Device
+from .register import (
+    BadRegister,
+    Contact,
+    Register,
+    contact_identity,
+    without_push_params,
+)
+
+Header = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindingRules:
+    """Bounds on what phones may ask for."""
+
+    min_s: int = 60
+    default_s: int = 600
+    max_s: int = 3600
+    max_anonymous: int = 5
+    """Phones of one account that nobody announced; the one heard longest ago gives way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The answer, and what changes with it."""
+
+    status: int
+    reason: str
+    headers: tuple[Header, ...] = ()
+    put: tuple[Binding, ...] = ()
+    removed: tuple[Binding, ...] = ()
+    """Gone for good: their devices have no binding after this."""
+
+
+def decide(  # noqa: PLR0913 - a decision is made from all of these
+    register: Register,
+    *,
+    account: Account,
+    devices: Sequence[Device],
+    bindings: Sequence[Binding],
+    source: Address,
+    local: Address,
+    rules: BindingRules,
+    now: Instant,
+) -> Decision:
+    """Answer an authenticated REGISTER. ``bindings`` are the account's unexpired ones."""
+    current = {binding.device: binding for binding in bindings}
+    try:
+        if register.star:
+            after = _without_all(register, current)
+        else:
+            after = _updated(_Asked(register, account, source, local, rules, now), devices, current)
+    except BadRegister as refusal:
+        return Decision(status=refusal.status, reason=refusal.reason, headers=refusal.headers)
+    put = tuple(b for device, b in after.items() if b is not current.get(device))
+    removed = tuple(b for device, b in current.items() if device not in after)
+    return Decision(
+        status=200,
+        reason="OK",
+        headers=contact_headers(after.values(), own=put, now=now),
+        put=put,
+        removed=removed,
+    )
+
+
+def contact_headers(
+    bindings: Iterable[Binding], *, own: Sequence[Binding], now: Instant
+) -> tuple[Header, ...]:
+    """A Contact for each binding with the seconds that it has left (RFC 3261 §10.3 step 8).
+
+    The asker's own come first and verbatim: phones often read one Contact only.
+    """
+    others = [binding for binding in bindings if binding not in own]
+    return tuple(("Contact", _contact_value(b, b.contact, now)) for b in own) + tuple(
+        ("Contact", _contact_value(b, without_push_params(b.contact), now)) for b in others
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    register: Register
+    account: Account
+    source: Address
+    local: Address
+    rules: BindingRules
+    now: Instant
+
+
+def _updated(
+    asked: _Asked, devices: Sequence[Device], current: dict[DeviceId, Binding]
+) -> dict[DeviceId, Binding]:
+    register = asked.register
+    after = dict(current)
+    granted = [(contact, _granted(contact, asked)) for contact in register.contacts]
+    for contact, seconds in granted:
+        if seconds == 0:
+            for binding in _bound_to(contact, after.values()):
+                _check_order(register, binding)
+                del after[binding.device]
+    taken: set[DeviceId] = set()
+    instances: set[str] = set()
+    wanted = [(contact, seconds) for contact, seconds in granted if seconds > 0]
+    for contact, seconds in sorted(wanted, key=lambda pair: -pair[0].q):
+        if contact.instance is not None:
+            if contact.instance in instances:
+                continue  # one binding per installation: its best Contact has been taken
+            instances.add(contact.instance)
+        device = match_device(
+            contact,
+            call_id=register.call_id,
+            devices=devices,
+            bindings=current.values(),
+            taken=frozenset(taken),
+        )
+        if (old := current.get(device)) is not None:
+            _check_order(register, old)
+        for binding in _bound_to(contact, after.values()):
+            if binding.device != device:
+                _check_order(register, binding)
+                del after[binding.device]
+        taken.add(device)
+        after.pop(device, None)
+        after[device] = _binding(asked, contact, device, seconds)
+    return _fewer_anonymous(after, asked.rules, keep=taken)
+
+
+def _binding(asked: _Asked, contact: Contact, device: DeviceId, seconds: int) -> Binding:
+    return Binding(
+        account=asked.account.key,
+        device=device,
+        contact=contact.uri,
+        source=asked.source,
+        local=asked.local,
+        call_id=asked.register.call_id,
+        cseq=asked.register.cseq,
+        expires_at=Instant(asked.now + seconds),
+        instance=contact.instance,
+        user_agent=asked.register.user_agent,
+        route_key=route_key(asked.account.key, device),
+        heard_at=asked.now,
+    )
+
+
+def _granted(contact: Contact, asked: _Asked) -> int:
+    """Seconds granted: 0 removes. Raises `BadRegister` with 423 when too short."""
+    seconds = contact.expires_s
+    if seconds is None:
+        seconds = asked.register.expires_s
+    if seconds is None:
+        seconds = asked.rules.default_s
+    if 0 < seconds < asked.rules.min_s:
+        raise BadRegister(423, "Interval Too Brief", ("Min-Expires", str(asked.rules.min_s)))
+    return min(seconds, asked.rules.max_s)
+
+
+def _without_all(register: Register, current: dict[DeviceId, Binding]) -> dict[DeviceId, Binding]:
+    for binding in current.values():
+        _check_order(register, binding)
+    return {}
+
+
+def _check_order(register: Register, binding: Binding) -> None:
+    """RFC 3261 §10.3 step 7: within one Call-ID only a higher CSeq changes a binding."""
+    if binding.call_id == register.call_id and register.cseq <= binding.cseq:
+        raise BadRegister(500, "CSeq Out Of Order")
+
+
+def _bound_to(contact: Contact, bindings: Iterable[Binding]) -> list[Binding]:
+    # By URI alone: a late removal of a phone's old address must not take its new one away.
+    return [b for b in bindings if contact_identity(b.contact) == contact.identity]
+
+
+def _fewer_anonymous(
+    after: dict[DeviceId, Binding], rules: BindingRules, *, keep: set[DeviceId]
+) -> dict[DeviceId, Binding]:
+    anonymous = sorted(
+        (b for b in after.values() if is_anonymous(b.device)),
+        key=lambda b: (b.device in keep, b.heard_at),
+    )
+    for binding in anonymous[: max(0, len(anonymous) - rules.max_anonymous)]:
+        del after[binding.device]
+    return after
+
+
+def _contact_value(binding: Binding, uri: str, now: Instant) -> str:
+    left = max(0, round(binding.expires_at - now))
+    instance = f';+sip.instance="<{binding.instance}>"' if binding.instance else ""
+    return f"<{uri}>;expires={left}{instance}"

@@ -1,0 +1,129 @@
+"""An app's REGISTER as values (RFC 3261 §10.2, §10.3)."""
+
+from dataclasses import dataclass
+
+from .message import MalformedMessage, Message
+from .uri import MalformedUri, NameAddr, SipUri
+
+MAX_CONTACTS = 10
+"""In one REGISTER; a phone sends one, rarely two."""
+_MAX_SECONDS = 2**32 - 1
+
+
+class BadRegister(ValueError):
+    """The REGISTER is refused with ``status``; the text is the reason phrase."""
+
+    def __init__(self, status: int, reason: str, *headers: tuple[str, str]) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """One Contact of a REGISTER."""
+
+    uri: str
+    """As received."""
+    identity: tuple[str, str, int, str]
+    """What two Contacts are compared by: user, host, port, transport (RFC 3261 §19.1.4)."""
+    expires_s: int | None = None
+    """Its own ``expires``; None: the request's."""
+    instance: str | None = None
+    """``+sip.instance`` without quotes and angle brackets."""
+    prid: str | None = None
+    """``pn-prid`` (RFC 8599): the push token."""
+    q: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Register:
+    """What a REGISTER asks for."""
+
+    call_id: str
+    cseq: int
+    contacts: tuple[Contact, ...] = ()
+    """Empty: a fetch."""
+    star: bool = False
+    """``Contact: *`` with ``Expires: 0``: remove all."""
+    expires_s: int | None = None
+    user_agent: str | None = None
+
+
+def read_register(message: Message) -> Register:
+    """Read a REGISTER. Raises `BadRegister` with the status that it deserves."""
+    if required := [tag for tag in message.values("require") if tag]:
+        raise BadRegister(420, "Bad Extension", ("Unsupported", ", ".join(required)))
+    if message.first("path") is not None:
+        # A binding behind a Path that we do not keep would be a phone that never rings.
+        raise BadRegister(420, "Bad Extension", ("Unsupported", "path"))
+    try:
+        cseq = message.cseq
+    except MalformedMessage:
+        raise BadRegister(400, "Unreadable CSeq") from None
+    if not message.call_id:
+        raise BadRegister(400, "Missing Call-ID")
+    values = message.values("contact")
+    expires_s = _seconds(message.first("expires"))
+    star = "*" in values
+    if star and (len(values) > 1 or expires_s != 0):
+        raise BadRegister(400, "Contact * needs Expires 0 and no other Contact")
+    if len(values) > MAX_CONTACTS:
+        raise BadRegister(403, f"More than {MAX_CONTACTS} Contacts")
+    return Register(
+        call_id=message.call_id,
+        cseq=cseq,
+        contacts=() if star else tuple(_contact(value) for value in values),
+        star=star,
+        expires_s=expires_s,
+        user_agent=message.first("user-agent"),
+    )
+
+
+def contact_identity(uri: str) -> tuple[str, str, int, str]:
+    """User, host, port and transport of a Contact's URI. Raises `uri.MalformedUri`."""
+    return _identity(SipUri.parse(uri))
+
+
+def without_push_params(uri: str) -> str:
+    """The URI without its ``pn-*`` parameters: push tokens are nobody else's business."""
+    if ";pn-" not in uri.lower():
+        return uri
+    head, *params = uri.split(";")
+    return ";".join([head, *(p for p in params if not p.lower().startswith("pn-"))])
+
+
+def _identity(uri: SipUri) -> tuple[str, str, int, str]:
+    port = uri.port or (5061 if uri.scheme == "sips" else 5060)
+    return uri.user, uri.host, port, uri.params.get("transport", "udp").lower()
+
+
+def _contact(value: str) -> Contact:
+    try:
+        address = NameAddr.parse(value)
+        uri = address.sip()
+    except MalformedUri:
+        raise BadRegister(400, "Contact is no SIP URI") from None
+    return Contact(
+        uri=address.uri,
+        identity=_identity(uri),
+        expires_s=_seconds(address.params.get("expires")),
+        instance=address.params.get("+sip.instance", "").strip("<> ") or None,
+        prid=uri.params.get("pn-prid") or None,
+        q=_q(address.params.get("q")),
+    )
+
+
+def _seconds(text: str | None) -> int | None:
+    """RFC 3261 §20.19: a malformed value counts as none given."""
+    if text is None or not (text.isascii() and text.isdigit()):
+        return None
+    return int(text) if len(text) <= 10 and int(text) <= _MAX_SECONDS else _MAX_SECONDS
+
+
+def _q(text: str | None) -> float:
+    try:
+        return min(max(float(text or 1.0), 0.0), 1.0)
+    except ValueError:
+        return 1.0
