@@ -40,7 +40,7 @@ class Decision:
     """Gone for good: their devices have no binding after this."""
 
 
-def decide(  # noqa: PLR0913 - a decision is made from all of these
+def decide(
     register: Register,
     *,
     account: Account,

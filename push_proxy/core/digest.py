@@ -84,7 +84,7 @@ def held_algorithms(credentials: Credentials) -> tuple[Algorithm, ...]:
     return tuple(algorithm for algorithm in Algorithm if algorithm in credentials.ha1)
 
 
-def digest_response(  # noqa: PLR0913 - these are the inputs that RFC 7616 names
+def digest_response(
     algorithm: Algorithm,
     secret: str,
     *,
@@ -155,7 +155,7 @@ def choose_challenge(
     return None
 
 
-def authorization(  # noqa: PLR0913 - an answer has these parts
+def authorization(
     challenge: Challenge,
     credentials: Credentials,
     *,
