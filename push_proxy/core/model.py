@@ -158,6 +158,11 @@ class Device:
     updated_at: float = 0.0
     version: int = 1
 
+    @property
+    def has_target(self) -> bool:
+        """Whether there is anything to push to: an app that has only enrolled has nothing yet."""
+        return bool(self.provider and self.token)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
