@@ -87,7 +87,7 @@ class AckAndBye:
     response: ResponseId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Note:
     """Write a line of the call's timeline."""
 

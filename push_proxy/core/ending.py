@@ -1,0 +1,167 @@
+"""The ways a call ends: exactly one final response, then only cleaning up.
+
+The actions of an end come in this order: what the PBX gets, what the devices get, what is
+forgotten, and the outcome.
+"""
+
+from dataclasses import replace
+
+from . import outcome
+from .actions import (
+    Action,
+    CancelBranch,
+    Finish,
+    ForgetInvite,
+    Move,
+    Note,
+    PushType,
+    Relay,
+    Reply,
+    SendPush,
+)
+from .events import ResponseReceived
+from .forking import COMPLETED_ELSEWHERE, Answer, best, branch_by_id
+from .ids import Instant
+from .model import CallState, Outcome
+from .part import Part, push_id
+from .reaching import cancel_branch
+from .wake_state import Ended, Live, Settling, State
+
+FAREWELL_S = 30.0
+"""How long a terminal push is worth delivering: about as long as a phone shows a dead call."""
+SETTLE_S = 1.0
+"""How long a 6xx waits for answers that cross our CANCELs."""
+LINGER_S = 40.0
+"""After the end, until every client transaction is over: Timer B or D (32 s) and a margin."""
+
+_EXPIRED = 'Q.850;cause=102;text="INVITE expired"'
+_DECLINED_ELSEWHERE = 'SIP;cause=603;text="Declined elsewhere"'
+_UNAVAILABLE = Answer(status=480, reason="Temporarily Unavailable")
+
+
+def answered(live: Live, event: ResponseReceived, now: Instant) -> tuple[State, tuple[Action, ...]]:
+    """The first 2xx wins and ends the call for all others.
+
+    Even on a branch that we have cancelled or given up: the caller still waits, and the person
+    has picked up (RFC 3261 §16.7 step 5).
+    """
+    branch = branch_by_id(live.branches, event.branch)
+    if branch is None:
+        return live, ()
+    winner = replace(branch, status=event.status)
+    return _end(
+        live.with_branch(winner),
+        (Relay(branch=branch.id, response=event.response), Note("answered", branch.device)),
+        outcome.answered(),
+        reason=COMPLETED_ELSEWHERE,
+        spared=branch.device,
+        now=now,
+    )
+
+
+def cancelled(live: Live, reason: str, now: Instant) -> tuple[Ended, tuple[Action, ...]]:
+    """CANCEL from the PBX: 487 at once, its Reason passed on to the devices (RFC 3326)."""
+    result = outcome.cancelled(
+        live.parts,
+        reason,
+        ringing=live.ringing,
+        now=now,
+        grace_s=live.settings.answer_grace_s,
+    )
+    final = (Reply(status=487, reason="Request Terminated"), Note("cancelled", detail=reason))
+    return _end(live, final, result, reason=reason, now=now)
+
+
+def expired(live: Live, now: Instant) -> tuple[Ended, tuple[Action, ...]]:
+    """The INVITE's own Expires is over: as if the PBX had cancelled it (RFC 3261 §13.3.1)."""
+    return cancelled(live, _EXPIRED, now)
+
+
+def lost(live: Live, reason: str, now: Instant) -> tuple[Ended, tuple[Action, ...]]:
+    """The PBX's transaction is gone: nobody is left to answer."""
+    final = (Note("pbx_lost", detail=reason),)
+    return _end(live, final, outcome.lost(ringing=live.ringing), reason="", now=now)
+
+
+def exhausted(
+    live: Live, actions: tuple[Action, ...], now: Instant
+) -> tuple[Ended, tuple[Action, ...]]:
+    """No device can come any more: the best answer there is, else 480 with its verdict."""
+    answers = [part.answer for part in live.parts if part.answer is not None]
+    if len(answers) < len(live.parts) or not answers:
+        answers.append(_UNAVAILABLE)
+    chosen = best(answers) or _UNAVAILABLE
+    by_device = chosen.branch is not None or chosen.status in {486, 603}
+    ended_by = "device" if by_device else "deadline" if now >= live.wake_deadline else "proxy"
+    result = outcome.exhausted(live.parts, status=chosen.status, ended_by=ended_by)
+    final, status = _final(chosen, result)
+    reason = _DECLINED_ELSEWHERE if status >= 600 else ""
+    ended, ending = _end(live, (final,), replace(result, status=status), reason=reason, now=now)
+    return ended, (*actions, *ending)
+
+
+def _final(chosen: Answer, result: Outcome) -> tuple[Action, int]:
+    if chosen.relayable and chosen.branch is not None and chosen.response is not None:
+        return Relay(branch=chosen.branch, response=chosen.response), chosen.status
+    headers = (("X-Push-Reason", result.verdict.value),)
+    if chosen.status == 503:
+        # 503 would take all of us out of the PBX's service (RFC 3261 §16.7 step 6).
+        return Reply(status=500, reason="Server Internal Error", headers=headers), 500
+    if chosen.status == 408:
+        chosen = _UNAVAILABLE
+    return Reply(status=chosen.status, reason=chosen.reason, headers=headers), chosen.status
+
+
+def settle(
+    live: Live, refusal: Answer, actions: tuple[Action, ...], now: Instant
+) -> tuple[Settling, tuple[Action, ...]]:
+    """A 6xx: cancel all others, make no new branch, and wait a moment for answers that cross.
+
+    RFC 3261 §16.7 step 5: a 6xx "is not immediately forwarded".
+    """
+    for branch in live.branches:
+        if branch.open:
+            live, cancel = cancel_branch(live, branch, _DECLINED_ELSEWHERE)
+            actions += cancel
+    return Settling(live=live, refusal=refusal, until=Instant(now + SETTLE_S)), actions
+
+
+def _end(
+    live: Live,
+    final: tuple[Action, ...],
+    result: Outcome,
+    *,
+    reason: str,
+    spared: str | None = None,
+    now: Instant,
+) -> tuple[Ended, tuple[Action, ...]]:
+    cancels = tuple(
+        CancelBranch(branch=branch.id, reason=reason) for branch in live.branches if branch.open
+    )
+    elsewhere = outcome.was_answered_elsewhere(reason)
+    farewell = PushType.ANSWERED_ELSEWHERE if elsewhere else PushType.CANCEL
+    farewells = tuple(
+        _farewell(live, part, farewell)
+        for part in live.parts
+        if part.needs_farewell and part.device != spared and not _hears_sip(live, part)
+    )
+    forget = (ForgetInvite(),) if live.stored else ()
+    answered = result.phase is CallState.ANSWERED
+    move = Move(CallState.ANSWERED if answered else CallState.ENDED)
+    ended = Ended(
+        call=live.invite.call,
+        unfinished=tuple(branch.id for branch in live.branches if branch.unfinished),
+        store_pending=live.stored is None,
+        until=Instant(now + LINGER_S),
+    )
+    return ended, (*final, *cancels, *farewells, *forget, move, Finish(result))
+
+
+def _hears_sip(live: Live, part: Part) -> bool:
+    """Whether the device has answered on a branch: our CANCEL will reach it."""
+    return any(b.device == part.device and b.heard and b.unfinished for b in live.branches)
+
+
+def _farewell(live: Live, part: Part, kind: PushType) -> SendPush:
+    push = push_id(live.invite.call, part.device, kind)
+    return SendPush(device=part.device, push=push, type=kind, deadline_s=FAREWELL_S)

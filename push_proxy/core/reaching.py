@@ -1,0 +1,93 @@
+"""The two ways to reach a device: a push, and the INVITE to its binding.
+
+Each function answers the state and the actions that belong together.
+"""
+
+from dataclasses import replace
+
+from .actions import Action, CancelBranch, Fork, Note, PushType, SendPush
+from .forking import Branch, instance_of, open_branch, superseded_by
+from .ids import BranchId, DeviceId, Instant
+from .model import Binding
+from .part import Part, pushed
+from .wake_state import Live
+
+Done = tuple[Live, tuple[Action, ...]]
+
+
+def push(live: Live, part: Part, now: Instant) -> Done:
+    """Send a call push, unless it could only arrive after the wake's end."""
+    if now >= live.push_until or live.expired:
+        return live, ()
+    part, push_id = pushed(part, live.invite.call, now)
+    order = SendPush(
+        device=part.device,
+        push=push_id,
+        type=PushType.CALL,
+        deadline_s=live.push_until - now,
+    )
+    return live.with_part(part), (order, Note("push_sent", part.device, f"push {part.pushes}"))
+
+
+def ring(live: Live, binding: Binding, now: Instant) -> Done:
+    """Send the INVITE to a binding, unless the phone behind it has it already.
+
+    One open INVITE per phone, however often it registers: apps register in bursts. The INVITE
+    moves only when it went into a flow that is gone.
+    """
+    current = open_branch(live.branches, binding)
+    if current is None:
+        return _fork(live, binding, now)
+    if not superseded_by(current, binding):
+        return live, ()
+    live, cancel = cancel_branch(live, current)
+    live, fork = _fork(live, binding, now)
+    return live, (*cancel, *fork)
+
+
+def _fork(live: Live, binding: Binding, now: Instant) -> Done:
+    branch = Branch(
+        id=BranchId(len(live.branches) + 1),
+        device=binding.device,
+        instance=instance_of(binding),
+        contact=binding.contact,
+        source=binding.source,
+        made_at=now,
+        timer_c_at=Instant(now + live.settings.timer_c_s),
+    )
+    orders = (
+        Fork(branch=branch.id, binding=binding),
+        Note("invite_sent", binding.device, str(binding.source)),
+    )
+    return live.with_branch(branch), orders
+
+
+def ring_elsewhere(live: Live, failed: Branch, now: Instant) -> Done:
+    """The flow of a branch is dead: try where the phone has registered meanwhile, else push."""
+    for part in live.parts:
+        binding = part.binding
+        if binding is None or part.answer is not None or not _may_replace(live, failed, binding):
+            continue
+        return ring(live, binding, now)
+    own = live.part(failed.device)
+    if own is not None and own.pushable and own.pushes == 0 and own.answer is None:
+        return push(live, own, now)
+    return live, ()
+
+
+def _may_replace(live: Live, failed: Branch, binding: Binding) -> bool:
+    """Whether it is the same phone on a flow that this call has not tried."""
+    same_phone = instance_of(binding) == failed.instance or binding.device == failed.device
+    return same_phone and not any(branch.on_flow_of(binding) for branch in live.branches)
+
+
+def cancel_branch(live: Live, branch: Branch, reason: str = "") -> Done:
+    """Take the INVITE back from a device."""
+    order = CancelBranch(branch=branch.id, reason=reason)
+    return live.with_branch(replace(branch, cancelled=True)), (order,)
+
+
+def cancel_device(live: Live, device: DeviceId, reason: str = "") -> Done:
+    """Take the INVITE back from a device, if it has one open."""
+    branch = live.open_of(device)
+    return (live, ()) if branch is None else cancel_branch(live, branch, reason)
