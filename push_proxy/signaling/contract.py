@@ -23,6 +23,8 @@ class StackSettings:
     """Addresses to bind; port 0 takes a free one."""
     public_host: str
     """What Record-Route and Via name (``sip.node_address``)."""
+    own_hosts: tuple[str, ...] = ()
+    """Further names that mean this service in a Route or Request-URI (``sip.public_address``)."""
     token_key: bytes
     """32 secret bytes that sign route tokens and branches; the same after a restart, so that
     established calls survive it."""
@@ -107,7 +109,7 @@ class Signaling(Protocol):
         ``from_`` and ``to`` are header values (with tag where one is due).
         """
 
-    def bind(self, route_key: str, contact: str, source: Address, local: Address) -> None:
+    def bind(self, route_key: str, source: Address, local: Address) -> None:
         """The device's newest flow: in-dialog requests toward it go there."""
 
     def unbind(self, route_key: str) -> None:

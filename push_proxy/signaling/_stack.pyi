@@ -1,0 +1,130 @@
+"""The native SIP stack (sip/src/binding.cpp). Only ``native.py`` imports it."""
+
+from enum import IntEnum
+
+class Address:
+    def __init__(self, host: str, port: int, transport: str) -> None: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def transport(self) -> str: ...
+
+class FactKind(IntEnum):
+    REQUEST = 0
+    CANCEL = 1
+    TRANSACTION_LOST = 2
+    BRANCH_RESPONSE = 3
+    FORWARD_RESPONSE = 4
+    REQUEST_ANSWERED = 5
+    DIALOG_ENDED = 6
+    DEVICE_HEARD = 7
+    ORDER_FAILED = 8
+    LOG = 9
+
+class Fact:
+    @property
+    def kind(self) -> int: ...
+    @property
+    def txn(self) -> int: ...
+    @property
+    def branch(self) -> int: ...
+    @property
+    def response(self) -> int: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def flag(self) -> bool: ...
+    @property
+    def cseq(self) -> int: ...
+    @property
+    def source(self) -> Address: ...
+    @property
+    def local(self) -> Address: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def request_uri(self) -> str: ...
+    @property
+    def from_uri(self) -> str: ...
+    @property
+    def from_tag(self) -> str: ...
+    @property
+    def to_uri(self) -> str: ...
+    @property
+    def to_tag(self) -> str: ...
+    @property
+    def call_id(self) -> str: ...
+    @property
+    def raw(self) -> bytes: ...
+
+_Headers = list[tuple[str, str]]
+
+class Stack:
+    def __init__(self) -> None: ...
+    def start(
+        self,
+        *,
+        listen: list[Address],
+        public_host: str,
+        own_hosts: list[str],
+        token_key: bytes,
+        queue_limit: int,
+    ) -> list[Address]: ...
+    def stop(self) -> None: ...
+    def fileno(self) -> int: ...
+    def drain(self) -> list[Fact]: ...
+    def counters(self) -> dict[str, int]: ...
+    def reply(
+        self, txn: int, status: int, reason: str, headers: _Headers, body: bytes, /
+    ) -> None: ...
+    def fork(
+        self,
+        txn: int,
+        branch: int,
+        request_uri: str,
+        destination: Address,
+        local: Address,
+        add: _Headers,
+        remove: list[str],
+        call: str,
+        route_key: str,
+        device_is_caller: bool,
+        /,
+    ) -> None: ...
+    def forward(
+        self,
+        txn: int,
+        request_uri: str,
+        destination: Address,
+        local: Address,
+        add: _Headers,
+        remove: list[str],
+        call: str,
+        route_key: str,
+        device_is_caller: bool,
+        /,
+    ) -> None: ...
+    def relay(self, txn: int, branch: int, response: int, /) -> None: ...
+    def cancel(self, txn: int, branch: int, reason: str, /) -> None: ...
+    def ack_and_bye(self, txn: int, branch: int, response: int, /) -> None: ...
+    def request(
+        self,
+        request: int,
+        method: str,
+        request_uri: str,
+        from_: str,
+        to: str,
+        call_id: str,
+        cseq: int,
+        headers: _Headers,
+        body: bytes,
+        destination: Address,
+        local: Address,
+        /,
+    ) -> None: ...
+    def bind(self, route_key: str, source: Address, local: Address, /) -> None: ...
+    def unbind(self, route_key: str, /) -> None: ...

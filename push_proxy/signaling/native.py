@@ -1,0 +1,219 @@
+"""The real SIP stack: pjsip in a native thread, its facts drained by asyncio.
+
+Nothing of pjsip crosses this file: facts come up as the values of `facts`, orders go down as
+values that name a transaction by token. No Python ever runs on the SIP thread.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import lru_cache
+
+from ..core.ids import BranchId, ResponseId, ServerTxn
+from ..core.model import Address
+from ..errors import ConfigurationError
+from . import _stack
+from .contract import Headers, Rewrite, StackSettings
+from .facts import (
+    BranchResponse,
+    CancelReceived,
+    DeviceHeard,
+    DialogEnded,
+    Fact,
+    ForwardResponse,
+    OrderFailed,
+    RequestAnswered,
+    RequestReceived,
+    StackLog,
+    TransactionLost,
+)
+
+_KIND = _stack.FactKind
+
+
+class NativeSignaling:
+    """`contract.Signaling` on pjsip. One per process: pjsip's library is a singleton."""
+
+    def __init__(self) -> None:
+        self._stack = _stack.Stack()
+        self._on_fact: Callable[[Fact], None] | None = None
+        self._listening: tuple[Address, ...] = ()
+
+    async def start(self, settings: StackSettings, on_fact: Callable[[Fact], None]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            bound = await loop.run_in_executor(None, lambda: self._start(settings))
+        except RuntimeError as error:
+            message = (
+                f"sip.listen: {error}. Stop what uses the port, or choose another address or port."
+            )
+            raise ConfigurationError(message) from error
+        self._listening = tuple(_address(address) for address in bound)
+        self._on_fact = on_fact
+        loop.add_reader(self._stack.fileno(), self._drain)
+
+    def _start(self, settings: StackSettings) -> list[_stack.Address]:
+        return self._stack.start(
+            listen=[_native(address) for address in settings.listen],
+            public_host=settings.public_host,
+            own_hosts=list(settings.own_hosts),
+            token_key=settings.token_key,
+            queue_limit=settings.queue_limit,
+        )
+
+    async def stop(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._stack.fileno())
+        self._on_fact = None
+        await loop.run_in_executor(None, self._stack.stop)
+
+    def listening(self) -> tuple[Address, ...]:
+        return self._listening
+
+    def _drain(self) -> None:
+        for fact in self._stack.drain():
+            if self._on_fact is not None:
+                self._on_fact(_translate(fact))
+
+    def reply(
+        self, txn: ServerTxn, status: int, reason: str, *, headers: Headers = (), body: bytes = b""
+    ) -> None:
+        self._stack.reply(txn, status, reason, list(headers), body)
+
+    def fork(self, txn: ServerTxn, branch: BranchId, rewrite: Rewrite) -> None:
+        self._stack.fork(
+            txn,
+            branch,
+            rewrite.request_uri,
+            _native(rewrite.destination),
+            _native(rewrite.local),
+            list(rewrite.add),
+            list(rewrite.remove),
+            rewrite.call or "",
+            rewrite.route_key,
+            rewrite.device_is_caller,
+        )
+
+    def relay(self, txn: ServerTxn, branch: BranchId, response: ResponseId) -> None:
+        self._stack.relay(txn, branch, response)
+
+    def cancel(self, txn: ServerTxn, branch: BranchId, *, reason: str = "") -> None:
+        self._stack.cancel(txn, branch, reason)
+
+    def ack_and_bye(self, txn: ServerTxn, branch: BranchId, response: ResponseId) -> None:
+        self._stack.ack_and_bye(txn, branch, response)
+
+    def forward(self, txn: ServerTxn, rewrite: Rewrite) -> None:
+        self._stack.forward(
+            txn,
+            rewrite.request_uri,
+            _native(rewrite.destination),
+            _native(rewrite.local),
+            list(rewrite.add),
+            list(rewrite.remove),
+            rewrite.call or "",
+            rewrite.route_key,
+            rewrite.device_is_caller,
+        )
+
+    def request(
+        self,
+        request: int,
+        *,
+        method: str,
+        request_uri: str,
+        from_: str,
+        to: str,
+        call_id: str,
+        cseq: int,
+        headers: Headers = (),
+        body: bytes = b"",
+        destination: Address,
+        local: Address,
+    ) -> None:
+        self._stack.request(
+            request,
+            method,
+            request_uri,
+            from_,
+            to,
+            call_id,
+            cseq,
+            list(headers),
+            body,
+            _native(destination),
+            _native(local),
+        )
+
+    def bind(self, route_key: str, source: Address, local: Address) -> None:
+        self._stack.bind(route_key, _native(source), _native(local))
+
+    def unbind(self, route_key: str) -> None:
+        self._stack.unbind(route_key)
+
+    def counters(self) -> dict[str, int]:
+        return self._stack.counters()
+
+
+@lru_cache(maxsize=65536)
+def _native(address: Address) -> _stack.Address:
+    return _stack.Address(address.host, address.port, address.transport)
+
+
+def _address(address: _stack.Address) -> Address:
+    return Address(address.host, address.port, address.transport)
+
+
+def _translate(fact: _stack.Fact) -> Fact:
+    txn = ServerTxn(fact.txn)
+    match fact.kind:
+        case _KIND.REQUEST:
+            return RequestReceived(
+                txn=txn,
+                method=fact.name,
+                request_uri=fact.request_uri,
+                source=_address(fact.source),
+                local=_address(fact.local),
+                from_uri=fact.from_uri,
+                from_tag=fact.from_tag,
+                to_uri=fact.to_uri,
+                to_tag=fact.to_tag,
+                call_id=fact.call_id,
+                cseq=fact.cseq,
+                raw=fact.raw,
+            )
+        case _KIND.CANCEL:
+            return CancelReceived(txn, fact.text)
+        case _KIND.TRANSACTION_LOST:
+            return TransactionLost(txn, fact.text)
+        case _KIND.BRANCH_RESPONSE:
+            return BranchResponse(
+                txn=txn,
+                branch=BranchId(fact.branch),
+                response=ResponseId(fact.response),
+                status=fact.status,
+                reason=fact.text,
+                local=fact.flag,
+                raw=fact.raw,
+            )
+        case _KIND.FORWARD_RESPONSE:
+            return ForwardResponse(
+                txn=txn, status=fact.status, reason=fact.text, local=fact.flag
+            )
+        case _KIND.REQUEST_ANSWERED:
+            return RequestAnswered(
+                request=fact.txn,
+                status=fact.status,
+                reason=fact.text,
+                local=fact.flag,
+                raw=fact.raw,
+            )
+        case _KIND.DIALOG_ENDED:
+            return DialogEnded(call=fact.text, by_device=fact.flag, reason=fact.name)
+        case _KIND.DEVICE_HEARD:
+            return DeviceHeard(route_key=fact.name, source=_address(fact.source))
+        case _KIND.ORDER_FAILED:
+            return OrderFailed(
+                order=fact.name, txn=txn, branch=BranchId(fact.branch), reason=fact.text
+            )
+        case _:
+            return StackLog(fact.status, fact.text)

@@ -1,0 +1,205 @@
+// Requests inside dialogs: routed by the signed token in our Record-Route alone, so that an
+// established call needs no state here and survives a restart (RFC 3261 16.4, 16.6, 16.12).
+#include <algorithm>
+
+#include "engine.hpp"
+
+namespace push_proxy {
+namespace {
+
+bool is_ip(const std::string& host) {
+    try {
+        to_sockaddr({host, 0});
+        return true;
+    } catch (const std::invalid_argument&) {
+        return false;
+    }
+}
+
+std::string lower(std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+    return text;
+}
+
+std::string bracketed(const std::string& host) {
+    return host.find(':') == std::string::npos ? host : "[" + host + "]";
+}
+
+// Call UUID <-> 16 bytes.
+std::string pack_uuid(const std::string& uuid) {
+    std::string digits;
+    std::copy_if(uuid.begin(), uuid.end(), std::back_inserter(digits), [](char c) { return c != '-'; });
+    return from_hex(digits).value_or("");
+}
+
+std::string unpack_uuid(const std::string& bytes) {
+    if (bytes.find_first_not_of('\0') == std::string::npos) return {};
+    auto text = to_hex(bytes);
+    for (const std::size_t at : {8, 13, 18, 23}) text.insert(at, "-");
+    return text;
+}
+
+const pjsip_routing_hdr* route_header(const pjsip_msg* msg, std::size_t index) {
+    for (const pjsip_hdr* header = msg->hdr.next; header != &msg->hdr; header = header->next)
+        if (header->type == PJSIP_H_ROUTE && index-- == 0) return reinterpret_cast<const pjsip_routing_hdr*>(header);
+    return nullptr;
+}
+
+}  // namespace
+
+const pjsip_sip_uri* sip_uri(const void* uri) {
+    const auto* inner = pjsip_uri_get_uri(const_cast<void*>(uri));
+    return PJSIP_URI_SCHEME_IS_SIP(inner) || PJSIP_URI_SCHEME_IS_SIPS(inner) ? static_cast<const pjsip_sip_uri*>(inner)
+                                                                            : nullptr;
+}
+
+std::string hop_name(const pjsip_sip_uri* uri) {
+    return lower(copy(uri->host)) + ":" + std::to_string(uri->port ? uri->port : 5060);
+}
+
+std::string reverse_hop(const pjsip_msg* msg) {
+    const auto* record = static_cast<const pjsip_rr_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_RECORD_ROUTE, nullptr));
+    const auto* contact = static_cast<const pjsip_contact_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_CONTACT, nullptr));
+    const pjsip_sip_uri* uri = nullptr;
+    if (record) {
+        uri = sip_uri(&record->name_addr);
+    } else if (contact && contact->uri) {
+        uri = sip_uri(contact->uri);
+    }
+    return uri ? hop_name(uri) : std::string();
+}
+
+// Same values on a second pass mean a loop; a spiral has another Request-URI (RFC 5393 4.2.2).
+std::uint32_t loop_hash(const pjsip_rx_data* rdata) {
+    std::string text = print_uri(PJSIP_URI_IN_REQ_URI, rdata->msg_info.msg->line.req.uri);
+    for (const auto& part : {rdata->msg_info.cid->id, rdata->msg_info.from->tag, rdata->msg_info.to->tag}) {
+        text += '|';
+        text += view(part);
+    }
+    return short_hash(text + "|" + std::to_string(rdata->msg_info.cseq->cseq));
+}
+
+bool Engine::looped(const pjsip_msg* msg, std::uint32_t hash) const {
+    for (const pjsip_hdr* header = msg->hdr.next; header != &msg->hdr; header = header->next) {
+        if (header->type != PJSIP_H_VIA) continue;
+        const auto* via = reinterpret_cast<const pjsip_via_hdr*>(header);
+        if (verify_branch(view(via->branch_param), settings_.token_key) == hash) return true;
+    }
+    return false;
+}
+
+bool Engine::is_us(const pjsip_sip_uri* uri) const {
+    const auto host = lower(copy(uri->host));
+    const int port = uri->port ? uri->port : 5060;
+    const bool name = host == lower(settings_.public_host) ||
+                      std::any_of(settings_.own_hosts.begin(), settings_.own_hosts.end(),
+                                  [&](const std::string& own) { return host == lower(own); });
+    return std::any_of(listeners_.begin(), listeners_.end(), [&](const auto& listener) {
+        return listener->bound.port == port && (name || listener->bound.host == host);
+    });
+}
+
+std::size_t Engine::leading_own_routes(const pjsip_msg* msg) const {
+    std::size_t count = 0;
+    while (const auto* route = route_header(msg, count)) {
+        const auto* uri = sip_uri(&route->name_addr);
+        if (!uri || !is_us(uri)) break;
+        ++count;
+    }
+    return count;
+}
+
+std::string Engine::record_route(const ServerTxn& txn, const Rewrite& rewrite, const Listener& listener) const {
+    RouteToken token;
+    token.route_key = from_hex(rewrite.route_key).value_or("");
+    token.device_is_caller = rewrite.device_is_caller;
+    token.device = rewrite.device_is_caller ? txn.source : rewrite.destination;
+    token.peer = rewrite.device_is_caller ? rewrite.destination : txn.source;
+    token.caller_tag = short_hash(txn.from_tag);
+    token.next_hop = rewrite.device_is_caller ? 0 : txn.next_hop;
+    token.call = pack_uuid(rewrite.call);
+    return "<sip:" + encode_route_token(token, settings_.token_key) + "@" + bracketed(settings_.public_host) + ":" +
+           std::to_string(listener.bound.port) + ";lr>";
+}
+
+// The first Route that carries a token of ours; those before it must be ours as well.
+std::optional<Engine::Route> Engine::route(pjsip_rx_data* rdata) {
+    const auto* msg = rdata->msg_info.msg;
+    const auto own = leading_own_routes(msg);
+    for (std::size_t index = 0; index < own; ++index) {
+        const auto* uri = sip_uri(&route_header(msg, index)->name_addr);
+        auto token = decode_route_token(view(uri->user), settings_.token_key);
+        if (!token) continue;
+        const bool from_caller = short_hash(view(rdata->msg_info.from->tag)) == token->caller_tag;
+        const bool from_callee = short_hash(view(rdata->msg_info.to->tag)) == token->caller_tag;
+        if (!from_caller && !from_callee) return std::nullopt;  // a token of another dialog
+        Route found{*token, from_caller == token->device_is_caller, {}, index + 1};
+        if (found.from_device) {
+            found.hop.destination = hop_toward_peer(*token, msg, index + 1);
+        } else {
+            const auto bound = bindings_.find(token->route_key);
+            found.hop.destination = bound != bindings_.end() ? bound->second.first : token->device;
+        }
+        auto& arrived = listener_of(rdata);
+        found.hop.listener = transport_type(arrived.bound) == transport_type(found.hop.destination)
+                                 ? &arrived
+                                 : &listener_at(found.hop.destination);
+        return found;
+    }
+    return std::nullopt;
+}
+
+// Where a request from the device goes: the next hop it names, if that is the one the PBX gave when
+// the dialog began or lies at the PBX's address; else to the PBX. Never anywhere else: no open relay.
+Address Engine::hop_toward_peer(const RouteToken& token, const pjsip_msg* msg, std::size_t routes_to_pop) const {
+    const auto* route = route_header(msg, routes_to_pop);
+    const auto* next = route ? sip_uri(&route->name_addr) : sip_uri(msg->line.req.uri);
+    if (!next) return token.peer;
+    const auto host = copy(next->host);
+    const Address named{host, next->port ? next->port : 5060};
+    const bool vouched = token.next_hop != 0 && short_hash(hop_name(next)) == token.next_hop;
+    return is_ip(host) && (vouched || host == token.peer.host) ? named : token.peer;
+}
+
+void Engine::on_in_dialog(pjsip_rx_data* rdata) {
+    const auto* msg = rdata->msg_info.msg;
+    const bool ack = msg->line.req.method.id == PJSIP_ACK_METHOD;
+    const auto routed = route(rdata);
+    if (!routed) {
+        if (!ack) count("rejected.", "no_dialog");
+        return answer_stateless(rdata, 481, "Call/Transaction Does Not Exist");
+    }
+    if (rdata->msg_info.max_fwd && rdata->msg_info.max_fwd->ivalue <= 0) {
+        count("rejected.", "max_forwards");
+        return answer_stateless(rdata, 483, "Too Many Hops");
+    }
+    const auto hash = loop_hash(rdata);
+    if (!ack && looped(msg, hash)) {
+        count("rejected.", "loop");
+        return answer_stateless(rdata, 482, "Loop Detected");
+    }
+    if (routed->from_device) {
+        Fact fact = make_fact(FactKind::device_heard);
+        fact.name = to_hex(routed->token.route_key);
+        fact.source = to_address(rdata->pkt_info.src_addr, listener_of(rdata).bound.transport);
+        facts_.push(std::move(fact));
+    }
+    ForwardPlan plan;
+    plan.routes_to_pop = routed->routes_to_pop;
+    if (ack) {
+        // RFC 3261 16.11: an ACK of a 2xx is its own transaction, and has no response.
+        plan.branch = make_branch(hash, settings_.token_key);
+        auto* tdata = forward_request(endpoint_, msg, raw_body(rdata), static_cast<std::size_t>(rdata->msg_info.len), plan);
+        return send_stateless(tdata, routed->hop);
+    }
+    if (msg->line.req.method.id == PJSIP_BYE_METHOD) {
+        Fact fact = make_fact(FactKind::dialog_ended);
+        fact.text = unpack_uuid(routed->token.call);
+        fact.name = header_value(msg, "Reason");
+        fact.flag = routed->from_device;
+        if (!fact.text.empty()) facts_.push(std::move(fact));
+    }
+    if (auto* txn = open_server(rdata)) send_branch(*txn, 0, true, plan, routed->hop);
+}
+
+}  // namespace push_proxy

@@ -1,0 +1,216 @@
+#include "engine.hpp"
+
+namespace push_proxy {
+
+Engine* g_engine = nullptr;
+
+namespace {
+
+pj_bool_t on_rx_request(pjsip_rx_data* rdata) {
+    if (!g_engine) return PJ_FALSE;
+    g_engine->on_request(rdata);
+    return PJ_TRUE;
+}
+
+pj_bool_t on_rx_response(pjsip_rx_data* rdata) {
+    if (!g_engine) return PJ_FALSE;
+    // A response that belongs to a transaction arrives by on_tsx_state.
+    if (!pjsip_rdata_get_tsx(rdata)) g_engine->on_stray_response(rdata);
+    return PJ_TRUE;
+}
+
+pj_status_t on_tx(pjsip_tx_data* tdata) {
+    if (g_engine) g_engine->on_sent(tdata);
+    return PJ_SUCCESS;
+}
+
+void on_tsx_state(pjsip_transaction* tsx, pjsip_event* event) {
+    if (g_engine) g_engine->on_transaction_state(tsx, event);
+}
+
+void on_dropped(pjsip_tp_dropped_data* dropped) {
+    if (g_engine) g_engine->on_dropped(dropped);
+}
+
+char g_name[] = "mod-push-proxy";
+
+pjsip_module describe_module() {
+    pjsip_module module{};
+    module.name = {g_name, sizeof g_name - 1};
+    module.id = -1;
+    // Before the UA layer and everything pjsua would answer by itself.
+    module.priority = PJSIP_MOD_PRIORITY_UA_PROXY_LAYER - 1;
+    module.on_rx_request = &on_rx_request;
+    module.on_rx_response = &on_rx_response;
+    module.on_tx_request = &on_tx;
+    module.on_tx_response = &on_tx;
+    module.on_tsx_state = &on_tsx_state;
+    return module;
+}
+
+}  // namespace
+
+pjsip_module g_module = describe_module();
+
+Fact make_fact(FactKind kind) {
+    Fact fact;
+    fact.kind = kind;
+    return fact;
+}
+
+Engine::Engine(Settings settings, pjsip_endpoint* endpoint, FactQueue& facts, std::mutex& counters_mutex,
+               Counters& counters)
+    : settings_(std::move(settings)),
+      endpoint_(endpoint),
+      facts_(facts),
+      counters_mutex_(counters_mutex),
+      counters_(counters) {
+    g_module = describe_module();
+    check(pjsip_endpt_register_module(endpoint_, &g_module), "pjsip module");
+    pjsip_tpmgr_set_drop_data_cb(pjsip_endpt_get_tpmgr(endpoint_), &push_proxy::on_dropped);
+    g_engine = this;
+}
+
+Engine::~Engine() {
+    g_engine = nullptr;
+    pjsip_tpmgr_set_drop_data_cb(pjsip_endpt_get_tpmgr(endpoint_), nullptr);
+    for (auto& [id, txn] : transactions_) {
+        disarm_trying(*txn);
+        if (txn->tsx) txn->tsx->mod_data[g_module.id] = nullptr;
+        for (auto& [branch_id, branch] : txn->branches)
+            if (branch->tsx) branch->tsx->mod_data[g_module.id] = nullptr;
+    }
+    by_via_branch_.clear();
+    transactions_.clear();
+    pjsip_endpt_unregister_module(endpoint_, &g_module);
+}
+
+std::vector<Address> Engine::listen() {
+    std::vector<Address> bound;
+    for (const auto& address : settings_.listen) {
+        pjsip_udp_transport_cfg config;
+        const auto wanted = to_sockaddr(address);
+        pjsip_udp_transport_cfg_default(&config, wanted.addr.sa_family);
+        config.bind_addr = wanted;
+        config.async_cnt = 1;
+        auto listener = std::make_unique<Listener>();
+        const auto status = pjsip_udp_transport_start2(endpoint_, &config, &listener->transport);
+        if (status != PJ_SUCCESS)
+            throw std::runtime_error("cannot listen on udp:" + address.host + ":" + std::to_string(address.port) + ": " +
+                                     describe(status));
+        listener->bound = address;
+        listener->bound.port = pj_sockaddr_get_port(&listener->transport->local_addr);
+        bound.push_back(listener->bound);
+        listeners_.push_back(std::move(listener));
+    }
+    return bound;
+}
+
+void Engine::carry_out(const Order& order) {
+    bury();
+    std::visit(
+        [this](const auto& o) {
+            using T = std::decay_t<decltype(o)>;
+            if constexpr (std::is_same_v<T, ReplyOrder>) {
+                reply(o);
+            } else if constexpr (std::is_same_v<T, ForkOrder>) {
+                auto* txn = find(o.txn);
+                if (!txn || txn->final_sent) return failed("fork", o.txn, o.branch, "the INVITE has its final response");
+                start_branch(*txn, o.branch, o.rewrite, false);
+            } else if constexpr (std::is_same_v<T, ForwardOrder>) {
+                auto* txn = find(o.txn);
+                if (!txn || txn->final_sent) return failed("forward", o.txn, 0, "the request has its final response");
+                start_branch(*txn, 0, o.rewrite, true);
+            } else if constexpr (std::is_same_v<T, RelayOrder>) {
+                relay(o);
+            } else if constexpr (std::is_same_v<T, CancelOrder>) {
+                cancel(o);
+            } else if constexpr (std::is_same_v<T, AckAndByeOrder>) {
+                ack_and_bye(o);
+            } else if constexpr (std::is_same_v<T, RequestOrder>) {
+                request(o);
+            } else if constexpr (std::is_same_v<T, BindOrder>) {
+                if (auto key = from_hex(o.route_key)) bindings_[*key] = {o.source, &listener_at(o.local)};
+            } else if constexpr (std::is_same_v<T, UnbindOrder>) {
+                if (auto key = from_hex(o.route_key)) bindings_.erase(*key);
+            } else {
+                static_assert(std::is_same_v<T, StopOrder>);
+                stopping_ = true;
+            }
+        },
+        order);
+}
+
+void Engine::on_transaction_state(pjsip_transaction* tsx, pjsip_event* event) {
+    auto* owner = static_cast<Owner*>(tsx->mod_data[g_module.id]);
+    if (!owner) return;
+    switch (owner->kind) {
+        case Owner::Kind::server:
+            return server_state(static_cast<ServerTxn&>(*owner), tsx, event);
+        case Owner::Kind::branch:
+            return branch_state(static_cast<Branch&>(*owner), tsx, event);
+        case Owner::Kind::request:
+            return request_state(static_cast<OwnRequest&>(*owner), tsx, event);
+    }
+}
+
+void Engine::on_sent(pjsip_tx_data* tdata) {
+    if (tdata->msg->type == PJSIP_REQUEST_MSG) {
+        count("sent.", view(tdata->msg->line.req.method.name));
+    } else {
+        const char status_class[] = {static_cast<char>('0' + tdata->msg->line.status.code / 100), 'x', 'x', '\0'};
+        count("sent.", status_class);
+    }
+}
+
+Listener& Engine::listener_at(const Address& local) {
+    for (auto& listener : listeners_)
+        if (listener->bound == local) return *listener;
+    for (auto& listener : listeners_)
+        if (transport_type(listener->bound) == transport_type(local)) return *listener;
+    return *listeners_.front();
+}
+
+Listener& Engine::listener_of(const pjsip_rx_data* rdata) {
+    for (auto& listener : listeners_)
+        if (listener->transport == rdata->tp_info.transport) return *listener;
+    return *listeners_.front();
+}
+
+ServerTxn* Engine::find(std::uint64_t txn) {
+    const auto found = transactions_.find(txn);
+    return found == transactions_.end() ? nullptr : found->second.get();
+}
+
+Branch* Engine::find(std::uint64_t txn, int branch) {
+    auto* server = find(txn);
+    if (!server) return nullptr;
+    const auto found = server->branches.find(branch);
+    return found == server->branches.end() ? nullptr : found->second.get();
+}
+
+void Engine::failed(const char* order, std::uint64_t txn, int branch, const std::string& reason) {
+    Fact fact = make_fact(FactKind::order_failed);
+    fact.name = order;
+    fact.txn = txn;
+    fact.branch = branch;
+    fact.text = reason;
+    facts_.push(std::move(fact));
+}
+
+void Engine::count(const char* what, std::string_view which) {
+    // Bounded: a method nobody knows is counted as one of "other".
+    static constexpr std::string_view known[] = {"INVITE",  "ACK",     "BYE",  "CANCEL", "REGISTER", "OPTIONS",
+                                                 "PRACK",   "UPDATE",  "INFO", "REFER",  "MESSAGE",  "SUBSCRIBE",
+                                                 "NOTIFY",  "PUBLISH", "1xx",  "2xx",    "3xx",      "4xx",
+                                                 "5xx",     "6xx",     "malformed", "overloaded", "loop",
+                                                 "max_forwards", "bad_route", "no_dialog"};
+    std::string key(what);
+    bool found = false;
+    for (auto name : known) found = found || name == which;
+    key += found ? which : std::string_view("other");
+    std::lock_guard lock(counters_mutex_);
+    ++counters_[key];
+}
+
+}  // namespace push_proxy

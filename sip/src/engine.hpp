@@ -1,0 +1,123 @@
+// The proxy on pjsip's transaction layer. Lives on the SIP thread; see stack.hpp.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+
+#include "queues.hpp"
+#include "token.hpp"
+#include "transaction.hpp"
+
+namespace push_proxy {
+
+class Engine {
+   public:
+    Engine(Settings settings, pjsip_endpoint* endpoint, FactQueue& facts, std::mutex& counters_mutex,
+           Counters& counters);
+    ~Engine();
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
+
+    std::vector<Address> listen();
+    void carry_out(const Order& order);
+    bool stopping() const { return stopping_; }
+
+    // Entered from pjsip's callbacks.
+    void on_request(pjsip_rx_data* rdata);
+    void on_stray_response(pjsip_rx_data* rdata);
+    void on_transaction_state(pjsip_transaction* tsx, pjsip_event* event);
+    void on_dropped(pjsip_tp_dropped_data* dropped);
+    void on_sent(pjsip_tx_data* tdata);
+    void trying_due(ServerTxn& txn);
+
+   private:
+    // uas.cpp: requests coming in
+    void on_cancel(pjsip_rx_data* rdata);
+    void on_outside_dialog(pjsip_rx_data* rdata);
+    ServerTxn* open_server(pjsip_rx_data* rdata);
+    void answer_stateless(pjsip_rx_data* rdata, int status, std::string_view reason, std::string_view to_tag = {},
+                          const Headers& headers = {});
+    void reply(const ReplyOrder& order);
+    void respond(ServerTxn& txn, pjsip_tx_data* tdata);
+    void arm_trying(ServerTxn& txn);
+    void disarm_trying(ServerTxn& txn);
+    void server_state(ServerTxn& txn, pjsip_transaction* tsx, pjsip_event* event);
+    void settle(const ServerTxn& txn);
+    void bury();
+
+    // uac.cpp: requests going out, and their responses
+    struct Hop {
+        Address destination;
+        Listener* listener;
+    };
+    void start_branch(ServerTxn& txn, int id, const Rewrite& rewrite, bool automatic);
+    void send_branch(ServerTxn& txn, int id, bool automatic, ForwardPlan plan, const Hop& hop);
+    void branch_state(Branch& branch, pjsip_transaction* tsx, pjsip_event* event);
+    void branch_response(Branch& branch, pjsip_rx_data* rdata);
+    void branch_failed(Branch& branch, int status, const std::string& reason);
+    void relay(const RelayOrder& order);
+    void cancel(const CancelOrder& order);
+    void want_cancel(Branch& branch, const std::string& reason);
+    void send_cancel(Branch& branch);
+    void ack_and_bye(const AckAndByeOrder& order);
+    void request(const RequestOrder& order);
+    void request_state(OwnRequest& own, pjsip_transaction* tsx, pjsip_event* event);
+    pjsip_transaction* send_in_transaction(pjsip_tx_data* tdata, const Hop& hop, Owner* owner);
+    void send_stateless(pjsip_tx_data* tdata, const Hop& hop);
+    void send_upstream(pjsip_rx_data* rdata, const ServerTxn* txn);
+    void aim(pjsip_tx_data* tdata, const Hop& hop);
+
+    // dialog.cpp: requests inside dialogs, by route token alone
+    struct Route {
+        RouteToken token;
+        bool from_device;
+        Hop hop;
+        std::size_t routes_to_pop;
+    };
+    void on_in_dialog(pjsip_rx_data* rdata);
+    std::optional<Route> route(pjsip_rx_data* rdata);
+    Address hop_toward_peer(const RouteToken& token, const pjsip_msg* msg, std::size_t routes_to_pop) const;
+    std::string record_route(const ServerTxn& txn, const Rewrite& rewrite, const Listener& listener) const;
+    bool is_us(const pjsip_sip_uri* uri) const;
+    std::size_t leading_own_routes(const pjsip_msg* msg) const;
+    bool looped(const pjsip_msg* msg, std::uint32_t loop_hash) const;
+
+    Listener& listener_at(const Address& local);
+    Listener& listener_of(const pjsip_rx_data* rdata);
+    ServerTxn* find(std::uint64_t txn);
+    Branch* find(std::uint64_t txn, int branch);
+    void failed(const char* order, std::uint64_t txn, int branch, const std::string& reason);
+    void count(const char* what, std::string_view which);
+
+    Settings settings_;
+    pjsip_endpoint* endpoint_;
+    FactQueue& facts_;
+    std::mutex& counters_mutex_;
+    Counters& counters_;
+    std::vector<std::unique_ptr<Listener>> listeners_;
+    std::unordered_map<std::uint64_t, std::unique_ptr<ServerTxn>> transactions_;
+    std::unordered_map<std::string, Branch*> by_via_branch_;
+    std::unordered_map<std::string, std::pair<Address, Listener*>> bindings_;  // by 8-byte route key
+    std::unordered_map<OwnRequest*, std::unique_ptr<OwnRequest>> requests_;
+    std::vector<std::uint64_t> finished_;  // server transactions to bury when no callback is running
+    std::uint64_t next_id_ = 1;
+    bool stopping_ = false;
+};
+
+// The one engine of the process: pjsip's callbacks carry no user data.
+extern Engine* g_engine;
+extern pjsip_module g_module;
+
+Fact make_fact(FactKind kind);
+
+// The SIP URI of a header that holds a name-addr, or null for another scheme.
+const pjsip_sip_uri* sip_uri(const void* uri);
+// "host:port" in lower case, the default port filled in.
+std::string hop_name(const pjsip_sip_uri* uri);
+// Where the peer says that in-dialog requests should go: its top Record-Route, else its Contact.
+std::string reverse_hop(const pjsip_msg* msg);
+std::uint32_t loop_hash(const pjsip_rx_data* rdata);
+
+}  // namespace push_proxy

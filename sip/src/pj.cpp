@@ -1,0 +1,31 @@
+#include "pj.hpp"
+
+namespace push_proxy {
+
+std::string describe(pj_status_t status) {
+    char buffer[PJ_ERR_MSG_SIZE];
+    return copy(pj_strerror(status, buffer, sizeof buffer));
+}
+
+Address to_address(const pj_sockaddr& socket_address, const std::string& transport) {
+    char buffer[PJ_INET6_ADDRSTRLEN];
+    pj_sockaddr_print(&socket_address, buffer, sizeof buffer, 0);
+    return {buffer, pj_sockaddr_get_port(&socket_address), transport};
+}
+
+pj_sockaddr to_sockaddr(const Address& address) {
+    pj_sockaddr out;
+    const int family = address.host.find(':') == std::string::npos ? pj_AF_INET() : pj_AF_INET6();
+    const pj_str_t host = borrow(address.host);
+    in6_addr probe;  // large enough for both families
+    if (pj_inet_pton(family, &host, &probe) != PJ_SUCCESS)
+        throw std::invalid_argument("not an IP address: '" + address.host + "'");
+    check(pj_sockaddr_init(family, &out, &host, static_cast<pj_uint16_t>(address.port)), "address");
+    return out;
+}
+
+pjsip_transport_type_e transport_type(const Address& address) {
+    return address.host.find(':') == std::string::npos ? PJSIP_TRANSPORT_UDP : PJSIP_TRANSPORT_UDP6;
+}
+
+}  // namespace push_proxy

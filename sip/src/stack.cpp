@@ -1,0 +1,151 @@
+#include "stack.hpp"
+
+#include <pjsua2.hpp>
+
+#include "engine.hpp"
+
+namespace push_proxy {
+namespace {
+
+constexpr unsigned kPollMs = 500;  // orders and packets wake the poll at once
+
+// pjsip's log lines become facts; level 2 (warning) and worse.
+class LogFacts : public pj::LogWriter {
+   public:
+    explicit LogFacts(FactQueue& facts) : facts_(facts) {}
+    void write(const pj::LogEntry& entry) override {
+        if (facts_.full()) return;
+        Fact fact = make_fact(FactKind::log);
+        fact.status = entry.level;
+        fact.text = entry.msg;
+        while (!fact.text.empty() && (fact.text.back() == '\n' || fact.text.back() == '\r')) fact.text.pop_back();
+        facts_.push(std::move(fact));
+    }
+
+   private:
+    FactQueue& facts_;
+};
+
+// The datagram that announces orders, as pjsip's ioqueue sees it.
+struct Doorbell {
+    OrderQueue& orders;
+    Engine& engine;
+    pj_ioqueue_key_t* key = nullptr;
+    pj_ioqueue_op_key_t operation{};
+    char buffer[16];
+
+    void listen() {
+        for (;;) {
+            pj_ssize_t size = sizeof buffer;
+            if (pj_ioqueue_recv(key, &operation, buffer, &size, 0) != PJ_SUCCESS) return;  // pending
+        }
+    }
+    void serve() {
+        for (const auto& order : orders.drain()) engine.carry_out(order);
+    }
+    static void on_read(pj_ioqueue_key_t* key, pj_ioqueue_op_key_t*, pj_ssize_t) {
+        auto* bell = static_cast<Doorbell*>(pj_ioqueue_get_user_data(key));
+        bell->listen();
+        bell->serve();
+    }
+};
+
+pj::EpConfig endpoint_config(LogFacts* log) {
+    pj::EpConfig config;
+    config.uaConfig.threadCnt = 0;  // ours is the only thread
+    config.uaConfig.maxCalls = 1;
+    config.uaConfig.mwiUnsolicitedEnabled = false;
+    config.medConfig.threadCnt = 0;  // media never passes here
+    config.medConfig.hasIoqueue = false;
+    config.logConfig.level = 2;
+    config.logConfig.consoleLevel = 0;
+    config.logConfig.msgLogging = 0;
+    config.logConfig.writer = log;
+    return config;
+}
+
+}  // namespace
+
+Stack::~Stack() { stop(); }
+
+std::vector<Address> Stack::start(const Settings& settings) {
+    if (thread_.joinable()) throw std::runtime_error("the SIP stack has been started already");
+    facts_.set_limit(settings.queue_limit);
+    std::promise<std::vector<Address>> started;
+    auto bound = started.get_future();
+    thread_ = std::thread(&Stack::run, this, settings, std::move(started));
+    try {
+        return bound.get();
+    } catch (...) {
+        thread_.join();
+        throw;
+    }
+}
+
+void Stack::stop() {
+    if (!thread_.joinable()) return;
+    order(StopOrder{});
+    thread_.join();
+}
+
+Counters Stack::counters() const {
+    std::lock_guard lock(counters_mutex_);
+    return counters_;
+}
+
+void Stack::run(Settings settings, std::promise<std::vector<Address>> started) {
+    bool announced = false;
+    pj::Endpoint endpoint;
+    try {
+        pj_log_set_level(0);  // until libInit hands us the log, pjlib prints to standard output
+        endpoint.libCreate();
+        // pjsua2 owns the writer and deletes it with the library.
+        endpoint.libInit(endpoint_config(new LogFacts(facts_)));
+        endpoint.libStart();
+        auto* pjsip = pjsua_get_pjsip_endpt();
+        // RFC 3261 18.1.1 would move requests above 1,300 bytes to TCP: a UDP phone behind NAT has none.
+        pjsip_cfg()->endpt.disable_tcp_switch = PJ_TRUE;
+        {
+            Engine engine(std::move(settings), pjsip, facts_, counters_mutex_, counters_);
+            auto bound = engine.listen();
+            auto* pool = pjsip_endpt_create_pool(pjsip, "orders", 512, 512);
+            Doorbell bell{.orders = orders_, .engine = engine, .buffer = {}};
+            pj_ioqueue_callback callback{};
+            callback.on_read_complete = &Doorbell::on_read;
+            check(pj_ioqueue_register_sock(pool, pjsip_endpt_get_ioqueue(pjsip), orders_.fd(), &bell, &callback, &bell.key),
+                  "order queue");
+            pj_ioqueue_op_key_init(&bell.operation, sizeof bell.operation);
+            bell.listen();
+            started.set_value(std::move(bound));
+            announced = true;
+            bell.serve();  // orders given before we listened
+            while (!engine.stopping()) endpoint.libHandleEvents(kPollMs);
+            pj_ioqueue_unregister(bell.key);
+            pjsip_endpt_release_pool(pjsip, pool);
+        }
+        endpoint.libDestroy(PJSUA_DESTROY_NO_TX_MSG);
+    } catch (...) {
+        auto error = std::current_exception();
+        try {
+            throw;
+        } catch (const pj::Error& e) {
+            error = std::make_exception_ptr(std::runtime_error(e.info()));
+        } catch (...) {
+        }
+        try {
+            endpoint.libDestroy(PJSUA_DESTROY_NO_TX_MSG);
+        } catch (const pj::Error&) {
+            // The library was never created: the first error says why.
+        }
+        if (!announced) {
+            started.set_exception(error);
+            return;
+        }
+        Fact fact = make_fact(FactKind::log);
+        fact.status = 0;
+        fact.text = "the SIP thread has ended by an error";
+        facts_.push(std::move(fact));
+    }
+}
+
+}  // namespace push_proxy

@@ -1,0 +1,43 @@
+// Signed names that survive a restart: route tokens (in Record-Route) and branches (in Via).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "values.hpp"
+
+namespace push_proxy {
+
+std::string hmac_sha256(std::string_view key, std::string_view data);
+std::string base64url(std::string_view bytes);
+std::optional<std::string> base64url_decode(std::string_view text);
+std::string to_hex(std::string_view bytes);
+std::optional<std::string> from_hex(std::string_view text);
+std::string random_bytes(std::size_t count);
+std::uint32_t short_hash(std::string_view text);
+
+// What an in-dialog request needs to be routed without any call state (RFC 3261 16.12).
+struct RouteToken {
+    std::string route_key;  // 8 bytes: the device
+    bool device_is_caller = false;
+    Address device;                // its flow when the dialog began
+    Address peer;                  // the PBX's side
+    std::uint32_t caller_tag = 0;  // short hash of the dialog-forming request's From tag
+    std::uint32_t next_hop = 0;    // short hash of "host:port" toward the PBX; 0: not known yet
+    std::string call;              // 16 bytes of our call UUID, or zeros
+};
+
+// User part of our Record-Route URI. Address families and lengths are kept, so IPv6 works too.
+std::string encode_route_token(const RouteToken& token, std::string_view key);
+// Nothing when the signature does not verify: a forged or foreign token.
+std::optional<RouteToken> decode_route_token(std::string_view text, std::string_view key);
+
+// A Via branch: random, a hash for loop detection (RFC 5393), and a signature over both.
+std::string make_branch(std::uint32_t loop_hash, std::string_view key);
+// The loop hash, when the branch is one of ours.
+std::optional<std::uint32_t> verify_branch(std::string_view branch, std::string_view key);
+
+}  // namespace push_proxy

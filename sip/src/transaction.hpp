@@ -1,0 +1,90 @@
+// What the engine remembers of a transaction; everything here lives on the SIP thread.
+#pragma once
+
+#include <map>
+#include <memory>
+
+#include "message.hpp"
+#include "pj.hpp"
+
+namespace push_proxy {
+
+struct Listener {
+    Address bound;
+    pjsip_transport* transport = nullptr;
+};
+
+struct ServerTxn;
+
+// What pjsip's transaction points back to (tsx->mod_data).
+struct Owner {
+    enum class Kind { server, branch, request };
+    explicit Owner(Kind k) : kind(k) {}
+    const Kind kind;
+};
+
+// A client transaction within a server transaction: a branch of the response context (RFC 3261 16.6).
+struct Branch : Owner {
+    Branch(ServerTxn& t, int i) : Owner(Kind::branch), txn(t), id(i) {}
+    ~Branch() {
+        for (auto& [id_, response] : responses) pjsip_tx_data_dec_ref(response);
+        if (ack) pjsip_tx_data_dec_ref(ack);
+    }
+
+    ServerTxn& txn;
+    const int id;
+    std::string via_branch;
+    pjsip_transaction* tsx = nullptr;  // null once pjsip has let go of it
+    Listener* listener = nullptr;
+    Address destination;
+    bool automatic = false;  // responses pass upstream without Python
+    bool provisional = false;
+    bool final = false;
+    bool relayed_2xx = false;
+    bool cancel_wanted = false;
+    bool cancel_sent = false;
+    std::string cancel_reason;
+    std::map<std::uint64_t, pjsip_tx_data*> responses;  // received, ready to be relayed
+    pjsip_tx_data* ack = nullptr;                       // of a 2xx that was ended here, for its retransmissions
+    std::string acked_raw;
+};
+
+struct ServerTxn : Owner {
+    ServerTxn() : Owner(Kind::server) {}
+    ~ServerTxn() { forget_message(); }
+
+    // The copied request costs the most and is needed no longer than until the final response.
+    void forget_message() {
+        if (pool) pj_pool_release(pool);
+        pool = nullptr;
+        msg = nullptr;
+        body = {};
+    }
+
+    std::uint64_t id = 0;
+    pjsip_transaction* tsx = nullptr;
+    pj_pool_t* pool = nullptr;
+    pjsip_msg* msg = nullptr;
+    RawBody body;
+    std::size_t raw_size = 0;
+    std::size_t own_routes = 0;  // leading Route headers that name us
+    std::string to_tag;
+    std::string from_tag;
+    std::uint32_t loop_hash = 0;
+    std::uint32_t next_hop = 0;  // toward the sender, for the route token
+    Address source;
+    Listener* listener = nullptr;
+    bool invite = false;
+    bool final_sent = false;
+    bool cancelled = false;
+    pj_timer_entry trying{};
+    std::map<int, std::unique_ptr<Branch>> branches;
+};
+
+// A client transaction of our own.
+struct OwnRequest : Owner {
+    explicit OwnRequest(std::uint64_t r) : Owner(Kind::request), request(r) {}
+    const std::uint64_t request;
+};
+
+}  // namespace push_proxy
