@@ -14,6 +14,7 @@ from .pbx import Pbx
 from .ports import free_port
 from .process import Process
 from .push_sink import PushSink
+from .sipp import Sipp
 
 REPORTED_LOG_CHARACTERS = 20_000
 FAILED = pytest.StashKey[bool]()
@@ -71,6 +72,14 @@ async def start_kamailio(workdir: Path) -> AsyncIterator[StartKamailio]:
 async def kamailio(start_kamailio: StartKamailio) -> Kamailio:
     """A Kamailio with default options."""
     return await start_kamailio(KamailioOptions())
+
+
+@pytest.fixture
+async def sipp(workdir: Path) -> AsyncIterator[Sipp]:
+    """Starts SIPp callers and phones."""
+    sipp = Sipp(workdir)
+    yield sipp
+    await sipp.stop()
 
 
 @pytest.fixture

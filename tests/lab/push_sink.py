@@ -112,24 +112,24 @@ class PushSink:
         return f"http://127.0.0.1:{self._port}/push"
 
     async def wait(
-        self, count: int = 1, *, type: str | None = None, within: float = 5.0
+        self, count: int = 1, *, kind: str | None = None, within: float = 5.0
     ) -> list[Push]:
-        """All pushes (of `type`) as soon as there are `count`. Raises AssertionError."""
+        """All pushes (of type `kind`) as soon as there are `count`. Raises AssertionError."""
 
         def fitting() -> list[Push]:
-            return [push for push in self.pushes if type in (None, push.type)]
+            return [push for push in self.pushes if kind in (None, push.type)]
 
         if not await poll_until(lambda: len(fitting()) >= count, within_s=within):
             seen = [push.payload for push in self.pushes]
             raise AssertionError(
-                f"wanted {count} pushes of type {type or 'any'} in {within} s: {seen}"
+                f"wanted {count} pushes of type {kind or 'any'} in {within} s: {seen}"
             )
         return fitting()
 
-    async def next(self, *, type: str | None = None, within: float = 5.0) -> Push:
-        """The next push (of `type`) that arrives after this call."""
-        known = sum(1 for push in self.pushes if type in (None, push.type))
-        return (await self.wait(known + 1, type=type, within=within))[known]
+    async def next(self, *, kind: str | None = None, within: float = 5.0) -> Push:
+        """The next push (of type `kind`) that arrives after this call."""
+        known = sum(1 for push in self.pushes if kind in (None, push.type))
+        return (await self.wait(known + 1, kind=kind, within=within))[known]
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()

@@ -78,7 +78,7 @@ class SipAgent(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio when the socket is bound."""
         # Python 3.11's UDP transport is no subclass of DatagramTransport: isinstance would fail.
-        self._transport = cast(asyncio.DatagramTransport, transport)
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Called by asyncio for every datagram."""
