@@ -1,0 +1,81 @@
+"""The API as an ASGI app: `create_app`; console and metrics apart: `create_admin_app`."""
+
+from fastapi import FastAPI
+
+from .. import __doc__ as package_text
+from . import accounts, calls, devices, enrolments, health, import_export, openapi, problems
+from .deps import HttpDeps, Shared
+from .gate import BodyLimit, Gate
+from .idempotency import Idempotency
+from .rates import Buckets
+from .version import VERSION
+
+IMPORT_PATH = "/v1/accounts:import"
+_BURST_S = 2.0
+"""A key may use the share of so many seconds at once."""
+
+_DESCRIPTION = """
+Accounts, devices and calls of a SIP push-proxy.
+
+Errors are problem documents (RFC 9457). Times are RFC 3339 in UTC. Lists take `limit` and
+`cursor` (`next_cursor` of the page before). PUT takes `If-Match` with an `ETag`; POST takes
+`Idempotency-Key`. Secrets are write-only: omitted keeps them, null removes them. Unknown
+fields are refused.
+"""
+
+
+def create_app(deps: HttpDeps) -> FastAPI:
+    """The API (`http.listen`); with the metrics, unless `http.admin_listen` has them."""
+    http = deps.settings.http
+    app = _bare_app(deps, title="push-proxy")
+    for module in (import_export, accounts, devices, enrolments, calls, health):
+        app.include_router(module.router)
+    if http.admin_listen is None:
+        app.include_router(health.metrics_router)
+    shared: Shared = app.state.shared
+    app.add_middleware(
+        Gate,
+        callers=deps.callers,
+        clock=deps.clock,
+        failures=shared.failures,
+        requests=Buckets(
+            per_second=http.requests_per_second, burst=http.requests_per_second * _BURST_S
+        ),
+    )
+    openapi.describe(app)
+    return app
+
+
+def create_admin_app(deps: HttpDeps) -> FastAPI:
+    """Metrics and health (`http.admin_listen`)."""
+    app = _bare_app(deps, title="push-proxy administration")
+    app.include_router(health.router)
+    app.include_router(health.metrics_router)
+    openapi.describe(app)
+    return app
+
+
+def _bare_app(deps: HttpDeps, *, title: str) -> FastAPI:
+    http = deps.settings.http
+    app = FastAPI(
+        title=title,
+        version=VERSION,
+        summary=(package_text or "").partition("\n")[0],
+        description=_DESCRIPTION,
+        # The documentation pages load scripts from elsewhere: /openapi.json is enough.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    per_second = http.auth_failures_per_minute / 60.0
+    app.state.shared = Shared(
+        deps=deps,
+        idempotency=Idempotency(deps.store),
+        failures=Buckets(per_second=per_second, burst=http.auth_failures_per_minute),
+    )
+    problems.install(app)
+    app.add_middleware(
+        BodyLimit,
+        limit=lambda path: http.max_import_bytes if path == IMPORT_PATH else http.max_body_bytes,
+    )
+    return app

@@ -1,0 +1,220 @@
+"""Calls: look at one, search, and what an app reports and does while it wakes."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import AwareDatetime, Field
+
+from ..core.events import AppAction, AppEvent
+from ..core.ids import AccountId, AccountKey, CallId, DeviceId, Instant, split_account_key
+from ..core.model import CallRecord, CallState, Verdict
+from ..errors import Conflict, InvalidInput, NotFound
+from ..ports import CallQuery
+from .access import AnyCaller, key_of, need
+from .call_view import CallList, CallView, summary, view
+from .callers import App, Caller, Scope
+from .deps import Deps, HttpDeps, SharedDep
+from .fields import NAME_PATTERN, Body, Conditions, Name, Text, View, rfc3339
+from .idempotency import IdempotencyKey
+from .openapi import BODY, errors
+
+router = APIRouter(prefix="/v1/calls", tags=["calls"])
+
+CallInPath = Annotated[
+    CallId,
+    Path(
+        alias="call",
+        pattern=r"^[0-9A-Za-z-]{1,64}$",
+        description="Our call UUID: `call_id` of the push, X-Push-ID of the INVITE.",
+        examples=["4b1f0a52-8a3b-4c19-9f0e-2d5a6f7c8e90"],
+    ),
+]
+
+
+class SearchQuery(Conditions):
+    """Conditions; all that are given must hold."""
+
+    account: Annotated[str | None, Query(pattern=NAME_PATTERN, max_length=64)] = None
+    sip_call_id: Annotated[str | None, Query(min_length=1, max_length=512)] = None
+    number: Annotated[
+        str | None, Query(min_length=1, max_length=255, description="Caller or callee.")
+    ] = None
+    verdict: Annotated[Verdict | None, Query()] = None
+    since: Annotated[AwareDatetime | None, Query(description="Calls that began then or later.")] = (
+        None
+    )
+    limit: Annotated[int, Query(ge=1, le=500)] = 50
+    cursor: Annotated[str | None, Query(max_length=512, description="`next_cursor`.")] = None
+
+
+class EventBody(Body):
+    """What the app did with the push."""
+
+    event: Literal["push_received", "ui_shown", "registered", "failed"]
+    at: Annotated[AwareDatetime, Field(strict=False)] | None = Field(
+        None, description="By the app's own clock."
+    )
+    detail: Annotated[Text, Field(max_length=255)] | None = None
+    device: Name | None = Field(
+        None, description="Which device; a device key's own is understood, an API key names it."
+    )
+
+
+class ActionBody(Body):
+    """What the person did on the push screen."""
+
+    action: Literal["decline", "busy"]
+    device: Name | None = Field(None, description="As with events.")
+
+
+class CallFate(View):
+    """Where the call stands after what was reported."""
+
+    taken: bool = Field(description="False: the call was decided before; this comes too late.")
+    state: CallState
+    verdict: Verdict | None
+
+
+@router.get(
+    "",
+    summary="Search calls",
+    response_model=CallList,
+    responses=errors(403, 503),
+)
+async def search_calls(
+    query: Annotated[SearchQuery, Query()], caller: AnyCaller, deps: Deps
+) -> CallList:
+    """Newest first. A device key sees its account's calls."""
+    need(caller, Scope.CALLS)
+    found = await deps.store.find_calls(
+        CallQuery(
+            tenant=caller.tenant,
+            account=_searched_account(caller, query.account),
+            sip_call_id=query.sip_call_id,
+            number=query.number,
+            verdict=query.verdict,
+            since=None if query.since is None else Instant(query.since.timestamp()),
+            limit=query.limit,
+            cursor=query.cursor,
+        )
+    )
+    newest = (deps.calls.get(record.id) or record for record in found.calls)
+    return CallList(calls=[summary(one) for one in newest], next_cursor=found.next_cursor)
+
+
+@router.get(
+    "/{call}",
+    summary="One call and its timeline",
+    response_model=CallView,
+    responses=errors(403, 404, 503),
+)
+async def get_call(call: CallInPath, caller: AnyCaller, deps: Deps) -> CallView:
+    """While it goes on and afterwards."""
+    return view(await _visible_call(deps, caller, call))
+
+
+@router.post(
+    "/{call}/events",
+    summary="The app reports its progress",
+    status_code=202,
+    response_model=CallFate,
+    responses=errors(*BODY, 403, 404, 409, 503),
+)
+async def report_event(
+    request: Request,
+    call: CallInPath,
+    body: EventBody,
+    caller: AnyCaller,
+    shared: SharedDep,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """The answer tells the app where the call stands: a late one learns the call's fate."""
+    deps = shared.deps
+    record = await _visible_call(deps, caller, call)
+    device = _device(deps, caller, record, body.device)
+    detail = _detail(body.detail, body.at)
+
+    async def work() -> tuple[int, dict[str, Any]]:
+        taken = deps.wakes.report(call, device, AppEvent(body.event), detail)
+        return 202, _fate(deps.calls.get(call) or record, taken=taken)
+
+    return await shared.idempotency.once(
+        request, idempotency_key, tenant=caller.tenant, secret=request.state.key, work=work
+    )
+
+
+@router.post(
+    "/{call}/actions",
+    summary="Decline from the push screen",
+    status_code=202,
+    response_model=CallFate,
+    responses=errors(*BODY, 403, 404, 409, 503),
+)
+async def act(
+    request: Request,
+    call: CallInPath,
+    body: ActionBody,
+    caller: AnyCaller,
+    shared: SharedDep,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Before SIP is up. 409 when the call is decided already."""
+    deps = shared.deps
+    record = await _visible_call(deps, caller, call)
+    device = _device(deps, caller, record, body.device)
+
+    async def work() -> tuple[int, dict[str, Any]]:
+        if not deps.wakes.act(call, device, AppAction(body.action)):
+            now = deps.calls.get(call) or record
+            verdict = f" ({now.outcome.verdict})" if now.outcome else ""
+            raise Conflict(f"the call is {now.state}{verdict}: nothing waits for this device")
+        return 202, _fate(deps.calls.get(call) or record, taken=True)
+
+    return await shared.idempotency.once(
+        request, idempotency_key, tenant=caller.tenant, secret=request.state.key, work=work
+    )
+
+
+def _searched_account(caller: Caller, name: str | None) -> AccountKey | None:
+    if isinstance(caller, App):
+        if name is not None and key_of(caller, AccountId(name)) != caller.account:
+            raise NotFound(f"this key opens the account {split_account_key(caller.account)[1]!r}")
+        return caller.account
+    return None if name is None else key_of(caller, AccountId(name))
+
+
+async def _visible_call(deps: HttpDeps, caller: Caller, call: CallId) -> CallRecord:
+    need(caller, Scope.CALLS)
+    record = deps.calls.get(call) or await deps.store.get_call(call)
+    visible = record is not None and (
+        record.account == caller.account
+        if isinstance(caller, App)
+        else split_account_key(record.account)[0] == caller.tenant
+    )
+    if record is None or not visible:
+        raise NotFound(f"there is no call {call!r}; GET /v1/calls searches")
+    return record
+
+
+def _device(deps: HttpDeps, caller: Caller, record: CallRecord, named: str | None) -> DeviceId:
+    if isinstance(caller, App):
+        if named is not None and named != caller.device:
+            raise InvalidInput(f"this key speaks for {caller.device!r} only", field="device")
+        return caller.device
+    if named is None:
+        raise InvalidInput("device is needed with an API key: say which one it was", field="device")
+    device = DeviceId(named)
+    if deps.accounts.device(record.account, device) is None:
+        raise InvalidInput(f"the call's account has no device {named!r}", field="device")
+    return device
+
+
+def _detail(detail: str | None, at: datetime | None) -> str:
+    parts = [detail or "", f"app clock {rfc3339(at.timestamp())}" if at else ""]
+    return "; ".join(part for part in parts if part)
+
+
+def _fate(record: CallRecord, *, taken: bool) -> dict[str, Any]:
+    verdict = record.outcome.verdict if record.outcome else None
+    return CallFate(taken=taken, state=record.state, verdict=verdict).model_dump(mode="json")

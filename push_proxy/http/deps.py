@@ -1,0 +1,59 @@
+"""What the API is built from, and how a route gets at it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ..core.model import Address
+from ..ports import Clock, Store
+from ..settings import Settings
+from .backend import Accounts, LiveCalls, LiveWakes, Readiness, Registrations
+from .callers import Callers
+from .idempotency import Idempotency
+from .rates import Buckets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpDeps:
+    """Everything that the API talks to."""
+
+    settings: Settings
+    store: Store
+    accounts: Accounts
+    clock: Clock
+    callers: Callers
+    registrations: Registrations
+    calls: LiveCalls
+    wakes: LiveWakes
+    readiness: Callable[[], Readiness]
+    metrics: Callable[[], bytes]
+    """The Prometheus text."""
+    serves: Callable[[str, str], bool]
+    """Whether a provider (first) is configured for an app id (second)."""
+    sip_listening: Callable[[], tuple[Address, ...]]
+    """The addresses really bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """`HttpDeps` and what the app keeps for itself."""
+
+    deps: HttpDeps
+    idempotency: Idempotency
+    failures: Buckets
+    """Wrong keys and codes, per source."""
+
+
+def _shared(request: Request) -> Shared:
+    shared: Shared = request.app.state.shared
+    return shared
+
+
+def _deps(request: Request) -> HttpDeps:
+    return _shared(request).deps
+
+
+SharedDep = Annotated[Shared, Depends(_shared)]
+Deps = Annotated[HttpDeps, Depends(_deps)]

@@ -1,0 +1,113 @@
+"""How a device does, as the account's status shows it."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from pydantic import Field
+
+from ..core.ids import AccountKey, DeviceId
+from ..core.model import Account, Binding, CallRecord, Device, Direction, Topology, Verdict
+from .backend import Accounts, RegistrationState, RegistrationStatus
+from .fields import Timestamp, View, maybe_rfc3339
+
+
+class Reachability(StrEnum):
+    """Whether a call can reach the device."""
+
+    REGISTERED = "registered"
+    """It is registered with us: SIP reaches it."""
+    ASLEEP = "asleep"
+    """It is not registered and can be woken by a push; this is fine."""
+    UNREACHABLE = "unreachable"
+    """Neither registered nor pushable."""
+
+
+class DeviceStatus(View):
+    """One device of an account."""
+
+    device: str
+    provider: str | None = Field(description="Null: no push target yet.")
+    app_id: str | None
+    platform: str | None
+    reachability: Reachability
+    app_error: int = Field(
+        ge=0,
+        le=2,
+        description="0 fine (asleep is fine); 1 the app cannot exchange SIP with us; 2 SIP works, "
+        "but the registration at the PBX is down.",
+    )
+    registered_until: Timestamp | None
+    last_heard_at: Timestamp | None = Field(description="SIP was last received from it.")
+    user_agent: str | None
+
+
+def statuses(
+    accounts: Accounts,
+    account: Account,
+    registration: RegistrationStatus,
+    *,
+    recent: Iterable[CallRecord],
+    only: DeviceId | None = None,
+) -> list[DeviceStatus]:
+    """All devices of an account (or ``only`` one), with those known by their REGISTER alone.
+
+    ``recent`` are the account's last calls, newest first.
+    """
+    key: AccountKey = account.key
+    devices = {device.device: device for device in accounts.devices(key)}
+    bindings = {binding.device: binding for binding in accounts.bindings(key)}
+    down = account.topology is Topology.HOLD and registration.state in {
+        RegistrationState.RETRYING,
+        RegistrationState.REJECTED,
+    }
+    records = tuple(recent)
+    return [
+        _status(name, devices.get(name), bindings.get(name), pbx_down=down, recent=records)
+        for name in sorted({*devices, *bindings})
+        if only is None or name == only
+    ]
+
+
+def _status(
+    name: DeviceId,
+    device: Device | None,
+    binding: Binding | None,
+    *,
+    pbx_down: bool,
+    recent: tuple[CallRecord, ...],
+) -> DeviceStatus:
+    pushable = device is not None and device.has_target
+    if binding is not None:
+        reachability = Reachability.REGISTERED
+    else:
+        reachability = Reachability.ASLEEP if pushable else Reachability.UNREACHABLE
+    if _sip_failed(name, binding, recent):
+        app_error = 1
+    else:
+        app_error = 2 if binding is not None and pbx_down else 0
+    return DeviceStatus(
+        device=name,
+        provider=device.provider or None if device else None,
+        app_id=device.app_id or None if device else None,
+        platform=device.platform if device else None,
+        reachability=reachability,
+        app_error=app_error,
+        registered_until=maybe_rfc3339(binding.expires_at if binding else None),
+        last_heard_at=maybe_rfc3339(binding.heard_at or None if binding else None),
+        user_agent=binding.user_agent if binding else None,
+    )
+
+
+def _sip_failed(device: DeviceId, binding: Binding | None, recent: tuple[CallRecord, ...]) -> bool:
+    """Whether the last call that this device was woken for found it awake, but without SIP."""
+    for call in recent:
+        if call.direction is not Direction.INCOMING or call.outcome is None:
+            continue
+        if any(entry.device == device for entry in call.timeline):
+            ended_at = call.ended_at or call.started_at
+            heard_since = binding is not None and binding.heard_at > ended_at
+            return not heard_since and call.outcome.verdict in {
+                Verdict.WOKE_NOT_REGISTERED,
+                Verdict.REGISTERED_NOT_RINGING,
+            }
+    return False

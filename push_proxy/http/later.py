@@ -1,0 +1,31 @@
+"""Fields and values that the contract names and this version lacks: refused, never ignored."""
+
+from collections.abc import Mapping
+
+from ..settings_types import NOT_BUILT
+
+FIELDS: Mapping[str, str] = {
+    "policy": "what happens to a call that wakes nobody",
+    "late_invite_s": "the late INVITE for iOS",
+    "alert_token": "the alert token of provider apns",
+    "environment": "the environment of provider apns",
+}
+VALUES: Mapping[str, frozenset[str]] = {
+    "topology": frozenset({"transparent"}),
+    "transport": frozenset({"tcp", "tls"}),
+    "provider": frozenset({"apns", "fcm"}),
+    "token_kind": frozenset({"fid"}),
+    "ringing": frozenset({"182", "announcement"}),
+}
+
+
+def refusal(kind: str, field: str, value: object) -> str | None:
+    """The refusal of something not built yet, or None if it is simply wrong.
+
+    ``kind`` is pydantic's error type.
+    """
+    if kind == "extra_forbidden" and field in FIELDS:
+        return f"{FIELDS[field]}: {NOT_BUILT}; leave the field out"
+    if kind == "literal_error" and isinstance(value, str) and value in VALUES.get(field, ()):
+        return f"{value}: {NOT_BUILT}"
+    return None
