@@ -1,0 +1,127 @@
+"""The registrar for apps: digest, decision, answer, and then the wakes that wait for it."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import structlog
+
+from ..core.binding import BindingRules, decide
+from ..core.ids import AccountKey, DeviceId
+from ..core.message import MalformedMessage, Message, parse
+from ..core.model import Binding
+from ..core.own import OwnNames
+from ..core.register import BadRegister, read_register
+from ..core.trust import claimed_account
+from ..ports import Clock
+from ..signaling.contract import Signaling
+from ..signaling.facts import RequestReceived
+from .challenger import Challenger
+from .changes import BindingChanged, Change
+from .directory import Directory
+
+_log = structlog.get_logger(__name__)
+
+
+class RegistrationNotices(Protocol):
+    """Who waits for devices to come (`runtime.wakes.Wakes`)."""
+
+    def registered(self, binding: Binding) -> None:
+        """A REGISTER was answered 2xx."""
+
+    def unregistered(self, account_key: AccountKey, device: DeviceId) -> None:
+        """The device's binding is gone."""
+
+
+class Registrar:
+    """Answers REGISTER requests and keeps the stack's flows in step with the directory."""
+
+    def __init__(
+        self,
+        *,
+        signaling: Signaling,
+        directory: Directory,
+        wakes: RegistrationNotices,
+        clock: Clock,
+        challenger: Challenger,
+        own: OwnNames,
+        rules: BindingRules | None = None,
+    ) -> None:
+        self._signaling = signaling
+        self._directory = directory
+        self._wakes = wakes
+        self._clock = clock
+        self._challenger = challenger
+        self._own = own
+        self._rules = rules or BindingRules()
+
+    def start(self) -> None:
+        """Tell the stack the flows of all stored bindings, and follow their changes."""
+        for account in self._directory.accounts():
+            for binding in self._directory.bindings(account.key):
+                self._bind(binding)
+        self._directory.subscribe(self._on_change)
+
+    def register(self, fact: RequestReceived) -> None:
+        """Answer a REGISTER; what it changes has happened when this returns."""
+        try:
+            message = parse(fact.raw)
+        except MalformedMessage as error:
+            self._signaling.reply(fact.txn, 400, str(error)[:80])
+            return
+        account = claimed_account(
+            fact.to_uri,
+            message.all("authorization"),
+            by_aor=self._directory.by_aor,
+            by_user=self._directory.by_user,
+            is_us=self._own.is_us,
+        )
+        aor = account.aor if account is not None else fact.to_uri
+        if not self._challenger.proved(fact, message, account, aor=aor) or account is None:
+            return
+        if not account.enabled:
+            self._signaling.reply(fact.txn, 403, "Account Disabled")
+            return
+        self._decide(fact, message, account.key)
+
+    def _decide(self, fact: RequestReceived, message: Message, key: AccountKey) -> None:
+        account = self._directory.account(key)
+        if account is None:
+            return
+        try:
+            asked = read_register(message)
+        except BadRegister as bad:
+            self._signaling.reply(fact.txn, bad.status, bad.reason, headers=bad.headers)
+            return
+        decision = decide(
+            asked,
+            account=account,
+            devices=self._directory.devices(key),
+            bindings=self._directory.bindings(key),
+            source=fact.source,
+            local=fact.local,
+            rules=self._rules,
+            now=self._clock.now(),
+        )
+        # Bound before answered: a request in a running dialog may follow the 200 at once.
+        for binding in decision.put:
+            self._directory.put_binding(binding)
+        self._signaling.reply(fact.txn, decision.status, decision.reason, headers=decision.headers)
+        for binding in decision.removed:
+            self._directory.delete_binding(key, binding.device)
+        self._announce(decision.put)
+
+    def _announce(self, bindings: Iterable[Binding]) -> None:
+        for binding in bindings:
+            self._wakes.registered(binding)
+
+    def _on_change(self, change: Change) -> None:
+        if not isinstance(change, BindingChanged):
+            return
+        if change.new is not None:
+            self._bind(change.new)
+        elif change.old is not None:
+            self._signaling.unbind(change.old.route_key)
+            self._wakes.unregistered(change.old.account, change.old.device)
+
+    def _bind(self, binding: Binding) -> None:
+        self._signaling.bind(binding.route_key, binding.source, binding.local)

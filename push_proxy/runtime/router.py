@@ -1,0 +1,205 @@
+"""The only way in from the SIP stack: who is asking, and who takes it from here.
+
+Order of admission (DESIGN §2): a REGISTER proves itself; an app is known by its registered
+flow; a PBX by its address; everybody else is a stranger and gets the same answer whether or
+not what they ask for exists.
+"""
+
+from typing import Protocol
+
+import structlog
+
+from ..core.message import MalformedMessage, Message, parse
+from ..core.model import Account, Binding
+from ..core.trust import called_account, strip_toward_app
+from ..ports import Clock
+from ..signaling.contract import Rewrite, Signaling
+from ..signaling.facts import (
+    BranchResponse,
+    CancelReceived,
+    DeviceHeard,
+    DialogEnded,
+    Fact,
+    ForwardResponse,
+    OrderFailed,
+    RequestAnswered,
+    RequestReceived,
+    StackLog,
+    TransactionLost,
+)
+from .directory import Directory
+from .outbound import DIALOG_MAKERS, Outbound
+from .pbx_addresses import PbxAddresses
+from .registrar import Registrar
+
+_log = structlog.get_logger(__name__)
+
+
+class InviteTaker(Protocol):
+    """Who wakes devices (`runtime.wakes.Wakes`)."""
+
+    def invite(self, fact: RequestReceived, account: Account) -> None:
+        """An INVITE from the account's PBX."""
+
+    def on_fact(
+        self, fact: CancelReceived | BranchResponse | TransactionLost | OrderFailed
+    ) -> None:
+        """What became of it."""
+
+
+class DialogKeeper(Protocol):
+    """Who ends calls' records (`runtime.calls.Calls`)."""
+
+    def dialog_ended(self, fact: DialogEnded) -> None:
+        """A BYE passed."""
+
+
+class AnswerTaker(Protocol):
+    """Who sent requests of our own (`runtime.registrations.Registrations`)."""
+
+    def on_answer(self, fact: RequestAnswered) -> None:
+        """The final response."""
+
+
+class Refusals(Protocol):
+    """Who counts refusals (`observability.metrics.Metrics`)."""
+
+    def sip_refused(self, reason: str) -> None:
+        """A request was refused; ``reason`` is one of a few words."""
+
+
+class Router:
+    """Sends each fact to its owner."""
+
+    def __init__(  # noqa: PLR0913 - its collaborators
+        self,
+        *,
+        signaling: Signaling,
+        directory: Directory,
+        clock: Clock,
+        addresses: PbxAddresses,
+        registrar: Registrar,
+        outbound: Outbound,
+        wakes: InviteTaker,
+        calls: DialogKeeper,
+        registrations: AnswerTaker,
+        metrics: Refusals,
+    ) -> None:
+        self._signaling = signaling
+        self._directory = directory
+        self._clock = clock
+        self._addresses = addresses
+        self._registrar = registrar
+        self._outbound = outbound
+        self._wakes = wakes
+        self._calls = calls
+        self._registrations = registrations
+        self._metrics = metrics
+
+    def on_fact(self, fact: Fact) -> None:
+        """Take one fact. Never raises: one bad message must not stop the others."""
+        try:
+            self._dispatch(fact)
+        except Exception:  # noqa: BLE001 - logged, and the sender gets its answer
+            _log.exception("a SIP fact could not be handled", fact=type(fact).__name__)
+            if isinstance(fact, RequestReceived):
+                self._signaling.reply(fact.txn, 500, "Server Internal Error")
+
+    def _dispatch(self, fact: Fact) -> None:
+        match fact:
+            case RequestReceived():
+                self._request(fact)
+            case BranchResponse() | CancelReceived():
+                self._wakes.on_fact(fact)
+            case TransactionLost() | OrderFailed():
+                if not self._outbound.on_fact(fact):
+                    self._wakes.on_fact(fact)
+            case ForwardResponse():
+                self._outbound.on_fact(fact)
+            case RequestAnswered():
+                self._registrations.on_answer(fact)
+            case DialogEnded():
+                self._calls.dialog_ended(fact)
+            case DeviceHeard():
+                self._directory.heard(fact.route_key, fact.source, self._clock.now())
+            case StackLog():
+                level = {1: "error", 2: "warning"}.get(fact.level, "info")
+                getattr(_log, level)("SIP stack", text=fact.text)
+
+    def _request(self, fact: RequestReceived) -> None:
+        if fact.method == "REGISTER":
+            self._registrar.register(fact)
+            return
+        flows = self._directory.by_flow(fact.source)
+        from_pbx = self._addresses.is_pbx(fact.source.host)
+        if not flows and not from_pbx:
+            self._refuse(fact, 403, "Forbidden", "stranger")
+            return
+        try:
+            message = parse(fact.raw)
+        except MalformedMessage as error:
+            self._refuse(fact, 400, str(error)[:80], "malformed")
+            return
+        if from_pbx and not self._is_app(fact, flows):
+            self._from_pbx(fact, message)
+        elif (refusal := self._outbound.request(fact, message, flows)) is not None:
+            self._metrics.sip_refused(refusal)
+
+    def _is_app(self, fact: RequestReceived, flows: tuple[Binding, ...]) -> bool:
+        """An app beside the PBX on one host, or behind it: a PBX may pass REGISTERs on to us."""
+        if not flows or not self._addresses.is_pbx_itself(fact.source):
+            return bool(flows)
+        return self._outbound.is_sender(fact, flows)
+
+    def _from_pbx(self, fact: RequestReceived, message: Message) -> None:
+        host = fact.source.host
+        account = called_account(
+            fact.request_uri,
+            fact.to_uri,
+            by_contact_token=self._directory.by_contact_token,
+            by_user=self._directory.by_user,
+            serves=lambda candidate: self._addresses.is_pbx_of(candidate, host),
+        )
+        if account is None or not account.enabled:
+            self._refuse(fact, 404, "Not Found", "unknown_account")
+        elif fact.method == "INVITE" and message.first("replaces") is None:
+            self._wakes.invite(fact, account)
+        elif fact.method == "NOTIFY" and _event(message) == "message-summary":
+            # Asterisk sends it after every REGISTER of ours and repeats it until it is answered.
+            self._signaling.reply(fact.txn, 200, "OK")
+        else:
+            self._to_awake_device(fact, message, account)
+
+    def _to_awake_device(self, fact: RequestReceived, message: Message, account: Account) -> None:
+        """Requests that wake nobody: to the device heard last, if one is bound."""
+        bindings = self._directory.bindings(account.key)
+        if not bindings:
+            if fact.method == "INVITE":  # with Replaces: no dialog of ours to replace (RFC 3891 §3)
+                self._refuse(fact, 481, "Call/Transaction Does Not Exist", "replaces_nothing")
+            else:
+                self._refuse(fact, 480, "Temporarily Unavailable", "asleep")
+            return
+        self._forward(fact, message, account, max(bindings, key=lambda b: b.heard_at))
+
+    def _forward(
+        self, fact: RequestReceived, message: Message, account: Account, binding: Binding
+    ) -> None:
+        self._signaling.forward(
+            fact.txn,
+            Rewrite(
+                request_uri=binding.contact,
+                destination=binding.source,
+                local=binding.local,
+                add=(("P-Called-Party-ID", f"<{account.aor}>"),),
+                remove=(*strip_toward_app(message), "p-called-party-id"),
+                route_key=binding.route_key if fact.method in DIALOG_MAKERS else "",
+            ),
+        )
+
+    def _refuse(self, fact: RequestReceived, status: int, reason: str, name: str) -> None:
+        self._metrics.sip_refused(name)
+        self._signaling.reply(fact.txn, status, reason)
+
+
+def _event(message: Message) -> str:
+    return (message.first("event") or "").partition(";")[0].strip().lower()
