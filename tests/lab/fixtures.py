@@ -6,9 +6,11 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
+from .baresip import Baresip
 from .kamailio import Kamailio, KamailioOptions
 from .pbx import Pbx
 from .ports import free_port
@@ -18,6 +20,23 @@ from .sipp import Sipp
 
 REPORTED_LOG_CHARACTERS = 20_000
 FAILED = pytest.StashKey[bool]()
+
+
+class MakeBaresip(Protocol):
+    """What the fixture `make_baresip` gives."""
+
+    def __call__(
+        self,
+        user: str,
+        *,
+        domain: str,
+        proxy: tuple[str, int],
+        password: str,
+        auto_answer: bool = True,
+        expires_s: int = 60,
+    ) -> Baresip:
+        """A phone that sleeps until its `start`."""
+
 
 StartKamailio = Callable[[KamailioOptions], Awaitable[Kamailio]]
 
@@ -80,6 +99,37 @@ async def sipp(workdir: Path) -> AsyncIterator[Sipp]:
     sipp = Sipp(workdir)
     yield sipp
     await sipp.stop()
+
+
+@pytest.fixture
+async def make_baresip(workdir: Path) -> AsyncIterator[MakeBaresip]:
+    """Makes baresip phones that sleep (no process) until their `start`."""
+    made: list[Baresip] = []
+
+    def make(
+        user: str,
+        *,
+        domain: str,
+        proxy: tuple[str, int],
+        password: str,
+        auto_answer: bool = True,
+        expires_s: int = 60,
+    ) -> Baresip:
+        phone = Baresip(
+            directory=workdir / f"baresip{len(made)}",
+            user=user,
+            domain=domain,
+            proxy=proxy,
+            password=password,
+            auto_answer=auto_answer,
+            expires_s=expires_s,
+        )
+        made.append(phone)
+        return phone
+
+    yield make
+    for phone in made:
+        await phone.stop()
 
 
 @pytest.fixture
