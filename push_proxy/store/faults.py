@@ -22,9 +22,9 @@ def aor_taken(account: Account, owner: AccountKey) -> Conflict:
     return Conflict(f"{account.aor} belongs to {whose}; delete that first or choose another aor")
 
 
-def token_taken() -> Conflict:
-    """The error of a second account with the same contact token."""
-    return Conflict("the contact token belongs to another account; make a new one")
+def token_taken(account: Account, owner: AccountKey) -> Conflict:
+    """The error of a second account with the same contact token (ours, made at random)."""
+    return Conflict(f"the contact tokens of {account.key} and {owner} are the same; make a new one")
 
 
 def account_gone(key: AccountKey) -> NotFound:

@@ -38,8 +38,8 @@ class MemoryStore(CallsInMemory, KeysInMemory):
         """See `ports.Store.put_account`."""
         if (owner := self._owners.get(account.aor, account.key)) != account.key:
             raise aor_taken(account, owner)
-        if self._owners.get(account.contact_token, account.key) != account.key:
-            raise token_taken()
+        if (owner := self._owners.get(account.contact_token, account.key)) != account.key:
+            raise token_taken(account, owner)
         stored = self._accounts.get(account.key)
         check_version(stored.version if stored else 0, expected_version)
         self._disown(stored)

@@ -1,0 +1,165 @@
+"""Every key in Redis, and how long it lives.
+
+Keys of one account share the hash tag ``{tenant/account}``, those of a tenant ``{tenant}``:
+each script touches one tag alone, so that Redis Cluster can run it. What spans accounts is
+an index: it is written before what it points to, so that nothing is ever missing from it,
+and an entry that points to nothing is skipped by the reader. Indexes can be rebuilt from the
+accounts' own keys.
+
+====================================  =======  ==============================================
+key                                   type     lives
+====================================  =======  ==============================================
+``pp:{tenant/account}:account``       hash     until deleted: ``data version aor token``
+``pp:{tenant/account}:devices``       hash     until deleted: device -> data
+``pp:{tenant/account}:marks``         hash     with devices: device -> version and target
+``pp:{tenant/account}:bindings``      hash     until the last one has expired
+``pp:{tenant/account}:registration``  string   a week beyond the registration's expiry
+``pp:{tenant/account}:held``          hash     a minute beyond the last deadline
+``pp:{tenant/account}:calls``         zset     kept history after the last call: start -> id
+``pp:{tenant/account}:records``       hash     as calls: id -> data
+``pp:{tenant/account}:enrolments``    set      until the last code has expired
+``pp:{tenant}:accounts``              zset     index, by account id
+``pp:{tenant}:calls``                 zset     index, capped by number and time
+``pp:{tenant}:sip-call:<hash>``       zset     index, as long as the history
+``pp:tenants``                        set      index
+``pp:aor:<aor>``                      string   claim: which account owns the AOR
+``pp:contact:<token>``                string   claim: which account owns the contact token
+``pp:call:<id>``                      string   index, as long as the history
+``pp:target:<hash>``                  set      index: devices that have this push token
+``pp:enrolment:<hash>``               string   until it expires or is taken
+``pp:idempotent:<tenant>:<hash>``     string   as long as the caller asks
+``pp:api-keys``                       hash     until deleted
+``pp:secret:<name>``                  string   for ever
+====================================  =======  ==============================================
+"""
+
+from hashlib import sha256
+
+from ..core.ids import AccountKey, CallId, TenantId
+
+REGISTRATION_SLACK_S = 7 * 86_400.0
+"""A registration's Call-ID and CSeq go on being used after it has lapsed (RFC 3261 §10.2.4)."""
+
+HELD_SLACK_S = 60.0
+EXPIRY_SLACK_S = 60.0
+"""Readers judge expiry by our clock; Redis removes a little later, in case its clock is ahead."""
+
+TENANT_CALLS = 100_000
+"""Calls of one tenant that can be found without naming the account or SIP Call-ID."""
+
+TENANTS = "pp:tenants"
+API_KEYS = "pp:api-keys"
+
+
+def account(key: AccountKey) -> str:
+    """The account itself."""
+    return f"pp:{{{key}}}:account"
+
+
+def devices(key: AccountKey) -> str:
+    """Its devices."""
+    return f"pp:{{{key}}}:devices"
+
+
+def marks(key: AccountKey) -> str:
+    """Its devices' versions and push targets, for the scripts."""
+    return f"pp:{{{key}}}:marks"
+
+
+def bindings(key: AccountKey) -> str:
+    """Its bindings by device."""
+    return f"pp:{{{key}}}:bindings"
+
+
+def registration(key: AccountKey) -> str:
+    """Its registration at the PBX."""
+    return f"pp:{{{key}}}:registration"
+
+
+def held(key: AccountKey) -> str:
+    """Its INVITEs without a final response."""
+    return f"pp:{{{key}}}:held"
+
+
+def calls(key: AccountKey) -> str:
+    """Its calls in order."""
+    return f"pp:{{{key}}}:calls"
+
+
+def records(key: AccountKey) -> str:
+    """Its calls' records."""
+    return f"pp:{{{key}}}:records"
+
+
+def enrolments(key: AccountKey) -> str:
+    """Codes minted for it, so that its deletion removes them."""
+    return f"pp:{{{key}}}:enrolments"
+
+
+def tenant_accounts(tenant: TenantId) -> str:
+    """Index of a tenant's accounts."""
+    return f"pp:{{{tenant}}}:accounts"
+
+
+def tenant_calls(tenant: TenantId) -> str:
+    """Index of a tenant's calls."""
+    return f"pp:{{{tenant}}}:calls"
+
+
+def sip_call(tenant: TenantId, sip_call_id: str) -> str:
+    """Index of the calls with one SIP Call-ID, which strangers choose: hence hashed."""
+    return f"pp:{{{tenant}}}:sip-call:{_short_hash(sip_call_id)}"
+
+
+def aor(text: str) -> str:
+    """Claim of an AOR."""
+    return f"pp:aor:{text}"
+
+
+def contact(token: str) -> str:
+    """Claim of a contact token."""
+    return f"pp:contact:{token}"
+
+
+def call(call_id: CallId) -> str:
+    """Index: the account of a call."""
+    return f"pp:call:{call_id}"
+
+
+def target(target_hash: str) -> str:
+    """Index: the devices with one push token (as a keyed hash, never the token)."""
+    return f"pp:target:{target_hash}"
+
+
+def enrolment(code_sha256: str) -> str:
+    """A one-time code."""
+    return f"pp:enrolment:{code_sha256}"
+
+
+def idempotent(tenant: TenantId, key: str) -> str:
+    """A response kept for a repeated request."""
+    return f"pp:idempotent:{tenant}:{_short_hash(key)}"
+
+
+def secret(name: str) -> str:
+    """A service-wide secret."""
+    return f"pp:secret:{name}"
+
+
+def all_of_account(key: AccountKey) -> tuple[str, ...]:
+    """All keys of one account, in the order that ``delete_account.lua`` expects."""
+    return (
+        account(key),
+        devices(key),
+        marks(key),
+        bindings(key),
+        registration(key),
+        held(key),
+        calls(key),
+        records(key),
+        enrolments(key),
+    )
+
+
+def _short_hash(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,90 @@
+"""State in Redis or Valkey: `ports.Store` for real.
+
+What lies under which key stands in `keys`; each change of several keys is a script.
+"""
+
+from ..core.ids import AccountKey, CallId, split_account_key
+from ..ports import Clock
+from . import keys, scripts
+from .codec import Codec
+from .redis_calls import CallsInRedis
+from .redis_client import Command, RedisClient, evalsha
+from .redis_devices import DevicesInRedis, member_of
+from .redis_keys import KeysInRedis
+from .search import HistoryLimits
+from .secrets import KeyRing
+
+
+class RedisStore(DevicesInRedis, CallsInRedis, KeysInRedis):
+    """`ports.Store` on a server that several nodes may share."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        ring: KeyRing,
+        clock: Clock,
+        history: HistoryLimits | None = None,
+        timeout_s: float = 1.0,
+    ) -> None:
+        """``timeout_s`` bounds every command.
+
+        Raises `errors.ConfigurationError` when the URL is none.
+        """
+        CallsInRedis.__init__(self, history or HistoryLimits())
+        self._client = RedisClient(url, timeout_s=timeout_s)
+        self._codec = Codec(ring)
+        self._clock = clock
+        self._target_key = b""
+
+    async def open(self) -> None:
+        """Connect, load the scripts, and check that the key ring opens what is stored.
+
+        Raises `errors.StoreUnavailable` (it may be called again), or
+        `errors.ConfigurationError` when the server or the key ring is the wrong one.
+        """
+        await self._client.connect()
+        self._target_key = await self.secret("push-targets", size=32)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def ping(self) -> None:
+        """Return when the server answers within half a second."""
+        await self._client.ping()
+
+    async def delete_account(self, key: AccountKey) -> bool:
+        """See `ports.Store.delete_account`."""
+        tenant, name = split_account_key(key)
+        there, aor, token, marks, calls, codes = await self._client.run(
+            scripts.DELETE_ACCOUNT, keys.all_of_account(key)
+        )
+        devices = zip(marks[::2], marks[1::2], strict=True)
+        cleaning: list[Command] = [
+            ("ZREM", keys.tenant_accounts(tenant), name),
+            evalsha(scripts.UNCLAIM, [keys.aor(aor.decode())], key),
+            evalsha(scripts.UNCLAIM, [keys.contact(token.decode())], key),
+            *(
+                ("SREM", keys.target(mark.decode().partition(" ")[2]), member_of(key, device))
+                for device, mark in devices
+            ),
+            *(("DEL", keys.enrolment(code.decode())) for code in codes),
+            *self._unindex(key, [CallId(call.decode()) for call in calls]),
+        ]
+        await self._client.pipeline(cleaning)
+        return bool(there)
+
+    async def reseal(self) -> int:
+        """Seal all accounts and devices with the ring's first key; returns how many accounts.
+
+        After this the older keys of the ring are needed no more. A value that changes
+        meanwhile is sealed with the first key by that change.
+        """
+        count = 0
+        async for state in self.everything():
+            await self.put_account(state.account, expected_version=state.account.version)
+            for device in state.devices:
+                await self._write_device(device, device.version)
+            count += 1
+        return count

@@ -1,0 +1,180 @@
+"""Held INVITEs and call history in Redis."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from ..core.ids import AccountKey, CallId, Instant, split_account_key
+from ..core.model import CallRecord, HeldInvite
+from ..ports import CallPage, CallQuery, Clock
+from . import keys, scripts
+from .codec import Codec
+from .redis_client import Command, RedisClient, evalsha
+from .search import HistoryLimits, Position, matches, parse_cursor, position
+
+_CHUNK = 100
+# A search reads no more records than this at once: it shares its thread with the calls.
+_BUDGET = 2000
+_REMEMBERED = 10_000
+
+
+class CallsInRedis:
+    """The calls' part of `redis.RedisStore`."""
+
+    _client: RedisClient
+    _codec: Codec
+    _clock: Clock
+
+    def __init__(self, history: HistoryLimits) -> None:
+        self._history = history
+        self._indexed: OrderedDict[CallId, None] = OrderedDict()
+
+    async def hold_invite(self, held: HeldInvite) -> None:
+        """See `ports.Store.hold_invite`. One round trip."""
+        await self._client.run(
+            scripts.HOLD_INVITE,
+            [keys.held(held.account)],
+            held.call,
+            self._codec.encode(held, held.account),
+            int((held.deadline + keys.HELD_SLACK_S) * 1000),
+        )
+
+    async def release_invite(self, key: AccountKey, call: CallId) -> None:
+        """See `ports.Store.release_invite`."""
+        await self._client.call("HDEL", keys.held(key), call)
+
+    async def held_invites(self, key: AccountKey) -> tuple[HeldInvite, ...]:
+        """See `ports.Store.held_invites`."""
+        stored = await self._client.call("HGETALL", keys.held(key))
+        held = [self._codec.decode(HeldInvite, data, key) for _, data in sorted(stored.items())]
+        now = self._clock.now()
+        if expired := [h.call for h in held if h.deadline <= now]:
+            await self._client.call("HDEL", keys.held(key), *expired)
+        return tuple(h for h in held if h.deadline > now)
+
+    async def put_call(self, record: CallRecord) -> None:
+        """See `ports.Store.put_call`. One round trip."""
+        oldest = self._oldest()
+        forget_ms = int((self._clock.now() + self._history.keep_s) * 1000)
+        keep = (
+            scripts.PUT_CALL,
+            [
+                keys.account(record.account),
+                keys.calls(record.account),
+                keys.records(record.account),
+            ],
+            record.id,
+            self._codec.encode(record, record.account),
+            repr(record.started_at),
+            self._history.calls_per_account,
+            repr(oldest),
+            forget_ms,
+        )
+        if record.id in self._indexed:
+            await self._client.run(*keep)
+            return
+        await self._client.pipeline([*self._index(record, oldest, forget_ms), evalsha(*keep)])
+        self._remember(record.id)
+
+    async def get_call(self, call: CallId) -> CallRecord | None:
+        """See `ports.Store.get_call`."""
+        owner = await self._client.call("GET", keys.call(call))
+        if owner is None:
+            return None
+        (record,) = await self._read([(AccountKey(owner.decode()), call)])
+        return record if record and record.started_at >= self._oldest() else None
+
+    async def find_calls(self, query: CallQuery) -> CallPage:
+        """See `ports.Store.find_calls`. Reads a bounded number of records."""
+        last, oldest = parse_cursor(query.cursor), self._oldest()
+        upper = repr(last.started_at) if last else "+inf"
+        lower = repr(float(max(oldest, query.since or 0.0)))
+        found: list[CallRecord] = []
+        offset = 0
+        while offset < _BUDGET:
+            rows = await self._client.call(
+                "ZREVRANGEBYSCORE", _source(query), upper, lower,
+                "WITHSCORES", "LIMIT", offset, _CHUNK,
+            )  # fmt: skip
+            places = _places(query, rows)
+            for (spot, _), record in zip(places, await self._read_all(places), strict=True):
+                # Calls that came meanwhile shift the rest: what was seen is not seen twice.
+                if last is not None and spot >= last:
+                    continue
+                if record and matches(record, query, oldest=oldest):
+                    if len(found) == query.limit:
+                        return CallPage(tuple(found), str(position(found[-1])))
+                    found.append(record)
+                last = spot
+            offset += len(places)
+            if len(places) < _CHUNK:
+                return CallPage(tuple(found), None)
+        return CallPage(tuple(found), str(last))
+
+    def _index(self, record: CallRecord, oldest: Instant, forget_ms: int) -> list[Command]:
+        """Index entries of a call that this process has not indexed yet; before its record."""
+        tenant = split_account_key(record.account)[0]
+        return [
+            evalsha(
+                scripts.INDEX_CALL,
+                [keys.tenant_calls(tenant), keys.sip_call(tenant, record.sip_call_id)],
+                f"{record.id} {record.account}",
+                repr(record.started_at),
+                keys.TENANT_CALLS,
+                repr(oldest),
+                forget_ms,
+            ),
+            ("SET", keys.call(record.id), record.account, "PXAT", forget_ms),
+        ]
+
+    def _unindex(self, key: AccountKey, calls: Sequence[CallId]) -> list[Command]:
+        """Commands that forget an account's calls; those of SIP Call-IDs lapse by themselves."""
+        for call in calls:
+            self._indexed.pop(call, None)
+        if not calls:
+            return []
+        members = (f"{call} {key}" for call in calls)
+        return [
+            ("ZREM", keys.tenant_calls(split_account_key(key)[0]), *members),
+            *(("DEL", keys.call(call)) for call in calls),
+        ]
+
+    def _remember(self, call: CallId) -> None:
+        self._indexed[call] = None
+        if len(self._indexed) > _REMEMBERED:
+            self._indexed.popitem(last=False)
+
+    async def _read_all(
+        self, places: Sequence[tuple[Position, AccountKey]]
+    ) -> list[CallRecord | None]:
+        return await self._read([(key, spot.call) for spot, key in places])
+
+    async def _read(self, places: Sequence[tuple[AccountKey, CallId]]) -> list[CallRecord | None]:
+        replies = await self._client.pipeline(
+            [("HGET", keys.records(key), call) for key, call in places]
+        )
+        return [
+            data and self._codec.decode(CallRecord, data, key)
+            for (key, _), data in zip(places, replies, strict=True)
+        ]
+
+    def _oldest(self) -> Instant:
+        return Instant(self._clock.now() - self._history.keep_s)
+
+
+def _source(query: CallQuery) -> str:
+    """The narrowest index that holds all that the query asks for."""
+    if query.sip_call_id is not None:
+        return keys.sip_call(query.tenant, query.sip_call_id)
+    if query.account is not None:
+        return keys.calls(query.account)
+    return keys.tenant_calls(query.tenant)
+
+
+def _places(query: CallQuery, rows: Sequence[bytes]) -> list[tuple[Position, AccountKey]]:
+    places = []
+    for member, score in zip(rows[::2], rows[1::2], strict=True):
+        call, _, owner = member.decode().partition(" ")
+        key = AccountKey(owner) if owner else query.account
+        if key is not None:
+            places.append((Position(float(score), CallId(call)), key))
+    return places

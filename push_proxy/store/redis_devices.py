@@ -1,0 +1,174 @@
+"""Devices and bindings in Redis."""
+
+import hmac
+from collections.abc import AsyncIterator, Sequence
+from hashlib import sha256
+from typing import TypeVar
+
+import structlog
+
+from ..core.ids import AccountKey, DeviceId
+from ..core.model import Account, Binding, Device
+from ..ports import AccountState, Clock
+from . import keys, scripts
+from .codec import Codec, UnreadableValue
+from .faults import account_gone, check_version
+from .redis_accounts import AccountsInRedis
+from .redis_client import RedisClient, evalsha
+
+_log = structlog.get_logger(__name__)
+_CHUNK = 200
+_T = TypeVar("_T")
+
+
+class DevicesInRedis(AccountsInRedis):
+    """The devices' part of `redis.RedisStore`."""
+
+    _client: RedisClient
+    _codec: Codec
+    _clock: Clock
+    _target_key: bytes
+    """Push tokens are indexed by a keyed hash: the index gives no token away."""
+
+    async def put_device(
+        self, device: Device, *, expected_version: int | None
+    ) -> Sequence[tuple[AccountKey, DeviceId]]:
+        """See `ports.Store.put_device`."""
+        await self._write_device(device, expected_version)
+        return await self._take_target(device) if device.exclusive else ()
+
+    async def _write_device(self, device: Device, expected_version: int | None) -> None:
+        key, target = device.account, self._target(device)
+        member = member_of(key, device.device)
+        await self._client.call("SADD", keys.target(target), member)
+        done, *rest = await self._client.run(
+            scripts.PUT_DEVICE,
+            [keys.account(key), keys.devices(key), keys.marks(key)],
+            device.device,
+            self._codec.encode(device, _place(key, device.device)),
+            device.version,
+            "" if expected_version is None else expected_version,
+            target,
+        )
+        if done != 1:
+            stored = await self.get_device(key, device.device)
+            if stored is None or self._target(stored) != target:
+                await self._client.call("SREM", keys.target(target), member)
+            if done < 0:
+                raise account_gone(key)
+            check_version(rest[0], expected_version)
+        former = rest[0].decode()
+        if former and former != target:
+            await self._client.call("SREM", keys.target(former), member)
+
+    async def get_device(self, key: AccountKey, device: DeviceId) -> Device | None:
+        """See `ports.Store.get_device`."""
+        data = await self._client.call("HGET", keys.devices(key), device)
+        return None if data is None else self._codec.decode(Device, data, _place(key, device))
+
+    async def delete_device(self, key: AccountKey, device: DeviceId) -> bool:
+        """See `ports.Store.delete_device`."""
+        there, target = await self._client.run(scripts.DELETE_DEVICE, _device_keys(key), device, "")
+        if target:
+            await self._client.call("SREM", keys.target(target.decode()), member_of(key, device))
+        return bool(there)
+
+    async def devices(self, key: AccountKey) -> tuple[Device, ...]:
+        """See `ports.Store.devices`."""
+        return self._devices(key, await self._client.call("HGETALL", keys.devices(key)))
+
+    async def put_binding(self, binding: Binding) -> None:
+        """See `ports.Store.put_binding`."""
+        key = binding.account
+        await self._client.run(
+            scripts.PUT_BINDING,
+            [keys.account(key), keys.bindings(key)],
+            binding.device,
+            self._codec.encode(binding, _place(key, binding.device)),
+            int((binding.expires_at + keys.EXPIRY_SLACK_S) * 1000),
+        )
+
+    async def delete_binding(self, key: AccountKey, device: DeviceId) -> None:
+        """See `ports.Store.delete_binding`."""
+        await self._client.call("HDEL", keys.bindings(key), device)
+
+    async def bindings(self, key: AccountKey) -> tuple[Binding, ...]:
+        """See `ports.Store.bindings`."""
+        return self._bindings(key, await self._client.call("HGETALL", keys.bindings(key)))
+
+    async def everything(self) -> AsyncIterator[AccountState]:
+        """See `ports.Store.everything`."""
+        chunk: list[Account] = []
+        async for account in self.all_accounts():
+            chunk.append(account)
+            if len(chunk) == _CHUNK:
+                for state in await self._states(chunk):
+                    yield state
+                chunk = []
+        for state in await self._states(chunk):
+            yield state
+
+    async def _states(self, accounts: Sequence[Account]) -> list[AccountState]:
+        found = [account.key for account in accounts]
+        replies = await self._client.pipeline(
+            [("HGETALL", name(key)) for key in found for name in (keys.devices, keys.bindings)]
+        )
+        return [
+            AccountState(account, self._devices(account.key, d), self._bindings(account.key, b))
+            for account, d, b in zip(accounts, replies[::2], replies[1::2], strict=True)
+        ]
+
+    def _devices(self, key: AccountKey, stored: dict[bytes, bytes]) -> tuple[Device, ...]:
+        return tuple(self._readable(Device, key, stored))
+
+    def _bindings(self, key: AccountKey, stored: dict[bytes, bytes]) -> tuple[Binding, ...]:
+        now = self._clock.now()
+        return tuple(b for b in self._readable(Binding, key, stored) if b.expires_at > now)
+
+    def _readable(self, kind: type[_T], key: AccountKey, stored: dict[bytes, bytes]) -> list[_T]:
+        found: list[_T] = []
+        for name, data in sorted(stored.items()):
+            place = _place(key, DeviceId(name.decode()))
+            try:
+                found.append(self._codec.decode(kind, data, place))
+            except UnreadableValue as error:
+                _log.error("left out: cannot be read", place=place, error=str(error))
+        return found
+
+    async def _take_target(self, device: Device) -> tuple[tuple[AccountKey, DeviceId], ...]:
+        """Remove every other device that has this push target."""
+        target, owner = self._target(device), member_of(device.account, device.device)
+        members = await self._client.call("SMEMBERS", keys.target(target))
+        places = [_parse(member) for member in members if member.decode() != owner]
+        gone = await self._client.pipeline(
+            [
+                evalsha(scripts.DELETE_DEVICE, _device_keys(key), other, target)
+                for key, other in places
+            ]
+        )
+        await self._client.pipeline(
+            [("SREM", keys.target(target), member_of(*place)) for place in places]
+        )
+        return tuple(sorted(p for p, (there, _) in zip(places, gone, strict=True) if there))
+
+    def _target(self, device: Device) -> str:
+        text = f"{device.provider}\n{device.app_id}\n{device.token}"
+        return hmac.new(self._target_key, text.encode(), sha256).hexdigest()
+
+
+def _place(key: AccountKey, device: DeviceId) -> str:
+    return f"{key}|{device}"
+
+
+def _device_keys(key: AccountKey) -> tuple[str, str, str]:
+    return (keys.devices(key), keys.marks(key), keys.bindings(key))
+
+
+def member_of(key: AccountKey, device: DeviceId | bytes) -> str:
+    """How an index names a device."""
+    return f"{key} {device.decode() if isinstance(device, bytes) else device}"
+
+
+def _parse(member: bytes) -> tuple[AccountKey, DeviceId]:
+    key, _, device = member.decode().partition(" ")
+    return AccountKey(key), DeviceId(device)

@@ -1,0 +1,41 @@
+"""The Lua scripts: each changes several keys of one hash slot at once."""
+
+from hashlib import sha1
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+
+
+class Script:
+    """One script, known to the server by the hash of its text."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.text = (_FOLDER / f"{name}.lua").read_text()
+        # The server's own naming of scripts, not a protection.
+        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+PUT_ACCOUNT = Script("put_account")
+DELETE_ACCOUNT = Script("delete_account")
+CLAIM = Script("claim")
+UNCLAIM = Script("unclaim")
+PUT_DEVICE = Script("put_device")
+DELETE_DEVICE = Script("delete_device")
+PUT_BINDING = Script("put_binding")
+HOLD_INVITE = Script("hold_invite")
+PUT_CALL = Script("put_call")
+INDEX_CALL = Script("index_call")
+
+ALL = (
+    PUT_ACCOUNT,
+    DELETE_ACCOUNT,
+    CLAIM,
+    UNCLAIM,
+    PUT_DEVICE,
+    DELETE_DEVICE,
+    PUT_BINDING,
+    HOLD_INVITE,
+    PUT_CALL,
+    INDEX_CALL,
+)
