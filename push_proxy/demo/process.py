@@ -145,9 +145,12 @@ class Process:
         return status
 
     async def stop(self, *, within_s: float = 3.0) -> None:
-        """End it and its whole group: politely, then by SIGKILL after `within_s`. Idempotent."""
-        if self.running:
-            self._signal_group(self._stop_signal)
+        """Ask it to end, wait up to `within_s`, then SIGKILL what is left of its group. Idempotent.
+
+        Only the leader is asked: Kamailio can hang when its workers get the signal as well.
+        """
+        if self._child is not None and self.running:
+            self._child.send_signal(self._stop_signal)
             await poll_until(lambda: not self.running, within_s=within_s)
         self.kill()
 
@@ -155,7 +158,9 @@ class Process:
         """SIGKILL to the whole group, children that outlived their parent included. Idempotent."""
         if self._child is None or self not in _running:
             return
-        self._signal_group(signal.SIGKILL)
+        # No group any more: its last member was reaped already.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self._child.wait()
         _running.discard(self)
 
@@ -163,11 +168,6 @@ class Process:
         """A ProcessError that says `what` and ends with the last of its output."""
         tail = self.output()[-LOG_TAIL_CHARACTERS:]
         return ProcessError(f"{self.name} {what}\n--- {self.log}\n{tail}")
-
-    def _signal_group(self, number: signal.Signals) -> None:
-        # The group is gone when its last member was reaped: nothing left to signal.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
 
 
 _running: set[Process] = set()

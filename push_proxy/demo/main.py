@@ -1,0 +1,54 @@
+"""`push-proxy demo`: one call to a sleeping phone, end to end on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from . import judge, report
+from .process import ProcessError
+from .scene import open_scene, place_call
+
+
+def main(*, as_json: bool = False, keep: bool = False) -> int:
+    """Run the demo; 0 only if the whole call happened.
+
+    With ``as_json`` the last line of standard output is one JSON object; with ``keep``
+    everything stays up until Ctrl-C.
+    """
+    # Unix socket paths are short: 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="push-proxy-demo-") as directory:
+        try:
+            return asyncio.run(_run(Path(directory), as_json=as_json, keep=keep))
+        except ProcessError as error:
+            print(f"the demo failed: {error}", file=sys.stderr)
+            if as_json:
+                print(json.dumps({"ok": False, "faults": [str(error).splitlines()[0]]}))
+            return 1
+        except KeyboardInterrupt:
+            return 130
+
+
+async def _run(directory: Path, *, as_json: bool, keep: bool) -> int:
+    def say(text: str) -> None:
+        print(f"demo: {text}", file=sys.stderr if as_json else sys.stdout, flush=True)
+
+    async with open_scene(directory, say) as scene:
+        call = await place_call(scene, directory, say)
+        found = judge.faults(call, scene.pbx.events())
+        for line in report.lines(call):
+            say(line)
+        for fault in found:
+            say(f"FAULT: {fault}")
+        say("the call was held, pushed, woken, relayed, answered and hung up" if not found else "")
+        if as_json:
+            print(json.dumps(report.as_json(call, found)), flush=True)
+        if keep:
+            say(f"everything keeps running; API at {scene.service.url}")
+            say(f"API key (tenant demo): {scene.service.api_key}")
+            say(f"PBX at {scene.pbx.domain}; Ctrl-C ends it all")
+            await asyncio.Event().wait()
+    return 1 if found else 0
