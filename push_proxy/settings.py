@@ -108,6 +108,7 @@ class SecretsSection(Section):
     """``secrets``: what encrypts passwords and push tokens at rest."""
 
     key_file: Path | None = None
+    keys: str | None = Field(None, repr=False)
 
 
 class WakeSection(Section):

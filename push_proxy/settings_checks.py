@@ -30,10 +30,12 @@ _LATER: Mapping[str, str] = {
 def without_later(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     """The configuration without the keys that are not built yet, and a fault for each used one.
 
-    Null or empty asks for nothing: it may stand there.
+    Null or empty asks for nothing: it may stand there. So may a section without any key.
     """
     cleaned = {
-        key: dict(value) if isinstance(value, Mapping) else value for key, value in raw.items()
+        key: dict(value) if isinstance(value, Mapping) else value
+        for key, value in raw.items()
+        if value is not None
     }
     faults: list[Fault] = []
     for key, what in _LATER.items():
@@ -63,6 +65,8 @@ def contradictions(settings: Settings) -> Iterator[Fault]:
     for name, pbx in settings.pbxes.items():
         if pbx.registrar is None and not pbx.peers:
             yield f"pbxes.{name}", "names no PBX; give registrar (sip:host), peers, or both"
+    if settings.secrets.key_file is not None and settings.secrets.keys is not None:
+        yield "secrets.keys", "is given beside secrets.key_file; keep one of them"
     if settings.secrets.key_file is not None:
         yield from _file("secrets.key_file", settings.secrets.key_file)
     for index, webhook in enumerate(settings.providers.webhook):

@@ -8,7 +8,7 @@ from .deps import HttpDeps, Shared
 from .gate import BodyLimit, Gate
 from .idempotency import Idempotency
 from .rates import Buckets
-from .version import VERSION
+from ..version import VERSION
 
 IMPORT_PATH = "/v1/accounts:import"
 _BURST_S = 2.0

@@ -11,6 +11,10 @@ from .backend import Accounts, RegistrationState, RegistrationStatus
 from .fields import Timestamp, View, maybe_rfc3339
 
 
+_REPORTS = frozenset({"push_received", "ui_shown", "app_registered", "app_failed"})
+"""What a timeline calls an app's own reports: it was awake."""
+
+
 class Reachability(StrEnum):
     """Whether a call can reach the device."""
 
@@ -99,15 +103,14 @@ def _status(
 
 
 def _sip_failed(device: DeviceId, binding: Binding | None, recent: tuple[CallRecord, ...]) -> bool:
-    """Whether the last call that this device was woken for found it awake, but without SIP."""
+    """Whether the last call that this device was part of found it awake, but without SIP."""
     for call in recent:
-        if call.direction is not Direction.INCOMING or call.outcome is None:
+        events = {entry.event for entry in call.timeline if entry.device == device}
+        if call.direction is not Direction.INCOMING or call.outcome is None or not events:
             continue
-        if any(entry.device == device for entry in call.timeline):
-            ended_at = call.ended_at or call.started_at
-            heard_since = binding is not None and binding.heard_at > ended_at
-            return not heard_since and call.outcome.verdict in {
-                Verdict.WOKE_NOT_REGISTERED,
-                Verdict.REGISTERED_NOT_RINGING,
-            }
+        if binding is not None and binding.heard_at > (call.ended_at or call.started_at):
+            return False
+        if "registered" in events:
+            return call.outcome.verdict is Verdict.REGISTERED_NOT_RINGING
+        return bool(events & _REPORTS)
     return False

@@ -21,7 +21,8 @@ from .sip_block import SipBlock, sip_block
 
 router = APIRouter(prefix="/v1", tags=["devices"])
 _CODE_BYTES = 18
-_NOBODY = TenantId("")
+_NOBODY = TenantId("-")
+"""Whose kept answers these are: the code, not a tenant, is what opens them."""
 
 
 class EnrolmentBody(Body):

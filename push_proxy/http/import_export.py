@@ -142,9 +142,10 @@ async def _import_row(
 ) -> dict[str, Any]:
     name: str | None = None
     try:
-        row = _parse(text)
-        name = row.account
-        if (first := first_seen.setdefault(name, number)) != number:
+        content = _parse(text)
+        name = content.get("account") if isinstance(content.get("account"), str) else None
+        row = ImportRow.model_validate(content)
+        if (first := first_seen.setdefault(row.account, number)) != number:
             raise InvalidInput(f"this account is in row {first} already", field="account")
         result = await _take(row, caller=caller, deps=deps, dry_run=dry_run)
     except ValidationError as error:
@@ -158,12 +159,14 @@ async def _import_row(
     return {"row": number, "account": name, "result": result}
 
 
-def _parse(text: bytes) -> ImportRow:
+def _parse(text: bytes) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"the row is no valid JSON ({error})") from None
-    return ImportRow.model_validate(content)
+    if not isinstance(content, dict):
+        raise InvalidInput("the row must be a JSON object")
+    return content
 
 
 async def _take(row: ImportRow, *, caller: Operator, deps: HttpDeps, dry_run: bool) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from ..core.model import Account, Address
+from ..core.trust import app_asker
 from ..core.uri import SipUri
 from ..settings import Settings
 from .fields import View
@@ -26,17 +27,14 @@ def sip_block(account: Account, settings: Settings, listening: Sequence[Address]
     address = settings.public_address
     host = f"[{address}]" if ":" in address else address
     port = listening[0].port if listening else settings.sip.listen_addresses[0].port
-    aor, credentials, app_auth = SipUri.parse(account.aor), account.credentials, account.app_auth
-    if app_auth is not None:
-        user, realm = app_auth.user, app_auth.realm
-    else:
-        user = account.auth_user or aor.user
-        realm = (credentials.realm if credentials else None) or aor.host
+    aor = SipUri.parse(account.aor)
+    # A staged account may have no secret yet: then it says what a password would be asked for.
+    asker = app_asker(account, host)
     return SipBlock(
         aor=account.aor,
         registrar=f"sip:{host}:{port}",
         outbound_proxy=f"sip:{host}:{port};lr",
         transports=sorted({bound.transport for bound in listening}) or ["udp"],
-        realm=realm,
-        user=user,
+        realm=asker.realm if asker else aor.host,
+        user=asker.user if asker else account.auth_user or aor.user,
     )

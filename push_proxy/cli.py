@@ -1,0 +1,145 @@
+"""The program ``push-proxy``: one command each; errors are one clear line, never a traceback."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+import uvloop
+
+from .cli_call import call_text, fetch_call
+from .errors import ConfigurationError, PushProxyError
+from .settings import Settings
+from .settings_file import FILE_VARIABLE, load
+from .version import VERSION
+
+EXIT_FAILED = 1
+EXIT_CONFIGURATION = 2
+
+_HELP = f"""A SIP push-proxy: holds calls for sleeping softphones, wakes them, relays the call.
+
+The configuration is a YAML file at {FILE_VARIABLE}; every key may also come from the
+environment, like PUSH_PROXY_HTTP__LISTEN. Without any, the service starts with defaults and a
+store of its own.
+"""
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+app = typer.Typer(
+    help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it like that
+    if wanted:
+        typer.echo(f"push-proxy {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Options of all commands."""
+
+
+@app.command()
+def serve() -> None:
+    """Run the service until SIGTERM or SIGINT."""
+    with _clear_errors():
+        settings = _loaded()
+        from .app import serve as run
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            raise typer.Exit(runner.run(run(settings)))
+
+
+@app.command("check-config")
+def check_config() -> None:
+    """Check the configuration and show what it comes to, without starting anything."""
+    with _clear_errors():
+        settings = _loaded()
+        for line in _outline(settings):
+            typer.echo(line)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def demo(context: typer.Context) -> None:
+    """Show the main job end to end on this machine: a call wakes a phone (demo --help)."""
+    from .demo import main as run
+
+    _run_with(context, run)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def phone(context: typer.Context) -> None:
+    """Run a simulated softphone that sleeps until its push arrives (phone --help)."""
+    from .phone import main as run
+
+    _run_with(context, run)
+
+
+@app.command()
+def call(
+    call_id: Annotated[str, typer.Argument(metavar="ID", help="Our call UUID (X-Push-ID).")],
+    url: Annotated[
+        str, typer.Option(envvar="PUSH_PROXY_URL", help="Where the service's HTTP API is.")
+    ] = "http://127.0.0.1:8080",
+    key: Annotated[
+        str,
+        typer.Option(envvar="PUSH_PROXY_API_KEY", help="An API key with the scope calls."),
+    ] = "",
+) -> None:
+    """Show what happened in a call, step by step."""
+    with _clear_errors():
+        typer.echo(call_text(asyncio.run(fetch_call(url, key, call_id))))
+
+
+def main() -> None:
+    """Entry point of the installed program."""
+    app()
+
+
+def _run_with(context: typer.Context, run: Callable[[list[str]], int]) -> None:
+    with _clear_errors():
+        raise typer.Exit(run(list(context.args)))
+
+
+def _loaded() -> Settings:
+    settings = load()
+    for warning in settings.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return settings
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Faults raised on purpose end the program with one message; others are bugs and show."""
+    try:
+        yield
+    except PushProxyError as error:
+        print(f"push-proxy: {error}", file=sys.stderr)
+        status = EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_FAILED
+        raise typer.Exit(status) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _outline(settings: Settings) -> Iterator[str]:
+    yield "The configuration can be used."
+    yield f"  node     {settings.node.id}, data in {settings.node.data_dir}"
+    listen = ", ".join(settings.sip.listen)
+    yield f"  sip      {listen}; phones use {settings.public_address}, PBXs {settings.node_address}"
+    admin = settings.http.admin_listen
+    yield f"  http     {settings.http.listen}" + (f", metrics on {admin}" if admin else "")
+    keys = ", ".join(f"{key.name} ({key.tenant})" for key in settings.http.api_keys)
+    yield f"  api keys {keys or 'none configured: stored ones, or one made at the first start'}"
+    yield f"  store    {'Redis' if settings.redis.url else 'embedded Valkey'}"
+    yield f"  pbxes    {', '.join(settings.pbxes) or 'none configured'}"
+    apps = ", ".join(webhook.app_id for webhook in settings.providers.webhook)
+    yield f"  webhook  {apps or 'no app configured: nothing can be pushed'}"
