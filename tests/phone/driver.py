@@ -38,7 +38,8 @@ class PhoneProcess(phone_process.PhoneProcess):
     async def status(self) -> dict[str, Any]:
         def get() -> dict[str, Any]:
             with urllib.request.urlopen(self.url + "status", timeout=5) as answer:
-                return json.load(answer)
+                status: dict[str, Any] = json.load(answer)
+                return status
 
         return await asyncio.to_thread(get)
 

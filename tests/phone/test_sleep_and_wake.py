@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab.kamailio import Kamailio
 
-from .driver import PUSH, PhoneProcess
+from tests.phone.driver import PUSH, PhoneProcess
 
 KEY = b"k-0123456789"
 
