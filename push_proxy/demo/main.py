@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import judge, report
@@ -13,19 +15,29 @@ from .process import ProcessError
 from .scene import open_scene, place_call
 
 
-def main(*, as_json: bool = False, keep: bool = False) -> int:
-    """Run the demo; 0 only if the whole call happened.
-
-    With ``as_json`` the last line of standard output is one JSON object; with ``keep``
-    everything stays up until Ctrl-C.
-    """
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; 0 only if the whole call happened."""
+    parser = argparse.ArgumentParser(
+        prog="push-proxy demo",
+        description="One call to a sleeping phone, end to end on this machine: Kamailio as PBX, "
+        "the service with an embedded Valkey, and a phone without any SIP socket until its push "
+        "arrives. Exit status 0 only if RTP flowed both ways and the PBX's own log agrees.",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object as the last line"
+    )
+    parser.add_argument(
+        "--provider", choices=["webhook"], default="webhook", help="how the phone is pushed"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
+    options = parser.parse_args(argv)
     # Unix socket paths are short: 107 bytes.
     with tempfile.TemporaryDirectory(prefix="push-proxy-demo-") as directory:
         try:
-            return asyncio.run(_run(Path(directory), as_json=as_json, keep=keep))
+            return asyncio.run(_run(Path(directory), as_json=options.json, keep=options.keep))
         except ProcessError as error:
             print(f"the demo failed: {error}", file=sys.stderr)
-            if as_json:
+            if options.json:
                 print(json.dumps({"ok": False, "faults": [str(error).splitlines()[0]]}))
             return 1
         except KeyboardInterrupt:
@@ -43,7 +55,8 @@ async def _run(directory: Path, *, as_json: bool, keep: bool) -> int:
             say(line)
         for fault in found:
             say(f"FAULT: {fault}")
-        say("the call was held, pushed, woken, relayed, answered and hung up" if not found else "")
+        if not found:
+            say("the call was held, pushed, woken, relayed, answered and hung up")
         if as_json:
             print(json.dumps(report.as_json(call, found)), flush=True)
         if keep:
