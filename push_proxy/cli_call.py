@@ -34,9 +34,9 @@ async def fetch_call(url: str, key: str, call_id: str) -> dict[str, Any]:
         ):
             status, body = response.status, await response.read()
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        why = str(error) or type(error).__name__
         raise ApiFailed(
-            f"{url} does not answer ({str(error) or type(error).__name__}); is the service running, "
-            "and is --url right?"
+            f"{url} does not answer ({why}); is the service running, and is --url right?"
         ) from None
     try:
         content = json.loads(body)

@@ -96,3 +96,11 @@ def visible_device(accounts: Accounts, key: AccountKey, device: DeviceId) -> Dev
         account = split_account_key(key)[1]
         raise NotFound(f"the account {account!r} has no device {device!r}")
     return found
+
+
+def own_device(accounts: Accounts, caller: Caller, account: AccountId, device: DeviceId) -> Device:
+    """The device, if this caller may handle it. Raises as the checks above."""
+    need(caller, Scope.DEVICES)
+    key = visible_account(accounts, caller, account).key
+    check_own_device(caller, device)
+    return visible_device(accounts, key, device)

@@ -1,13 +1,11 @@
 """From a PUT's body and what is stored to the account that shall be."""
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import replace
 
 from ..core.ids import AccountId, TenantId
 from ..core.model import (
     Account,
-    Algorithm,
     AppAuth,
     Credentials,
     RegisterPolicy,
@@ -19,7 +17,8 @@ from ..core.uri import MalformedUri, SipUri
 from ..errors import InvalidInput
 from ..settings import Settings
 from ..settings_types import check_host, check_registrar
-from .account_body import AccountBody, AppAuthBody, Ha1Body, WakeBody
+from .account_body import AccountBody, WakeBody
+from .account_secrets import app_auth_of, credentials_of
 
 _TOKEN_BYTES = 8
 
@@ -41,10 +40,10 @@ def changed(
     topology = Topology(body.topology)
     _check_pbx(body, settings)
     _check_wake(body.wake, settings)
-    credentials = _credentials(body, stored.credentials if stored else None)
+    credentials = credentials_of(body, stored.credentials if stored else None)
     app_auth = stored.app_auth if stored else None
     if "app_auth" in body.model_fields_set:
-        app_auth = _app_auth(body.app_auth, aor, app_auth)
+        app_auth = app_auth_of(body.app_auth, aor, app_auth)
     if body.enabled:
         _check_secrets(topology, credentials, app_auth)
     new = Account(
@@ -151,64 +150,6 @@ def _check_secrets(
             "false to stage the account)",
             field="password",
         )
-
-
-def _credentials(body: AccountBody, stored: Credentials | None) -> Credentials | None:
-    given = body.model_fields_set
-    if body.password is not None and body.ha1 is not None:
-        raise InvalidInput("give password or ha1, not both", field="ha1")
-    if body.ha1 is not None:
-        if body.realm is None:
-            raise InvalidInput("ha1 needs realm: the one it was made for", field="realm")
-        return Credentials(ha1=_ha1(body.ha1, "ha1"), realm=body.realm)
-    if body.password is not None:
-        kept: Credentials | None = Credentials(password=body.password)
-    else:
-        kept = _kept(stored, removed=given & {"password", "ha1"})
-    if body.realm is not None and (kept is None or kept.realm != body.realm):
-        raise InvalidInput("realm goes with ha1 alone", field="realm")
-    return kept
-
-
-def _kept(stored: Credentials | None, *, removed: set[str]) -> Credentials | None:
-    """What null fields leave of a secret."""
-    if stored is None:
-        return None
-    kind = "password" if stored.password is not None else "ha1"
-    return None if kind in removed else stored
-
-
-def _app_auth(body: AppAuthBody | None, aor: SipUri, stored: AppAuth | None) -> AppAuth | None:
-    if body is None:
-        return None
-    user, realm = body.user or aor.user, body.realm or aor.host
-    if body.password is not None and body.ha1 is not None:
-        raise InvalidInput("give password or ha1, not both", field="app_auth.ha1")
-    if body.password is not None:
-        return AppAuth(user=user, realm=realm, credentials=Credentials(password=body.password))
-    if body.ha1 is not None:
-        ha1 = _ha1(body.ha1, "app_auth.ha1")
-        return AppAuth(user=user, realm=realm, credentials=Credentials(ha1=ha1, realm=realm))
-    removed = body.model_fields_set & {"password", "ha1"}
-    kept = _kept(stored.credentials if stored else None, removed=removed)
-    if kept is None:
-        raise InvalidInput("app_auth needs password or ha1", field="app_auth.password")
-    if kept.ha1 and stored is not None and (stored.user, stored.realm) != (user, realm):
-        raise InvalidInput(
-            "the kept ha1 was made for another user or realm; give a new one", field="app_auth.ha1"
-        )
-    return AppAuth(user=user, realm=realm, credentials=kept)
-
-
-def _ha1(body: Ha1Body, field: str) -> Mapping[Algorithm, str]:
-    found = {
-        algorithm: value.lower()
-        for algorithm, value in ((Algorithm.MD5, body.md5), (Algorithm.SHA256, body.sha256))
-        if value is not None
-    }
-    if not found:
-        raise InvalidInput(f"{field} needs MD5, SHA-256, or both", field=field)
-    return found
 
 
 def _overrides(wake: WakeBody) -> WakeOverrides:

@@ -3,12 +3,22 @@
 from fastapi import FastAPI
 
 from .. import __doc__ as package_text
-from . import accounts, calls, devices, enrolments, health, import_export, openapi, problems
+from ..version import VERSION
+from . import (
+    accounts,
+    calls,
+    device_keys,
+    devices,
+    enrolments,
+    health,
+    import_export,
+    openapi,
+    problems,
+)
 from .deps import HttpDeps, Shared
 from .gate import BodyLimit, Gate
 from .idempotency import Idempotency
 from .rates import Buckets
-from ..version import VERSION
 
 IMPORT_PATH = "/v1/accounts:import"
 _BURST_S = 2.0
@@ -28,7 +38,7 @@ def create_app(deps: HttpDeps) -> FastAPI:
     """The API (`http.listen`); with the metrics, unless `http.admin_listen` has them."""
     http = deps.settings.http
     app = _bare_app(deps, title="push-proxy")
-    for module in (import_export, accounts, devices, enrolments, calls, health):
+    for module in (import_export, accounts, devices, device_keys, enrolments, calls, health):
         app.include_router(module.router)
     if http.admin_listen is None:
         app.include_router(health.metrics_router)

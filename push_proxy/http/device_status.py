@@ -10,7 +10,6 @@ from ..core.model import Account, Binding, CallRecord, Device, Direction, Topolo
 from .backend import Accounts, RegistrationState, RegistrationStatus
 from .fields import Timestamp, View, maybe_rfc3339
 
-
 _REPORTS = frozenset({"push_received", "ui_shown", "app_registered", "app_failed"})
 """What a timeline calls an app's own reports: it was awake."""
 

@@ -1,23 +1,20 @@
 """Devices: push targets of an account, and the keys that apps call us with."""
 
-from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
-from pydantic import Field
+from fastapi import APIRouter, Path, Response
 
 from ..core.ids import AccountKey, DeviceId
 from ..core.model import Device
 from ..errors import InvalidInput, NotFound, PreconditionFailed
 from . import device_body, etags
-from .access import AnyCaller, check_own_device, need, visible_account, visible_device
-from .callers import Caller, Scope, hashed, new_key
-from .deps import Deps, HttpDeps, SharedDep
+from .access import AnyCaller, check_own_device, need, own_device, visible_account
+from .callers import App, Scope
+from .deps import Deps, HttpDeps
 from .device_body import DeviceBody
-from .fields import OWN_NAME_PATTERN, AccountInPath, DeviceInPath, Timestamp, View, rfc3339
-from .idempotency import IdempotencyKey
+from .device_view import DeviceList, DeviceView, view
+from .fields import OWN_NAME_PATTERN, AccountInPath, DeviceInPath
 from .openapi import BODY, ETAG_HEADER, errors
-from .sip_block import SipBlock, sip_block
 
 router = APIRouter(prefix="/v1/accounts/{account}/devices", tags=["devices"])
 _ATTEMPTS = 5
@@ -34,43 +31,6 @@ NewDeviceInPath = Annotated[
         examples=["phone-1"],
     ),
 ]
-
-
-class DeviceView(View):
-    """A device; never its token or key."""
-
-    device: str
-    provider: str | None = Field(description="Null: enrolled, no push target yet.")
-    app_id: str | None
-    token_kind: str
-    has_token: bool
-    has_key: bool = Field(description="A device key exists.")
-    exclusive: bool
-    platform: str | None
-    vendor: str | None
-    model: str | None
-    os_version: str | None
-    app_version: str | None
-    install_source: str | None
-    instance_id: str | None
-    permissions: dict[str, bool | None]
-    created_at: Timestamp
-    updated_at: Timestamp
-    sip: SipBlock
-
-
-class DeviceList(View):
-    """All devices of an account."""
-
-    devices: list[DeviceView]
-
-
-class DeviceKeyView(View):
-    """A device's key, shown this once."""
-
-    account: str
-    device: str
-    device_key: str
 
 
 @router.put(
@@ -144,9 +104,9 @@ async def list_devices(account: AccountInPath, caller: AnyCaller, deps: Deps) ->
     """A device key sees its own device only."""
     need(caller, Scope.DEVICES)
     key = visible_account(deps.accounts, caller, account).key
-    return DeviceList(
-        devices=[view(deps, one) for one in deps.accounts.devices(key) if _opens(caller, one)]
-    )
+    own = caller.device if isinstance(caller, App) else None
+    found = (one for one in deps.accounts.devices(key) if own in {None, one.device})
+    return DeviceList(devices=[view(deps, one) for one in found])
 
 
 @router.get(
@@ -163,7 +123,7 @@ async def get_device(
     response: Response,
 ) -> DeviceView:
     """With what the app needs to register with us."""
-    found = _visible(deps, caller, account, device)
+    found = own_device(deps.accounts, caller, account, device)
     response.headers["ETag"] = etags.etag(found)
     return view(deps, found)
 
@@ -178,97 +138,6 @@ async def delete_device(
     account: AccountInPath, device: DeviceInPath, caller: AnyCaller, deps: Deps
 ) -> None:
     """It gets no more pushes; its key opens nothing any more."""
-    found = _visible(deps, caller, account, device)
+    found = own_device(deps.accounts, caller, account, device)
     if not await deps.accounts.delete_device(found.account, device):
         raise NotFound(f"the account {account!r} has no device {device!r}")
-
-
-@router.post(
-    "/{device}/key",
-    summary="Make the device a new key",
-    response_model=DeviceKeyView,
-    responses=errors(403, 404, 409, 412, 503),
-)
-async def rotate_key(
-    request: Request,
-    account: AccountInPath,
-    device: DeviceInPath,
-    caller: AnyCaller,
-    shared: SharedDep,
-    idempotency_key: IdempotencyKey = None,
-) -> Response:
-    """The former key ends at once. The new one is shown only here."""
-    deps = shared.deps
-    found = _visible(deps, caller, account, device)
-
-    async def work() -> tuple[int, dict[str, Any]]:
-        return 200, (await give_key(deps, found.account, device)).model_dump()
-
-    return await shared.idempotency.once(
-        request, idempotency_key, tenant=caller.tenant, secret=request.state.key, work=work
-    )
-
-
-async def give_key(deps: HttpDeps, key: AccountKey, device: DeviceId) -> DeviceKeyView:
-    """Give a device a new key; an unknown device begins with nothing but this key."""
-    secret, now = new_key(), deps.clock.now()
-    stored = deps.accounts.device(key, device)
-    if stored is None:
-        # No push target yet, and so nothing that it could own alone.
-        new = Device(
-            account=key,
-            device=device,
-            provider="",
-            app_id="",
-            token="",
-            exclusive=False,
-            key_sha256=hashed(secret),
-            created_at=now,
-            updated_at=now,
-        )
-    else:
-        new = replace(stored, key_sha256=hashed(secret), updated_at=now, version=stored.version + 1)
-    await deps.accounts.put_device(new, expected_version=stored.version if stored else 0)
-    return DeviceKeyView(account=key.partition("/")[2], device=device, device_key=secret)
-
-
-def _visible(deps: HttpDeps, caller: Caller, account: Any, device: DeviceId) -> Device:
-    need(caller, Scope.DEVICES)
-    key = visible_account(deps.accounts, caller, account).key
-    check_own_device(caller, device)
-    return visible_device(deps.accounts, key, device)
-
-
-def _opens(caller: Caller, device: Device) -> bool:
-    try:
-        check_own_device(caller, device.device)
-    except NotFound:
-        return False
-    return True
-
-
-def view(deps: HttpDeps, device: Device) -> DeviceView:
-    """The device as the API shows it."""
-    account = deps.accounts.account(device.account)
-    if account is None:
-        raise NotFound("the account was deleted meanwhile")
-    return DeviceView(
-        device=device.device,
-        provider=device.provider or None,
-        app_id=device.app_id or None,
-        token_kind=device.token_kind,
-        has_token=bool(device.token),
-        has_key=device.key_sha256 is not None,
-        exclusive=device.exclusive,
-        platform=device.platform,
-        vendor=device.vendor,
-        model=device.model,
-        os_version=device.os_version,
-        app_version=device.app_version,
-        install_source=device.install_source,
-        instance_id=device.instance_id,
-        permissions=dict(device.permissions),
-        created_at=rfc3339(device.created_at),
-        updated_at=rfc3339(device.updated_at),
-        sip=sip_block(account, deps.settings, deps.sip_listening()),
-    )

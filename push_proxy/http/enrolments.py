@@ -11,7 +11,7 @@ from ..core.model import Enrolment
 from .access import DevicesOperator, visible_account
 from .callers import hashed
 from .deps import SharedDep
-from .devices import DeviceKeyView, give_key
+from .device_keys import DeviceKeyView, give_key
 from .fields import AccountInPath, Body, OwnName, Timestamp, View, rfc3339
 from .gate import source_of, too_many_failures
 from .idempotency import IdempotencyKey
