@@ -81,6 +81,8 @@ class RedisClient:
         except ValueError as error:
             raise ConfigurationError(f"redis.url {self.where!r}: {error}") from None
         self._redis = Redis.from_pool(pool)
+        # redis-py would make True of the former value that SET … GET returns.
+        self._redis.set_response_callback("SET", _as_it_is)
 
     async def connect(self) -> None:
         """Check the server and load the scripts.
@@ -190,6 +192,10 @@ class RedisClient:
 def evalsha(script: Script, keys: Sequence[str], *args: Any) -> Command:
     """A script as a command for `RedisClient.pipeline`."""
     return ("EVALSHA", script.sha, len(keys), *keys, *args)
+
+
+def _as_it_is(response: Any, **_: Any) -> Any:
+    return response
 
 
 def _text(value: Any) -> str:

@@ -1,0 +1,112 @@
+"""The stores under contract: memory, our embedded Valkey, and Debian's Redis."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from push_proxy.core.ids import Instant
+from push_proxy.store.embedded import EmbeddedValkey
+from push_proxy.store.memory import MemoryStore
+from push_proxy.store.redis import RedisStore
+from push_proxy.store.search import HistoryLimits
+from push_proxy.store.secrets import KeyRing
+
+RING = KeyRing({"test": b"k" * 32})
+HISTORY = HistoryLimits(calls_per_account=5, keep_s=3600.0)
+
+
+class HandClock:
+    """Starts at the real time, since the server has a clock of its own; moves by hand."""
+
+    def __init__(self) -> None:
+        self.at = float(int(time.time()))
+
+    def now(self) -> Instant:
+        return Instant(self.at)
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: unix sockets take 107 bytes."""
+    path = Path(tempfile.mkdtemp(prefix="pp-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def debian_redis(folder: Path) -> Iterator[str]:
+    """Redis as Debian ships it (``redis-tools`` holds the server under another name)."""
+    program = shutil.which("redis-server") or shutil.which("redis-check-rdb")
+    if program is None:
+        pytest.skip("no redis-server: apt-get install redis-tools")
+    path = folder / "redis.sock"
+    options = ["--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", ""]
+    process = subprocess.Popen(
+        ["redis-server", *options], executable=program, stdout=subprocess.DEVNULL
+    )
+    try:
+        end = time.monotonic() + 10
+        while True:
+            with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+                probe.connect(str(path))
+                break
+            assert process.poll() is None, "Redis does not start"
+            assert time.monotonic() < end, "Redis does not answer"
+            time.sleep(0.01)
+        yield f"unix://{path}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+async def valkey(folder: Path) -> AsyncIterator[EmbeddedValkey]:
+    server = EmbeddedValkey(folder)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(params=["memory", "valkey", "redis"])
+async def store(
+    request: pytest.FixtureRequest, clock: HandClock, folder: Path
+) -> AsyncIterator[MemoryStore | RedisStore]:
+    """An empty store of each kind."""
+    if request.param == "memory":
+        yield MemoryStore(clock, history=HISTORY)
+        return
+    async with contextlib.AsyncExitStack() as stack:
+        if request.param == "valkey":
+            server = EmbeddedValkey(folder)
+            await server.start()
+            stack.push_async_callback(server.stop)
+            url = server.url
+        else:
+            url = stack.enter_context(debian_redis(folder))
+        made = RedisStore(url, ring=RING, clock=clock, history=HISTORY)
+        await made.open()
+        stack.push_async_callback(made.aclose)
+        yield made
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+__all__ = ["HISTORY", "RING", "HandClock", "alive", "debian_redis"]

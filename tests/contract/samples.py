@@ -1,0 +1,168 @@
+"""Values to store: every field set, so that a lost one is noticed."""
+
+from dataclasses import replace
+from typing import Any
+
+from push_proxy.core.ids import AccountId, AccountKey, CallId, DeviceId, Instant, TenantId
+from push_proxy.core.model import (
+    Account,
+    Address,
+    Algorithm,
+    AppAuth,
+    Binding,
+    CallRecord,
+    CallState,
+    Credentials,
+    Device,
+    Direction,
+    Enrolment,
+    Fault,
+    HeldInvite,
+    Outcome,
+    RegisterPolicy,
+    RegistrationRecord,
+    Ringing,
+    TimelineEntry,
+    Topology,
+    Verdict,
+    WakeOverrides,
+)
+
+ACME = TenantId("acme")
+ALICE = AccountKey("acme/alice")
+BOB = AccountKey("acme/bob")
+PHONE = DeviceId("phone")
+PASSWORD = "correct-horse-battery"
+HA1 = "939e7578ed9e3c518a452acee763bce9"
+TOKEN = "device-token-4711-secret"
+PRID = "prid-0815-secret"
+
+
+def account(name: str = "alice", tenant: str = "acme", **changes: Any) -> Account:
+    base = Account(
+        tenant=TenantId(tenant),
+        account=AccountId(name),
+        aor=f"sip:{name}@{tenant}.example.com",
+        topology=Topology.TRUNK,
+        pbx="office",
+        registrar="sip:pbx.example.com",
+        outbound_proxy="sip:out.example.com;lr",
+        auth_user="auth-user",
+        credentials=Credentials(password=PASSWORD),
+        app_auth=AppAuth(
+            user="app",
+            realm="apps",
+            credentials=Credentials(ha1={Algorithm.MD5: HA1}, realm="apps"),
+        ),
+        register=RegisterPolicy.ALWAYS,
+        enabled=False,
+        expires_s=300,
+        wake=WakeOverrides(deadline_s=20.0, ringing=Ringing.IMMEDIATELY),
+        language="de",
+        region="DE",
+        contact_token=f"token-{tenant}-{name}",
+        created_at=1.5,
+        updated_at=2.5,
+    )
+    return replace(base, **changes)
+
+
+def device(
+    key: AccountKey = ALICE, name: str = "phone", token: str = TOKEN, **changes: Any
+) -> Device:
+    base = Device(
+        account=key,
+        device=DeviceId(name),
+        provider="webhook",
+        app_id="com.example.phone",
+        token=token,
+        token_kind="fid",
+        alert_token="alert-token-secret",
+        environment="production",
+        platform="android",
+        vendor="Acme",
+        model="One",
+        os_version="15",
+        app_version="1.2",
+        install_source="store",
+        instance_id="urn:uuid:0",
+        permissions={"notifications": True, "overlay": False, "sound": None},
+        key_sha256="ab" * 32,
+        created_at=1.5,
+        updated_at=2.5,
+    )
+    return replace(base, **changes)
+
+
+def binding(now: float, key: AccountKey = ALICE, name: str = "phone", **changes: Any) -> Binding:
+    base = Binding(
+        account=key,
+        device=DeviceId(name),
+        contact=f"sip:alice@192.0.2.7:40000;pn-prid={PRID}",
+        source=Address("192.0.2.7", 40000),
+        local=Address("2001:db8::1", 5060, "tcp"),
+        call_id="c1",
+        cseq=7,
+        expires_at=Instant(now + 60),
+        instance="urn:uuid:0",
+        user_agent="Phone/1",
+        route_key="00112233aabbccdd",
+        heard_at=Instant(now),
+    )
+    return replace(base, **changes)
+
+
+def held(now: float, call: str = "call-1", **changes: Any) -> HeldInvite:
+    base = HeldInvite(
+        call=CallId(call),
+        account=ALICE,
+        raw=b"INVITE sip:alice@192.0.2.1 SIP/2.0\r\n\r\n\x00\xff\xc3\xa4",
+        source=Address("192.0.2.10", 5060),
+        local=Address("192.0.2.1", 5060),
+        to_tag="tag",
+        received_at=Instant(now),
+        deadline=Instant(now + 15),
+    )
+    return replace(base, **changes)
+
+
+def call(
+    started_at: float, name: str = "call-1", key: AccountKey = ALICE, **changes: Any
+) -> CallRecord:
+    base = CallRecord(
+        id=CallId(name),
+        account=key,
+        direction=Direction.INCOMING,
+        sip_call_id=f"sip-{name}",
+        caller="+4930123456",
+        caller_name="Jörg",
+        callee="alice",
+        started_at=Instant(started_at),
+        answered_at=Instant(started_at + 1),
+        ended_at=Instant(started_at + 2),
+        state=CallState.ENDED,
+        outcome=Outcome(
+            verdict=Verdict.ANSWERED,
+            fault=Fault.NOBODY,
+            phase=CallState.ANSWERED,
+            ended_by="caller",
+            status=200,
+            advice="none",
+        ),
+        timeline=(TimelineEntry(Instant(started_at), "push_sent", PHONE, "webhook"),),
+    )
+    return replace(base, **changes)
+
+
+def registration(now: float) -> RegistrationRecord:
+    return RegistrationRecord(
+        account=ALICE,
+        call_id="reg-1",
+        cseq=12,
+        contact="sip:alice@192.0.2.1;pp=x",
+        expires_at=Instant(now + 600),
+    )
+
+
+def enrolment(now: float, code: str = "aa" * 32) -> Enrolment:
+    return Enrolment(code_sha256=code, account=ALICE, expires_at=Instant(now + 900))
