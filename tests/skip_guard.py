@@ -51,4 +51,4 @@ class SkipGuard:
 def pytest_configure(config: pytest.Config) -> None:
     # Only the process that reports: xdist's workers send their reports there.
     if os.environ.get("CI") and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(SkipGuard(), "skip_guard")
+        config.pluginmanager.register(SkipGuard(), "silent-skips")

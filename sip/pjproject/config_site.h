@@ -20,8 +20,8 @@
 
 /* ---- how many of everything ---- */
 
-/* One pjsua account per registration toward a PBX. */
-#define PJSUA_MAX_ACC 16384
+/* One pjsua account per registration toward a PBX. Each costs 7 kB, used or not. */
+#define PJSUA_MAX_ACC 10000
 /* Size of the transaction hash table, not a limit: 300 calls/s live 32 s as about five
  * transactions each. */
 #define PJSIP_MAX_TSX_COUNT (64 * 1024 - 1)
@@ -60,7 +60,8 @@
 
 /* ---- logging ---- */
 
-/* Level 5 prints whole messages, credentials included. */
+/* Level 5 is the library's own debugging. Level 4 still prints whole messages, credentials
+ * included, unless msgLogging is off. */
 #define PJ_LOG_MAX_LEVEL 4
 
 /* ---- the sanitizer build ---- */
