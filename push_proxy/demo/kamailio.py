@@ -124,8 +124,7 @@ class Kamailio:
 
     async def stop(self) -> None:
         """Stop it; every binding is lost, nobody is told. Idempotent."""
-        # SIGKILL: a worker that is younger than 0.2 s misses SIGTERM, and the stop hangs on it.
-        self.process.kill()
+        await self.process.stop()
 
     async def restart(self) -> None:
         """Stop and start: a PBX that has forgotten every registration."""
