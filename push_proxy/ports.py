@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from .core.actions import PushType
 from .core.events import PushOutcome
-from .core.ids import AccountKey, CallId, DeviceId, Instant, PushId, TenantId
+from .core.ids import AccountKey, CallId, DeviceId, Instant, TenantId
 from .core.model import (
     Account,
     Binding,
@@ -20,6 +19,7 @@ from .core.model import (
     RegistrationRecord,
     Verdict,
 )
+from .core.payload import Push as Push  # noqa: PLC0414 - a part of the ports' vocabulary
 
 
 class Clock(Protocol):
@@ -27,23 +27,6 @@ class Clock(Protocol):
 
     def now(self) -> Instant:
         """Seconds since the Unix epoch, never going back within one process."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Push:
-    """One push, as a provider gets it."""
-
-    id: PushId
-    type: PushType
-    call: CallId
-    sip_call_id: str
-    device: Device
-    caller_number: str
-    caller_name: str
-    video: bool
-    sent_at: Instant
-    expires_at: Instant
-    """The wake's end: after it the push is worthless."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
