@@ -1,0 +1,218 @@
+"""The API in process, over the in-memory store and the real directory."""
+
+import dataclasses
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+
+from push_proxy.core.events import AppAction, AppEvent
+from push_proxy.core.ids import (
+    AccountId,
+    AccountKey,
+    CallId,
+    DeviceId,
+    Instant,
+    TenantId,
+    account_key,
+)
+from push_proxy.core.model import Address, Binding, CallRecord, Direction
+from push_proxy.http.app import create_app
+from push_proxy.http.backend import (
+    Readiness,
+    ReadyState,
+    RegistrationState,
+    RegistrationStatus,
+)
+from push_proxy.http.bootstrap import load_keys
+from push_proxy.http.callers import Callers
+from push_proxy.http.deps import HttpDeps
+from push_proxy.runtime.directory import Directory
+from push_proxy.settings_file import check
+from push_proxy.store.memory import MemoryStore
+
+TENANT = TenantId("acme")
+KEYS = {
+    "all": ("acme", ["accounts", "devices", "calls"]),
+    "accounts": ("acme", ["accounts"]),
+    "devices": ("acme", ["devices"]),
+    "calls": ("acme", ["calls"]),
+    "other": ("other", ["accounts", "devices", "calls"]),
+}
+ACCOUNT = {
+    "aor": "sip:101@pbx.example.com",
+    "registrar": "sip:pbx.example.com",
+    "password": "secret-of-101",
+}
+DEVICE = {"provider": "webhook", "app_id": "com.example.phone", "token": "token-of-d1"}
+
+
+class Clock:
+    """Time that the test owns."""
+
+    def __init__(self) -> None:
+        self.time = 1_800_000_000.0
+
+    def now(self) -> Instant:
+        return Instant(self.time)
+
+
+class Registrations:
+    """What the PBX said, as the test wants it."""
+
+    def __init__(self) -> None:
+        self.known: dict[AccountKey, RegistrationStatus] = {}
+
+    def status(self, account: AccountKey) -> RegistrationStatus:
+        return self.known.get(account, RegistrationStatus(state=RegistrationState.UNUSED))
+
+
+class Wakes:
+    """Records what apps report, and answers what the test wants."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self.told: list[tuple[Any, ...]] = []
+
+    def report(self, call: CallId, device: DeviceId, event: AppEvent, detail: str) -> bool:
+        self.told.append((call, device, event, detail))
+        return self.open
+
+    def act(self, call: CallId, device: DeviceId, action: AppAction) -> bool:
+        self.told.append((call, device, action))
+        return self.open
+
+
+class LiveCalls(dict[CallId, CallRecord]):
+    """Calls still in memory."""
+
+
+class Api:
+    """The app, everything behind it, and clients that hold a key."""
+
+    def __init__(self, section: Mapping[str, Any], stack: AsyncExitStack) -> None:
+        self.clock = Clock()
+        self.store = MemoryStore(self.clock)
+        self.directory = Directory(self.store, self.clock)
+        self.registrations = Registrations()
+        self.wakes = Wakes()
+        self.calls = LiveCalls()
+        self.readiness = Readiness(ReadyState.READY)
+        keys = [
+            {
+                "name": name,
+                "tenant": tenant,
+                "scopes": scopes,
+                "key_sha256": hashlib.sha256(name.encode()).hexdigest(),
+            }
+            for name, (tenant, scopes) in KEYS.items()
+        ]
+        self.settings = check(
+            {
+                "sip": {"public_address": "push.example.com", "node_address": "192.0.2.1"},
+                "http": {"api_keys": keys, **section},
+                "pbxes": {
+                    "office": {"registrar": "sip:pbx.example.com"},
+                    "peered": {"peers": ["192.0.2.10"]},
+                },
+                "providers": {
+                    "webhook": [{"app_id": "com.example.phone", "url": "http://127.0.0.1:9/"}]
+                },
+            }
+        )
+        self._stack = stack
+
+    async def start(self) -> None:
+        await self.directory.load()
+        self._stack.push_async_callback(self.directory.aclose)
+        callers = Callers(self.directory)
+        await load_keys(callers, self.settings, self.store)
+        self.deps = HttpDeps(
+            settings=self.settings,
+            store=self.store,
+            accounts=self.directory,
+            clock=self.clock,
+            callers=callers,
+            registrations=self.registrations,
+            calls=self.calls,
+            wakes=self.wakes,
+            readiness=lambda: self.readiness,
+            metrics=lambda: b"push_proxy_build_info 1\n",
+            serves=lambda provider, app: (provider, app) == ("webhook", "com.example.phone"),
+            sip_listening=lambda: (Address("0.0.0.0", 5070),),
+        )
+        self.app = create_app(self.deps)
+        self.client = await self.new_client()
+
+    async def new_client(self, **options: Any) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False, **options)
+        client = httpx.AsyncClient(transport=transport, base_url="http://api.test")
+        return await self._stack.enter_async_context(client)
+
+    async def call(
+        self, method: str, path: str, body: Any = None, *, key: str | None = "all", **more: Any
+    ) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
+        headers |= more.pop("headers", {})
+        if body is not None:
+            more["json"] = body
+        return await self.client.request(method, path, headers=headers, **more)
+
+    async def account(self, name: str = "101", **fields: Any) -> httpx.Response:
+        body = {**ACCOUNT, "aor": f"sip:{name}@pbx.example.com", **fields}
+        return await self.call("PUT", f"/v1/accounts/{name}", body)
+
+    async def device(self, account: str = "101", name: str = "d1", **fields: Any) -> httpx.Response:
+        body = {**DEVICE, "token": f"token of {account} {name}", **fields}
+        return await self.call("PUT", f"/v1/accounts/{account}/devices/{name}", body)
+
+    async def device_key(self, account: str = "101", name: str = "d1") -> str:
+        made = await self.call("POST", f"/v1/accounts/{account}/devices/{name}/key")
+        return str(made.json()["device_key"])
+
+    def bind(self, device: str = "d1", **fields: Any) -> Binding:
+        now = self.clock.now()
+        binding = Binding(
+            account=account_key(TENANT, AccountId("101")),
+            device=DeviceId(device),
+            contact="sip:101@192.0.2.50:5062",
+            source=Address("192.0.2.50", 5062),
+            local=Address("192.0.2.1", 5070),
+            call_id="c1",
+            cseq=1,
+            expires_at=Instant(now + 300),
+            heard_at=now,
+        )
+        binding = dataclasses.replace(binding, **fields)
+        self.directory.put_binding(binding)
+        return binding
+
+    async def call_record(self, name: str = "call-1", **fields: Any) -> CallRecord:
+        record = CallRecord(
+            id=CallId(name),
+            account=account_key(TENANT, AccountId("101")),
+            direction=Direction.INCOMING,
+            sip_call_id="abc@192.0.2.9",
+            caller="+4144",
+            started_at=self.clock.now(),
+        )
+        record = dataclasses.replace(record, **fields)
+        await self.store.put_call(record)
+        return record
+
+
+@pytest.fixture
+def http_section() -> dict[str, Any]:
+    """The configuration's ``http`` section beside the keys."""
+    return {"auth_failures_per_minute": 10_000}
+
+
+@pytest.fixture
+async def api(http_section: dict[str, Any]) -> AsyncIterator[Api]:
+    async with AsyncExitStack() as stack:
+        made = Api(http_section, stack)
+        await made.start()
+        yield made

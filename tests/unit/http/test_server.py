@@ -1,0 +1,38 @@
+"""The API on a real socket."""
+
+import asyncio
+import socket
+
+import httpx
+import pytest
+
+from push_proxy.errors import ConfigurationError
+from push_proxy.http.server import HttpServer
+
+from .conftest import Api
+
+
+async def test_it_serves_on_a_real_socket_and_stops(api: Api) -> None:
+    """Port 0 takes a free one; after stop nothing listens there."""
+    server = HttpServer(api.app, ("127.0.0.1", 0), key="http.listen")
+    host, port = await server.start()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
+            assert (await client.get("/healthz")).json() == {"status": "alive"}
+            assert (await client.get("/v1/accounts")).status_code == 401
+    finally:
+        await server.stop()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(host, port)
+
+
+async def test_a_taken_port_is_named(api: Api) -> None:
+    """The error says which key and address, and what to do."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server = HttpServer(api.app, ("127.0.0.1", port), key="http.listen")
+        with pytest.raises(ConfigurationError, match=rf"http\.listen.*127\.0\.0\.1:{port}.*in use"):
+            await server.start()
+        await server.stop()
