@@ -10,55 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .kamailio_options import KamailioOptions
 from .pbx_log import PbxEvent, parse_log
 from .process import Process, ProcessError, poll_until
 
 CONFIG = Path(__file__).with_name("kamailio.cfg")
 START_S = 10.0
-SAVE_ALL_CONTACTS = "0x00"
-SAVE_ONE_CONTACT = "0x04"
-
-
-@dataclass(frozen=True, slots=True)
-class Trunk:
-    """Calls for some users go to a SIP peer instead of to their registered contacts."""
-
-    host: str
-    port: int
-    users: str
-    """Regular expression over the called user, such as `^(101|102)$`."""
-    names_peer: bool = True
-    """Whether the Request-URI names the peer (as Asterisk does) or keeps the PBX's own host."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KamailioOptions:
-    """What kind of PBX it is. Any user may register with the password `pw-<user>`."""
-
-    host: str = "127.0.0.1"
-    realm: str = "pbx.test"
-    algorithm: str = "MD5"
-    """Of its digest challenges: MD5 or SHA-256."""
-    password_prefix: str = "pw-"  # noqa: S105 - invented, for a PBX on loopback
-    wrong_password_is_forbidden: bool = False
-    """403 to a wrong password; otherwise another 401, as most PBXs do."""
-    nonce_s: int = 300
-    max_contacts: int = 10
-    """More than that are refused with 503."""
-    single_contact: bool = False
-    """A new contact silently replaces the old one."""
-    min_expires_s: int = 1
-    """A shorter registration gets 423 with Min-Expires."""
-    max_expires_s: int = 3600
-    ring_s: float = 60.0
-    """A call that nobody answers is cancelled after that; the caller gets 408."""
-    answer_s: float = 5.0
-    """How long a contact may stay wholly silent before the branch counts as 408."""
-    qualify_s: int | None = None
-    """OPTIONS to every contact that often."""
-    qualify_limit_s: int = 4
-    """With `qualify_s`: a contact that leaves OPTIONS unanswered so long expires 10 s later."""
-    trunk: Trunk | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,37 +170,8 @@ class Kamailio:
                 return False
 
     def _arguments(self) -> list[str]:
-        options = self.options
-        texts = {
-            "RPC_SOCKET": str(self._rpc_socket),
-            "REALM": options.realm,
-            "PASSWORD_PREFIX": options.password_prefix,
-            "ALGORITHM": options.algorithm,
-            "SAVE_FLAGS": SAVE_ONE_CONTACT if options.single_contact else SAVE_ALL_CONTACTS,
-        }
-        words: dict[str, int] = {
-            "NONCE_S": options.nonce_s,
-            "MAX_CONTACTS": options.max_contacts,
-            "MIN_EXPIRES": options.min_expires_s,
-            "MAX_EXPIRES": options.max_expires_s,
-            "RING_MS": round(options.ring_s * 1000),
-            "ANSWER_MS": round(options.answer_s * 1000),
-        }
-        if options.wrong_password_is_forbidden:
-            words["WRONG_PASSWORD_IS_FORBIDDEN"] = 1
-        if options.qualify_s is not None:
-            words["QUALIFY_S"] = options.qualify_s
-            words["QUALIFY_LIMIT_S"] = options.qualify_limit_s
-        if (trunk := options.trunk) is not None:
-            texts["TRUNK_HOST"] = trunk.host
-            texts["TRUNK_USERS"] = trunk.users
-            texts["TRUNK_URI"] = f"sip:{trunk.host}:{trunk.port}"
-            words["TRUNK_PORT"] = trunk.port
-            if trunk.names_peer:
-                words["TRUNK_NAMES_PEER"] = 1
-        defines = [f'{name}="{value}"' for name, value in texts.items()]
-        defines += [f"{name}={value}" for name, value in words.items()]
-        listen = [f"-l{kind}:{options.host}:{self.port}" for kind in ("udp", "tcp")]
+        defines = [f'RPC_SOCKET="{self._rpc_socket}"', *self.options.defines()]
+        listen = [f"-l{kind}:{self.options.host}:{self.port}" for kind in ("udp", "tcp")]
         place = ["-f", str(CONFIG), "-w", str(self.directory), "-Y", str(self.directory)]
         memory = ["-m", "32", "-M", "4"]
         settings = [argument for define in defines for argument in ("-A", define)]

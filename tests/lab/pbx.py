@@ -12,7 +12,8 @@ from . import sdp
 from .phone import Caller
 from .process import poll_until
 from .sip_agent import Address, SipAgent, UnexpectedSipError
-from .sip_dialog import OutgoingCall, address_of
+from .sip_call import OutgoingCall
+from .sip_dialog import address_of
 from .sip_digest import Credentials, challenge_value, digest_fields, is_right_answer
 from .sip_message import Header, Message, parameter, uri_of
 

@@ -6,7 +6,7 @@ from typing import Self
 
 from . import sdp
 from .sip_agent import Address, SipAgent, new_call_id, new_tag
-from .sip_dialog import IncomingCall, OutgoingCall
+from .sip_call import IncomingCall, OutgoingCall
 from .sip_digest import Credentials, answer_challenge
 from .sip_message import Header, Message, build, parse
 
