@@ -5,8 +5,8 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from ..core.model import Account, Credentials
+from ..core.registration_status import RegistrationState, RegistrationStatus
 from .account_body import WakeBody
-from .backend import RegistrationState, RegistrationStatus
 from .device_status import DeviceStatus
 from .fields import Timestamp, View, maybe_rfc3339, rfc3339
 

@@ -6,8 +6,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from ..core.events import AppAction, AppEvent
-from ..core.ids import AccountKey, CallId, DeviceId, Instant
+from ..core.ids import AccountKey, CallId, DeviceId
 from ..core.model import Account, Binding, CallRecord, Device
+from ..core.registration_status import RegistrationStatus
 from ..runtime.changes import Change
 
 
@@ -48,38 +49,6 @@ class Accounts(Protocol):
 
     def subscribe(self, listener: Callable[[Change], None]) -> None:
         """Call ``listener`` with every change from now on."""
-
-
-class RegistrationState(StrEnum):
-    """Where our registration at the PBX stands."""
-
-    UNUSED = "unused"
-    """None is wanted: trunk, disabled, or no device yet."""
-    PENDING = "pending"
-    """Asked for; no answer yet."""
-    REGISTERED = "registered"
-    RETRYING = "retrying"
-    """The last attempt failed; another one follows."""
-    REJECTED = "rejected"
-    """The PBX refused for good: nothing is tried until the account changes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistrationStatus:
-    """Our registration of one account at its PBX, for people."""
-
-    state: RegistrationState
-    last_status: int | None = None
-    """The PBX's last answer: a SIP status (408 and 503 may be our own, for silence)."""
-    last_reason: str = ""
-    last_answer_at: Instant | None = None
-    next_attempt_at: Instant | None = None
-    """The next refresh or retry."""
-    expires_at: Instant | None = None
-    other_contacts: tuple[str, ...] = ()
-    """Contacts of others that the PBX listed beside ours."""
-    advice: str = ""
-    """What the operator can do, in one sentence; empty when there is nothing to do."""
 
 
 class Registrations(Protocol):

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from ..core.ids import AccountKey, DeviceId
 from ..core.model import Account, Binding, CallRecord, Device, Direction, Topology, Verdict
-from .backend import Accounts, RegistrationState, RegistrationStatus
+from ..core.registration_status import RegistrationState, RegistrationStatus
+from .backend import Accounts
 from .fields import Timestamp, View, maybe_rfc3339
 
 _REPORTS = frozenset({"push_received", "ui_shown", "app_registered", "app_failed"})

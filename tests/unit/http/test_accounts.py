@@ -6,7 +6,7 @@ import pytest
 
 from push_proxy.core.ids import AccountId, account_key
 from push_proxy.core.model import Algorithm, CallState, Fault, Outcome, TimelineEntry, Verdict
-from push_proxy.http.backend import RegistrationState, RegistrationStatus
+from push_proxy.core.registration_status import RegistrationState, RegistrationStatus
 
 from .conftest import ACCOUNT, TENANT, Api
 
@@ -60,9 +60,7 @@ async def test_an_omitted_secret_is_kept_and_null_removes_it(api: Api) -> None:
     assert account.credentials.password == "secret-of-101"
     refused = await api.call("PUT", "/v1/accounts/101", {**body, "password": None})
     assert refused.status_code == 422
-    staged = await api.call(
-        "PUT", "/v1/accounts/101", {**body, "password": None, "enabled": False}
-    )
+    staged = await api.call("PUT", "/v1/accounts/101", {**body, "password": None, "enabled": False})
     assert (staged.status_code, staged.json()["secret"]) == (200, None)
 
 
@@ -161,7 +159,7 @@ async def test_what_is_not_built_yet_says_so(api: Api, change: dict[str, Any]) -
 
 
 async def test_a_trunk_account_takes_its_calls_from_a_peer(api: Api) -> None:
-    """trunk needs app_auth and no password; its PBX may be known by address alone."""
+    """Trunk needs app_auth and no password; its PBX may be known by address alone."""
     made = await api.call(
         "PUT",
         "/v1/accounts/101",
@@ -206,7 +204,7 @@ async def test_if_match_guards_against_lost_updates(api: Api) -> None:
 
 
 async def test_accounts_are_listed_a_page_at_a_time(api: Api) -> None:
-    """limit and next_cursor walk through all accounts of the tenant, by name."""
+    """Limit and next_cursor walk through all accounts of the tenant, by name."""
     for number in range(5):
         await api.account(f"a{number}")
     seen: list[str] = []

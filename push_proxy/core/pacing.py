@@ -1,0 +1,57 @@
+"""How fast a PBX is asked: a token bucket, and whether its rate can suffice at all."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from .ids import Instant
+from .model import Account, Topology
+from .pbx import Pbx, pbx_of
+from .registration import EARLIEST_REFRESH, FETCH_EVERY_S
+
+
+class Pace:
+    """A token bucket: ``rate`` per second, and a tenth of a second's worth at once."""
+
+    def __init__(self, rate: float, now: Instant) -> None:
+        self._rate = rate
+        self._burst = max(1.0, rate / 10)
+        self._tokens = self._burst
+        self._at = now
+
+    def take(self, now: Instant) -> bool:
+        """Take a token; False when there is none yet."""
+        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)
+        self._at = now
+        # Sums of small floats may miss a whole token by a hair.
+        if self._tokens < 1.0 - 1e-9:
+            return False
+        self._tokens = max(0.0, self._tokens - 1.0)
+        return True
+
+    def next_at(self) -> Instant:
+        """When the next token is there, as of the last `take`."""
+        return Instant(self._at + max(0.0, 1.0 - self._tokens) / self._rate)
+
+
+def rate_faults(accounts: Iterable[Account], pbxes: Mapping[str, Pbx]) -> list[str]:
+    """Why configured rates cannot keep the accounts registered; empty when they can.
+
+    Each account refreshes after three quarters of its expiry at the earliest, and is fetched
+    now and then. For the start, which had better fail than let registrations lapse.
+    """
+    needs: Counter[str] = Counter()
+    seconds: dict[str, float] = {}
+    for account in accounts:
+        pbx = pbx_of(account, pbxes)
+        if pbx is None or not account.enabled or account.topology is not Topology.HOLD:
+            continue
+        needs[pbx.key] += 1
+        expires_s = account.expires_s or pbx.expires_s
+        need = 1 / (EARLIEST_REFRESH * expires_s) + 1 / FETCH_EVERY_S
+        seconds[pbx.key] = seconds.get(pbx.key, 0.0) + need
+    return [
+        f"pbxes.{key}.registrations_per_second: {pbxes[key].registrations_per_second:g} is too "
+        f"little for {needs[key]} accounts, which need {need:.1f}; raise it, or raise expires_s"
+        for key, need in sorted(seconds.items())
+        if key in pbxes and need > pbxes[key].registrations_per_second
+    ]

@@ -1,0 +1,344 @@
+"""Our registration of one account at its PBX, as a pure machine (RFC 3261 §10.2).
+
+Three things happen to it: somebody wants it otherwise (`want`), its time has come (`due`), or
+the PBX answered (`answered`). Each gives the next state and what to do. Randomness is handed
+in, time too.
+"""
+
+from dataclasses import replace
+
+from .digest import choose_challenge
+from .ids import Instant
+from .model import RegistrationRecord
+from .registration_answer import Answer, own_and_others
+from .registration_request import asked_s, contact_headers, login_headers
+from .registration_state import (
+    Action,
+    Chance,
+    Concluded,
+    ForgetRecord,
+    Kind,
+    Login,
+    Registration,
+    SaveRecord,
+    SendRegister,
+    Target,
+)
+
+MAX_FRESH_ANSWERS = 3
+"""Challenges answered in one attempt: proxy and registrar may both ask, and nonces go stale."""
+UNREGISTER_TRIES = 3
+BACKOFF_BASE_S, BACKOFF_MAX_S = 4.0, 300.0
+MAX_RETRY_AFTER_S = 3600.0
+MAX_MIN_EXPIRES_S = 86_400
+FETCH_EVERY_S = 1800.0
+EARLIEST_REFRESH, LATEST_REFRESH = 0.75, 0.85
+"""Parts of the granted expiry after which it is refreshed: early enough for a retry."""
+RESTART_CSEQ_GAP = 32
+_SAVE_CSEQ_EVERY = 16
+PERMANENT = frozenset({403, 404})
+
+
+Step = tuple[Registration, tuple[Action, ...]]
+
+
+def restored(record: RegistrationRecord, target: Target | None, *, now: Instant) -> Registration:
+    """As it was before a restart: the same Call-ID, a CSeq beyond any that was used.
+
+    ``target``: what the account would register, so that it can be unregistered if need be.
+    """
+    alive = record.expires_at > now
+    return Registration(
+        account=record.account,
+        target=target,
+        call_id=record.call_id,
+        cseq=record.cseq + RESTART_CSEQ_GAP,
+        saved_cseq=record.cseq,
+        bound=record.contact if alive else None,
+        expires_at=record.expires_at if alive else None,
+    )
+
+
+def want(state: Registration, target: Target | None, *, now: Instant) -> Step:
+    """Register ``target``, or (None) be registered no more."""
+    if target is None:
+        return _unwant(state, now)
+    if state.wanted and state.target == target:
+        return state, ()
+    leftovers, bound = state.leftovers, state.bound
+    if bound is not None and bound != target.contact:
+        leftovers, bound = (*leftovers, bound), None
+    same_login = state.target is not None and (
+        (state.target.user, state.target.credentials) == (target.user, target.credentials)
+    )
+    return replace(
+        state,
+        target=target,
+        wanted=True,
+        bound=bound,
+        leftovers=tuple(dict.fromkeys(c for c in leftovers if c != target.contact)),
+        www=state.www if same_login else None,
+        proxy=state.proxy if same_login else None,
+        rejected=False,
+        failures=0,
+        refresh_at=now,
+    ), ()
+
+
+def due(state: Registration, *, now: Instant, chance: Chance) -> Step:
+    """Its time has come, and the PBX's pace allows it."""
+    if state.due_at is None or now < state.due_at:
+        return state, ()
+    if state.doing is not None:
+        lost = Answer(status=408, reason="No answer from the SIP stack", local=True)
+        return answered(state, lost, now=now, chance=chance)
+    if not state.wanted:
+        kind = Kind.UNREGISTER
+    elif state.refresh_at is not None and state.refresh_at <= now:
+        kind = Kind.REGISTER
+    else:
+        kind = Kind.FETCH
+    return _send(replace(state, fresh_answers=0), kind, now=now, chance=chance)
+
+
+def answered(state: Registration, answer: Answer, *, now: Instant, chance: Chance) -> Step:
+    """The PBX answered what is in flight, or our stack did for it (``answer.local``)."""
+    kind = state.doing
+    if kind is None:
+        return state, ()
+    state = replace(
+        state,
+        doing=None,
+        last_status=answer.status,
+        last_reason=answer.reason,
+        last_at=now,
+    )
+    if answer.status in (401, 407) and not answer.local:
+        return _challenged(state, kind, answer, now=now, chance=chance)
+    if answer.status == 423 and kind is Kind.REGISTER:
+        wanted_s = answer.min_expires_s or 0
+        if asked_s(state) < wanted_s <= MAX_MIN_EXPIRES_S:
+            longer = replace(state, min_expires_s=wanted_s)
+            return _send(longer, kind, now=now, chance=chance)
+    if 200 <= answer.status < 300:
+        return _accepted(state, kind, answer, now=now, chance=chance)
+    return _failed(state, kind, answer, now=now, chance=chance)
+
+
+def _unwant(state: Registration, now: Instant) -> Step:
+    at_work = state.doing is not None or state.refresh_at is not None
+    if not state.wanted and (at_work or not (state.bound or state.leftovers)):
+        return state, ()
+    state = replace(state, wanted=False, failures=0, rejected=False, fetch_at=None)
+    if state.doing is not None:
+        return state, ()
+    if state.target is None or not (state.bound or state.leftovers):
+        return _off(state)
+    return replace(state, refresh_at=now), ()
+
+
+def _off(state: Registration) -> Step:
+    off = replace(
+        state,
+        refresh_at=None,
+        fetch_at=None,
+        bound=None,
+        leftovers=(),
+        expires_at=None,
+        granted_s=None,
+        others=(),
+        failures=0,
+    )
+    return off, (ForgetRecord(),)
+
+
+def _send(state: Registration, kind: Kind, *, now: Instant, chance: Chance) -> Step:
+    target = state.target
+    if target is None:
+        return state, ()
+    call_id = state.call_id or chance.text
+    cseq = state.cseq + 1
+    headers, www, proxy = login_headers(state, target, chance)
+    state = replace(
+        state,
+        call_id=call_id,
+        cseq=cseq,
+        doing=kind,
+        sent=target,
+        sent_at=now,
+        www=www,
+        proxy=proxy,
+    )
+    actions: list[Action] = []
+    if cseq - state.saved_cseq >= _SAVE_CSEQ_EVERY and state.bound is not None:
+        state = replace(state, saved_cseq=cseq)
+        actions.append(_record(state))
+    headers = (*contact_headers(state, target, kind), *headers)
+    actions.append(
+        SendRegister(kind=kind, target=target, call_id=call_id, cseq=cseq, headers=headers)
+    )
+    return state, tuple(actions)
+
+
+def _challenged(
+    state: Registration, kind: Kind, answer: Answer, *, now: Instant, chance: Chance
+) -> Step:
+    target = state.target
+    if target is None:
+        return state, ()
+    www = answer.status == 401
+    values = answer.www if www else answer.proxy
+    challenge = choose_challenge(values, target.credentials, user=target.user)
+    if challenge is None:
+        return _refused(
+            state, kind, "no_credentials", "No secret for the realm and algorithms offered", now=now
+        )
+    before = state.www if www else state.proxy
+    # A cached nonce that is turned down proves nothing; a fresh challenge answered in this
+    # attempt and asked again without "stale" means that the secret is wrong.
+    answered_fresh = state.fresh_answers > 0 and before is not None and before.uses == 1
+    if answered_fresh and state.sent == target and not challenge.stale:
+        return _refused(state, kind, "wrong_password", "Password not accepted", now=now)
+    if state.fresh_answers >= MAX_FRESH_ANSWERS:
+        return _failed(state, kind, answer, now=now, chance=chance)
+    login = Login(challenge, 0)
+    state = replace(
+        state,
+        www=login if www else state.www,
+        proxy=state.proxy if www else login,
+        fresh_answers=state.fresh_answers + 1,
+    )
+    if kind is Kind.REGISTER and not state.wanted:
+        return _unwant(replace(state, wanted=True), now)
+    return _send(state, kind, now=now, chance=chance)
+
+
+def _accepted(
+    state: Registration, kind: Kind, answer: Answer, *, now: Instant, chance: Chance
+) -> Step:
+    if kind is Kind.UNREGISTER:
+        off, forget = _off(state)
+        if state.wanted:
+            return replace(off, refresh_at=now), (*forget, Concluded("unregistered"))
+        return off, (*forget, Concluded("unregistered"))
+    sent = state.sent
+    if sent is None:
+        return state, ()
+    known = state.listed_as
+    own, others = own_and_others(answer.contacts, sent.contact, listed_as=known)
+    if own is None and kind is Kind.REGISTER:
+        own, others = own_and_others(answer.contacts, sent.contact, listed_as=None)
+    state = replace(state, others=others, failures=0, rejected=False)
+    fetch_at = Instant(now + FETCH_EVERY_S * (0.75 + 0.5 * chance.unit))
+    if kind is Kind.FETCH:
+        state = replace(state, fetch_at=fetch_at)
+        if own is None:
+            # Thrown out: another phone took the only place, or the PBX lost its memory.
+            state = replace(
+                state, evictions=state.evictions + 1, bound=None, expires_at=None, refresh_at=now
+            )
+        return _after(state, now), (Concluded("fetched" if own else "evicted"),)
+    granted = answer.expires_s if own is None or own.expires_s is None else own.expires_s
+    granted = granted or asked_s(state)
+    state = replace(
+        state,
+        bound=sent.contact,
+        # A PBX that does not list us at all must not be believed when it does not list us.
+        listed_as=sent.contact if own is None else own.uri,
+        leftovers=(),
+        granted_s=granted,
+        expires_at=Instant(now + granted),
+        refresh_at=Instant(now + granted * _refresh_part(chance)),
+        fetch_at=state.fetch_at if state.fetch_at and state.fetch_at > now else fetch_at,
+        unlisted=own is None and bool(answer.contacts),
+        saved_cseq=state.cseq,
+    )
+    record = _record(state)
+    return _after(state, now), (record, Concluded("registered"))
+
+
+def _refresh_part(chance: Chance) -> float:
+    return EARLIEST_REFRESH + (LATEST_REFRESH - EARLIEST_REFRESH) * chance.unit
+
+
+def _after(state: Registration, now: Instant) -> Registration:
+    """What was wanted may have changed while the request was on its way."""
+    if not state.wanted:
+        return replace(state, refresh_at=now, fetch_at=None)
+    if state.target is not None and state.sent != state.target:
+        stale = state.bound is not None and state.bound != state.target.contact
+        leftovers = (*state.leftovers, state.bound) if stale and state.bound else state.leftovers
+        return replace(
+            state, refresh_at=now, leftovers=leftovers, bound=None if stale else state.bound
+        )
+    return state
+
+
+def _failed(
+    state: Registration, kind: Kind, answer: Answer, *, now: Instant, chance: Chance
+) -> Step:
+    result = "timeout" if answer.local and answer.status == 408 else str(answer.status)
+    failures = state.failures + 1
+    delay = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0 ** min(failures - 1, 12))
+    delay *= 0.5 + 0.5 * chance.unit
+    if answer.retry_after_s is not None:
+        delay = max(delay, min(float(answer.retry_after_s), MAX_RETRY_AFTER_S))
+    if kind is Kind.UNREGISTER:
+        if state.wanted:
+            return replace(state, refresh_at=now), (Concluded(result),)
+        if failures >= UNREGISTER_TRIES:
+            off, forget = _off(state)
+            return off, (*forget, Concluded(result))
+        return replace(state, failures=failures, refresh_at=Instant(now + delay)), (
+            Concluded(result),
+        )
+    if not state.wanted:
+        state, actions = _unwant(replace(state, wanted=True), now)
+        return state, (*actions, Concluded(result))
+    if kind is Kind.FETCH:
+        # Silence says that the PBX may be gone: make sure soon; else try again in a while.
+        state = replace(state, fetch_at=Instant(now + FETCH_EVERY_S))
+        if answer.local and state.refresh_at is not None:
+            state = replace(state, refresh_at=min(state.refresh_at, Instant(now + delay)))
+        return _after(state, now), (Concluded(result),)
+    if state.sent != state.target:
+        return replace(state, refresh_at=now), (Concluded(result),)
+    if answer.status in PERMANENT and not answer.local:
+        if state.leftovers:
+            # It may be the removal that the PBX does not take: once more without it.
+            return replace(state, leftovers=(), refresh_at=now), (Concluded(result),)
+        return _refused(state, kind, result, answer.reason, now=now)
+    return replace(state, failures=failures, refresh_at=Instant(now + delay)), (Concluded(result),)
+
+
+def _refused(state: Registration, kind: Kind, result: str, reason: str, *, now: Instant) -> Step:
+    """For good: nothing is tried until the account changes."""
+    state = replace(state, www=None, proxy=None)
+    if not state.wanted:
+        off, forget = _off(state)
+        return off, (*forget, Concluded(result))
+    if state.sent != state.target or kind is Kind.UNREGISTER:
+        return replace(state, refresh_at=now), (Concluded(result),)
+    return replace(
+        state,
+        rejected=True,
+        refresh_at=None,
+        fetch_at=None,
+        bound=None,
+        expires_at=None,
+        granted_s=None,
+        last_reason=reason or state.last_reason,
+        failures=state.failures + 1,
+    ), (Concluded(result),)
+
+
+def _record(state: Registration) -> SaveRecord:
+    return SaveRecord(
+        RegistrationRecord(
+            account=state.account,
+            call_id=state.call_id,
+            cseq=state.cseq,
+            contact=state.bound or "",
+            expires_at=state.expires_at or Instant(0.0),
+        )
+    )

@@ -1,0 +1,337 @@
+"""All registrations toward PBXs: one timer, the PBXs' pace, and the accounts' wishes."""
+
+import random
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count
+from typing import Protocol
+
+import structlog
+
+from ..core import registration
+from ..core.ids import AccountKey, Instant
+from ..core.model import Account, RegistrationRecord
+from ..core.own import OwnNames
+from ..core.registration_answer import Answer
+from ..core.registration_state import (
+    Action,
+    Chance,
+    Concluded,
+    ForgetRecord,
+    Registration,
+    SaveRecord,
+    SendRegister,
+    Target,
+)
+from ..core.registration_status import UNUSED, RegistrationState, RegistrationStatus
+from ..core.registration_target import is_wanted, state_of, status_of, target_of
+from ..signaling.contract import Signaling
+from ..signaling.facts import RequestAnswered
+from .changes import AccountChanged, Change, DeviceChanged
+from .clock import Timer, TimerClock
+from .directory import Directory
+from .pbx_addresses import PbxAddresses
+from .pbx_lane import PbxLane, urgency
+from .registration_records import RegistrationStore, load_records
+from .write_behind import WriteBehind
+
+_log = structlog.get_logger(__name__)
+
+
+class RegistrationMeters(Protocol):
+    """Who counts (`observability.metrics.Metrics`)."""
+
+    def set_registrations(self, counts: Mapping[str, int]) -> None:
+        """How many are in each state."""
+
+    def registration_attempted(self, result: str) -> None:
+        """An attempt ended."""
+
+
+@dataclass(slots=True)
+class _Machine:
+    state: Registration
+    account: Account
+    lane: str
+    current: bool = True
+    """False: its account is gone or has moved to another PBX; it only unregisters."""
+    queued: bool = False
+    scheduled: Instant | None = None
+    request: int = 0
+    """What is in flight; an answer to anything older is nobody's."""
+    counted: RegistrationState | None = None
+
+
+class Registrations:
+    """Owner of every account's registration machine."""
+
+    def __init__(
+        self,
+        *,
+        signaling: Signaling,
+        directory: Directory,
+        store: RegistrationStore,
+        clock: TimerClock,
+        addresses: PbxAddresses,
+        own: OwnNames,
+        metrics: RegistrationMeters,
+    ) -> None:
+        self._signaling = signaling
+        self._directory = directory
+        self._store = store
+        self._clock = clock
+        self._addresses = addresses
+        self._own = own
+        self._metrics = metrics
+        self._machines: dict[int, _Machine] = {}
+        self._current: dict[AccountKey, int] = {}
+        self._requests: dict[int, int] = {}
+        self._lanes: dict[str, PbxLane] = {}
+        self._heap: list[tuple[Instant, int, int | str]] = []
+        self._order = count(1)
+        self._timer: Timer | None = None
+        self._writes = WriteBehind("registrations")
+        self._counts: Counter[str] = Counter()
+
+    async def start(self) -> None:
+        """Go on where a restart interrupted, then follow the accounts' changes.
+
+        Raises `errors.StoreUnavailable`.
+        """
+        records = await load_records(self._store, self._directory.accounts())
+        for account in self._directory.accounts():
+            self._update(account, records.get(account.key))
+        self._directory.subscribe(self._on_change)
+        self._arm()
+
+    async def aclose(self) -> None:
+        """Stop. Nothing is unregistered: a restart refreshes."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self._writes.aclose()
+
+    def status(self, account: AccountKey) -> RegistrationStatus:
+        """How the account stands at its PBX."""
+        number = self._current.get(account)
+        if number is None:
+            return UNUSED
+        return status_of(self._machines[number].state, self._clock.now())
+
+    def counts(self) -> Mapping[str, int]:
+        """How many registrations are in each state."""
+        return dict(self._counts)
+
+    def on_answer(self, fact: RequestAnswered) -> None:
+        """The PBX answered, or our stack did for it."""
+        number = self._requests.pop(fact.request, None)
+        machine = None if number is None else self._machines.get(number)
+        if number is None or machine is None or machine.request != fact.request:
+            return
+        answer = Answer.read(fact.status, fact.reason, local=fact.local, raw=fact.raw)
+        self._answer(number, machine, answer)
+        self._arm()
+
+    # accounts
+
+    def _on_change(self, change: Change) -> None:
+        if isinstance(change, AccountChanged):
+            if change.new is not None:
+                self._update(change.new)
+            elif change.old is not None:
+                self._leave(change.old.key)
+        elif isinstance(change, DeviceChanged):
+            # Among many devices one more or less changes nothing.
+            account = self._directory.account(change.account)
+            if account is not None and (change.old is None or change.new is None):
+                self._update(account)
+        self._arm()
+
+    def _update(self, account: Account, record: RegistrationRecord | None = None) -> None:
+        pbx = self._addresses.pbx(account)
+        target = target_of(account, pbx, self._own)
+        has_device = bool(self._directory.devices(account.key))
+        wanted = target if is_wanted(account, has_device=has_device) else None
+        number = self._current.get(account.key)
+        if number is not None and _moved(self._machines[number].state.target, target):
+            self._leave(account.key)
+            number = None
+        if number is None:
+            if pbx is None or target is None or (wanted is None and record is None):
+                return
+            number = self._add(account, pbx.key, pbx.registrations_per_second, record, target)
+        machine = self._machines[number]
+        machine.account = account
+        state, actions = registration.want(machine.state, wanted, now=self._clock.now())
+        self._settle(number, machine, state, actions)
+
+    def _add(
+        self,
+        account: Account,
+        lane: str,
+        rate: float,
+        record: RegistrationRecord | None,
+        target: Target,
+    ) -> int:
+        now = self._clock.now()
+        if lane not in self._lanes:
+            self._lanes[lane] = PbxLane(rate, now)
+        state = (
+            Registration(account=account.key)
+            if record is None
+            else registration.restored(record, target, now=now)
+        )
+        number = next(self._order)
+        self._machines[number] = _Machine(state, account, lane)
+        self._current[account.key] = number
+        return number
+
+    def _leave(self, key: AccountKey) -> None:
+        number = self._current.pop(key, None)
+        if number is None:
+            return
+        machine = self._machines[number]
+        machine.current = False
+        state, actions = registration.want(machine.state, None, now=self._clock.now())
+        self._settle(number, machine, state, actions)
+
+    # time
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._heap:
+            self._timer = self._clock.call_at(self._heap[0][0], self._tick)
+
+    def _tick(self) -> None:
+        now = self._clock.now()
+        lanes: set[str] = set()
+        while self._heap and self._heap[0][0] <= now:
+            when, _, what = heappop(self._heap)
+            if isinstance(what, str):
+                lanes.add(what)
+            elif (machine := self._machines.get(what)) is not None and machine.scheduled == when:
+                machine.scheduled = None
+                if machine.state.doing is not None:
+                    self._due(what, machine, now)
+                elif not machine.queued:
+                    machine.queued = True
+                    self._lanes[machine.lane].push(what, urgency(machine.state, now))
+                    lanes.add(machine.lane)
+        for name in lanes:
+            self._drain(name, now)
+        self._arm()
+
+    def _drain(self, name: str, now: Instant) -> None:
+        lane = self._lanes[name]
+        while (number := lane.pop(now)) is not None:
+            machine = self._machines.get(number)
+            if machine is not None:
+                machine.queued = False
+                self._due(number, machine, now)
+        if len(lane):
+            heappush(self._heap, (lane.next_at(), next(self._order), name))
+
+    def _due(self, number: int, machine: _Machine, now: Instant) -> None:
+        state, actions = registration.due(machine.state, now=now, chance=_chance())
+        self._settle(number, machine, state, actions)
+
+    # what comes of a step
+
+    def _answer(self, number: int, machine: _Machine, answer: Answer) -> None:
+        state, actions = registration.answered(
+            machine.state, answer, now=self._clock.now(), chance=_chance()
+        )
+        self._settle(number, machine, state, actions)
+
+    def _settle(
+        self, number: int, machine: _Machine, state: Registration, actions: Iterable[Action]
+    ) -> None:
+        machine.state = state
+        for action in actions:
+            self._perform(number, machine, action)
+        if machine.state is not state:
+            return  # an action was answered at once and settled anew
+        if state.idle and not machine.current:
+            del self._machines[number]
+            self._count(machine, None)
+            return
+        if not machine.queued and state.due_at is not None and state.due_at != machine.scheduled:
+            machine.scheduled = state.due_at
+            heappush(self._heap, (state.due_at, next(self._order), number))
+        self._count(machine, state_of(state, self._clock.now()))
+
+    def _perform(self, number: int, machine: _Machine, action: Action) -> None:
+        match action:
+            case SendRegister():
+                self._send(number, machine, action)
+            case SaveRecord(record):
+                if machine.current:
+                    self._writes.submit(
+                        record.account, partial(self._store.put_registration, record)
+                    )
+            case ForgetRecord():
+                key = machine.state.account
+                if self._current.get(key, number) == number:
+                    self._writes.submit(key, partial(self._store.delete_registration, key))
+            case Concluded(result):
+                self._conclude(machine, result)
+
+    def _send(self, number: int, machine: _Machine, action: SendRegister) -> None:
+        destination = self._addresses.destination(machine.account)
+        if destination is None:
+            unknown = Answer(status=503, reason="PBX address does not resolve", local=True)
+            self._answer(number, machine, unknown)
+            return
+        machine.request = request = next(self._order)
+        self._requests[request] = number
+        target = action.target
+        self._signaling.request(
+            request,
+            method="REGISTER",
+            request_uri=target.registrar,
+            from_=f"<{target.aor}>;tag={action.call_id[:10]}",
+            to=f"<{target.aor}>",
+            call_id=action.call_id,
+            cseq=action.cseq,
+            headers=action.headers,
+            destination=destination,
+            local=self._own.local_for(destination.host),
+        )
+
+    def _conclude(self, machine: _Machine, result: str) -> None:
+        self._metrics.registration_attempted(result)
+        state = machine.state
+        if state.rejected:
+            _log.warning(
+                "PBX refused a registration for good",
+                account=state.account,
+                status=state.last_status,
+                reason=state.last_reason,
+            )
+        elif result == "evicted":
+            _log.warning("PBX dropped our Contact before its time", account=state.account)
+
+    def _count(self, machine: _Machine, now: RegistrationState | None) -> None:
+        if machine.counted is now:
+            return
+        if machine.counted is not None:
+            self._counts[machine.counted.value] -= 1
+        if now is not None:
+            self._counts[now.value] += 1
+        machine.counted = now
+        self._metrics.set_registrations(self._counts)
+
+
+def _moved(old: Target | None, new: Target | None) -> bool:
+    """Whether the registration is at another place now: it cannot be changed, only left."""
+    return old is not None and (new is None or (old.aor, old.registrar) != (new.aor, new.registrar))
+
+
+def _chance() -> Chance:
+    return Chance(unit=random.random(), text=secrets.token_hex(8))

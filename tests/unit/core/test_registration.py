@@ -1,0 +1,420 @@
+"""core.registration: the call flows of one account's registration at its PBX."""
+
+from dataclasses import replace
+
+import pytest
+
+from push_proxy.core import registration
+from push_proxy.core.ids import AccountKey, Instant
+from push_proxy.core.model import Algorithm, Credentials, RegistrationRecord
+from push_proxy.core.registration_answer import Answer, Listed, own_and_others
+from push_proxy.core.registration_state import (
+    Action,
+    Chance,
+    Concluded,
+    ForgetRecord,
+    Kind,
+    Registration,
+    SaveRecord,
+    SendRegister,
+    Target,
+)
+from push_proxy.core.registration_status import RegistrationState
+from push_proxy.core.registration_target import state_of, status_of
+
+KEY = AccountKey("t/a")
+TARGET = Target(
+    account=KEY,
+    aor="sip:101@pbx",
+    registrar="sip:pbx:5070",
+    contact="sip:101@10.0.0.7:5060;pp=tok",
+    user="101",
+    credentials=Credentials(password="secret"),
+    expires_s=600,
+)
+CHANCE = Chance(unit=0.5, text="0123456789abcdef")
+MD5 = 'Digest realm="pbx", nonce="n1", algorithm=MD5, qop="auth"'
+SHA256 = 'Digest realm="pbx", nonce="n1", algorithm=SHA-256, qop="auth"'
+OURS = Listed(TARGET.contact, 600)
+
+
+class Account:
+    """One machine, driven like the runtime drives it."""
+
+    def __init__(self, state: Registration | None = None) -> None:
+        self.state = state or Registration(account=KEY)
+        self.now = Instant(1_000_000.0)
+        self.actions: list[Action] = []
+
+    def _take(self, step: registration.Step) -> list[Action]:
+        self.state, actions = step
+        self.actions.extend(actions)
+        return list(actions)
+
+    def want(self, target: Target | None = TARGET) -> list[Action]:
+        return self._take(registration.want(self.state, target, now=self.now))
+
+    def wait(self, seconds: float | None = None) -> list[Action]:
+        """Until it is due (or some seconds), then let it go."""
+        if seconds is None:
+            assert self.state.due_at is not None
+            self.now = max(self.now, self.state.due_at)
+        else:
+            self.now = Instant(self.now + seconds)
+        return self._take(registration.due(self.state, now=self.now, chance=CHANCE))
+
+    def answer(self, status: int, **more: object) -> list[Action]:
+        answer = Answer(status=status, reason=f"R{status}", **more)  # type: ignore[arg-type]
+        return self._take(registration.answered(self.state, answer, now=self.now, chance=CHANCE))
+
+    def registered(self, **more: object) -> "Account":
+        self.want()
+        self.wait()
+        self.answer(200, **({"contacts": (OURS,)} | more))
+        return self
+
+    @property
+    def public(self) -> RegistrationState:
+        return state_of(self.state, self.now)
+
+
+def sent(actions: list[Action]) -> SendRegister:
+    (found,) = [action for action in actions if isinstance(action, SendRegister)]
+    return found
+
+
+def header(action: SendRegister, name: str) -> list[str]:
+    return [value for key, value in action.headers if key == name]
+
+
+def results(actions: list[Action]) -> list[str]:
+    return [action.result for action in actions if isinstance(action, Concluded)]
+
+
+def test_digest_and_refresh() -> None:
+    """REGISTER, 401, answer, 200; the refresh uses the nonce again with its count."""
+    account = Account()
+    assert account.want() == []
+    assert account.public is RegistrationState.PENDING
+    first = sent(account.wait())
+    assert first.kind is Kind.REGISTER
+    assert header(first, "Contact") == ["<sip:101@10.0.0.7:5060;pp=tok>;expires=600"]
+    assert header(first, "Authorization") == []
+    second = sent(account.answer(401, www=(MD5, SHA256)))
+    assert (second.call_id, second.cseq) == (first.call_id, first.cseq + 1)
+    assert "algorithm=SHA-256" in header(second, "Authorization")[0]
+    assert "nc=00000001" in header(second, "Authorization")[0]
+    done = account.answer(200, contacts=(OURS,))
+    (record,) = [a.record for a in done if isinstance(a, SaveRecord)]
+    assert (record.cseq, record.contact) == (second.cseq, TARGET.contact)
+    assert record.expires_at == account.now + 600
+    assert account.public is RegistrationState.REGISTERED
+    assert results(done) == ["registered"]
+    assert account.state.refresh_at == account.now + 480
+    refresh = sent(account.wait())
+    assert refresh.cseq == second.cseq + 1
+    assert "nc=00000002" in header(refresh, "Authorization")[0]
+
+
+def test_a_nonce_that_went_stale_is_replaced() -> None:
+    """401 to a remembered nonce, with or without stale=true, is answered once more."""
+    for stale in ("", ", stale=true"):
+        account = Account().registered()
+        account.wait()
+        account.answer(401, www=(MD5,))
+        account.answer(200, contacts=(OURS,))
+        account.wait()
+        again = sent(account.answer(401, www=(MD5.replace("n1", "n2") + stale,)))
+        assert 'nonce="n2"' in header(again, "Authorization")[0]
+        assert results(account.answer(200, contacts=(OURS,))) == ["registered"]
+
+
+def test_a_wrong_password_stops() -> None:
+    """401 again after a fresh challenge was answered: rejected until the account changes."""
+    account = Account()
+    account.want()
+    account.wait()
+    account.answer(401, www=(MD5,))
+    assert results(account.answer(401, www=(MD5.replace("n1", "n2"),))) == ["wrong_password"]
+    assert account.public is RegistrationState.REJECTED
+    assert account.state.due_at is None
+    assert "credentials" in status_of(account.state, account.now).advice
+    assert account.want() == []
+    assert account.state.due_at is None
+    account.want(replace(TARGET, credentials=Credentials(password="right")))
+    assert account.public is RegistrationState.PENDING
+    assert header(sent(account.wait()), "Authorization") == []
+
+
+def test_stale_answers_are_repeated_but_not_for_ever() -> None:
+    """stale=true on every answer ends in back-off, not in a loop and not in a rejection."""
+    account = Account()
+    account.want()
+    account.wait()
+    for n in range(3):
+        sent(account.answer(401, www=(MD5.replace("n1", f"n{n}") + ", stale=true",)))
+    assert results(account.answer(401, www=(MD5 + ", stale=true",))) == ["401"]
+    assert account.public is RegistrationState.RETRYING
+
+
+def test_proxy_and_registrar_may_both_ask() -> None:
+    """407 then 401: both are answered in one request."""
+    account = Account()
+    account.want()
+    account.wait()
+    account.answer(407, proxy=(MD5.replace("pbx", "edge"),))
+    both = sent(account.answer(401, www=(MD5,)))
+    assert len(header(both, "Authorization")) == len(header(both, "Proxy-Authorization")) == 1
+
+
+def test_no_secret_for_what_is_offered_stops() -> None:
+    """An HA1 for another algorithm or realm: rejected at once, nothing sent in vain."""
+    account = Account()
+    ha1 = Credentials(ha1={Algorithm.MD5: "a" * 32}, realm="other")
+    account.want(replace(TARGET, credentials=ha1))
+    account.wait()
+    assert results(account.answer(401, www=(MD5,))) == ["no_credentials"]
+    assert account.public is RegistrationState.REJECTED
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_permanent_rejections(status: int) -> None:
+    """403 and 404 stop and show."""
+    account = Account()
+    account.want()
+    account.wait()
+    assert results(account.answer(status)) == [str(status)]
+    shown = status_of(account.state, account.now)
+    assert (shown.state, shown.last_status) == (RegistrationState.REJECTED, status)
+    assert shown.advice
+
+
+@pytest.mark.parametrize("status", [408, 480, 500, 503, 600])
+def test_failures_are_retried_slower_and_slower(status: int) -> None:
+    """Back-off doubles, jittered, up to five minutes."""
+    account = Account()
+    account.want()
+    delays = []
+    for _ in range(9):
+        account.wait()
+        account.answer(status, local=status == 408)
+        assert account.public is RegistrationState.RETRYING
+        assert account.state.due_at is not None
+        delays.append(account.state.due_at - account.now)
+    assert delays == [3, 6, 12, 24, 48, 96, 192, 225, 225]
+
+
+def test_retry_after_is_obeyed() -> None:
+    """503 with Retry-After; an absurd one is cut at an hour."""
+    account = Account()
+    account.want()
+    account.wait()
+    account.answer(503, retry_after_s=120)
+    assert account.state.due_at == account.now + 120
+    account.wait()
+    account.answer(503, retry_after_s=10**9)
+    assert account.state.due_at == account.now + 3600
+
+
+def test_too_brief_is_asked_longer() -> None:
+    """423: Min-Expires at once, and remembered."""
+    account = Account()
+    account.want()
+    account.wait()
+    again = sent(account.answer(423, min_expires_s=900))
+    assert header(again, "Expires") == ["900"]
+    account.answer(200, contacts=(Listed(TARGET.contact, 900),))
+    assert header(sent(account.wait()), "Expires") == ["900"]
+    account.answer(423, min_expires_s=800)
+    assert account.state.doing is None
+
+
+def test_granted_expiry_is_our_own_contacts() -> None:
+    """Not the first Contact's, not the header's."""
+    account = Account().registered(
+        contacts=(Listed("sip:101@192.0.2.1:5060", 3600), Listed(TARGET.contact, 299)),
+        expires_s=3600,
+    )
+    shown = status_of(account.state, account.now)
+    assert (shown.granted_s, shown.expires_at) == (299, account.now + 299)
+    assert shown.other_contacts == ("sip:101@192.0.2.1:5060",)
+    assert "Other phones" in shown.advice
+
+
+@pytest.mark.parametrize(
+    ("listed", "known", "own"),
+    [
+        (("sip:x@y;pp=tok",), None, 0),
+        (("sip:101@192.0.2.9:5060", "sip:101@10.0.0.7:5060"), None, 1),
+        (("sip:101@203.0.113.5:40000;ob",), None, 0),
+        (("sip:101@203.0.113.5:40000;ob",), "sip:101@203.0.113.5:40000", 0),
+        (("sip:101@192.0.2.9",), "sip:101@203.0.113.5:40000", None),
+        (("sip:101@10.0.0.7:5060;pp=another",), None, None),
+        (("sip:101@192.0.2.9", "sip:101@192.0.2.8"), None, None),
+        (("tel:101",), None, None),
+        ((), None, None),
+    ],
+)
+def test_which_contact_is_ours(listed: tuple[str, ...], known: str | None, own: int | None) -> None:
+    """By token, else by address, else as it was listed before, else by a lone user part."""
+    contacts = tuple(Listed(uri, 60) for uri in listed)
+    found, others = own_and_others(contacts, TARGET.contact, listed_as=known)
+    assert found == (None if own is None else contacts[own])
+    assert len(others) == len(listed) - (own is not None)
+
+
+def test_an_identical_target_sends_nothing() -> None:
+    """A PUT without change: no action, no new due time."""
+    account = Account().registered()
+    before = account.state
+    assert account.want(replace(TARGET)) == []
+    assert account.state == before
+
+
+def test_unregistering() -> None:
+    """Not wanted: Contact with expires 0, then nothing is left."""
+    account = Account().registered()
+    account.want(None)
+    gone = sent(account.wait())
+    assert gone.kind is Kind.UNREGISTER
+    assert header(gone, "Contact") == ["<sip:101@10.0.0.7:5060;pp=tok>;expires=0"]
+    done = account.answer(200)
+    assert ForgetRecord() in done
+    assert account.state.idle
+    assert account.public is RegistrationState.UNUSED
+
+
+def test_unregistering_gives_up() -> None:
+    """A dead PBX is asked three times."""
+    account = Account().registered()
+    account.want(None)
+    for _ in range(3):
+        assert sent(account.wait()).kind is Kind.UNREGISTER
+        account.answer(408, local=True)
+    assert account.state.idle
+
+
+def test_unwanted_while_registering() -> None:
+    """The REGISTER on its way is answered first; then it is undone."""
+    account = Account()
+    account.want()
+    account.wait()
+    account.want(None)
+    assert account.state.due_at == account.now + 64
+    account.answer(401, www=(MD5,))
+    assert account.state.idle
+    account.want()
+    account.wait()
+    account.want(None)
+    account.answer(200, contacts=(OURS,))
+    assert sent(account.wait()).kind is Kind.UNREGISTER
+
+
+def test_wanted_again_while_unregistering() -> None:
+    """The last wish counts."""
+    account = Account().registered()
+    account.want(None)
+    account.wait()
+    account.want()
+    account.answer(200)
+    assert sent(account.wait()).kind is Kind.REGISTER
+
+
+def test_changed_while_in_flight() -> None:
+    """A new password during a REGISTER: the answer to the old one stops nothing."""
+    account = Account()
+    account.want()
+    account.wait()
+    account.want(replace(TARGET, credentials=Credentials(password="new")))
+    account.answer(403)
+    assert account.public is not RegistrationState.REJECTED
+    assert sent(account.wait()).kind is Kind.REGISTER
+
+
+def test_a_restart_refreshes() -> None:
+    """Same Call-ID, higher CSeq than any used, the new Contact with the old one removed."""
+    now = Instant(1_000_000.0)
+    record = RegistrationRecord(
+        account=KEY, call_id="kept", cseq=40, contact="sip:101@old:5060;pp=tok",
+        expires_at=Instant(now + 300),
+    )  # fmt: skip
+    account = Account(registration.restored(record, None, now=now))
+    account.want()
+    request = sent(account.wait())
+    assert request.call_id == "kept"
+    assert request.cseq > 40 + 16
+    assert header(request, "Contact") == [
+        "<sip:101@old:5060;pp=tok>;expires=0",
+        "<sip:101@10.0.0.7:5060;pp=tok>;expires=600",
+    ]
+    account.answer(200, contacts=(OURS,))
+    assert header(sent(account.wait()), "Contact") == ["<sip:101@10.0.0.7:5060;pp=tok>;expires=600"]
+
+
+def test_a_restart_of_an_unwanted_registration_removes_it() -> None:
+    """Disabled while we were down: what the PBX still has goes away."""
+    now = Instant(1_000_000.0)
+    record = RegistrationRecord(
+        account=KEY, call_id="kept", cseq=40, contact=TARGET.contact, expires_at=Instant(now + 300)
+    )
+    account = Account(registration.restored(record, TARGET, now=now))
+    account.want(None)
+    assert sent(account.wait()).kind is Kind.UNREGISTER
+
+
+def test_a_removal_that_the_pbx_refuses_is_left_out() -> None:
+    """403 to old-out-new-in: once more with the new Contact alone."""
+    account = Account().registered()
+    account.want(replace(TARGET, contact="sip:101@10.0.0.8:5060;pp=tok"))
+    assert len(header(sent(account.wait()), "Contact")) == 2
+    account.answer(403)
+    assert header(sent(account.wait()), "Contact") == ["<sip:101@10.0.0.8:5060;pp=tok>;expires=600"]
+    account.answer(403)
+    assert account.public is RegistrationState.REJECTED
+
+
+def test_an_eviction_is_noticed_by_a_fetch_and_mended() -> None:
+    """REGISTER without Contact; our absence is counted and we register again at once."""
+    account = Account().registered(expires_s=7200, contacts=(Listed(TARGET.contact, 7200),))
+    fetch = sent(account.wait())
+    assert fetch.kind is Kind.FETCH
+    assert header(fetch, "Contact") == []
+    foreign = Listed("sip:101@192.0.2.9:5060", 60)
+    assert results(account.answer(200, contacts=(foreign,))) == ["evicted"]
+    shown = status_of(account.state, account.now)
+    assert (shown.evictions, shown.other_contacts) == (1, ("sip:101@192.0.2.9:5060",))
+    assert sent(account.wait()).kind is Kind.REGISTER
+    account.answer(200, contacts=(OURS, foreign))
+    assert "dropped our Contact" in status_of(account.state, account.now).advice
+
+
+def test_a_fetch_that_fails_changes_nothing() -> None:
+    """Some PBXs do not answer it; silence brings the refresh forward."""
+    account = Account().registered(contacts=(Listed(TARGET.contact, 7200),))
+    account.wait()
+    account.answer(500)
+    assert account.public is RegistrationState.REGISTERED
+    account.wait()
+    account.answer(408, local=True)
+    assert account.state.refresh_at is not None
+    assert account.state.refresh_at <= account.now + 5
+
+
+def test_failing_refreshes_stay_registered_until_expiry() -> None:
+    """The status follows what the PBX granted."""
+    account = Account().registered()
+    account.wait()
+    account.answer(503)
+    assert account.public is RegistrationState.REGISTERED
+    account.now = Instant(account.now + 200)
+    assert account.public is RegistrationState.RETRYING
+
+
+def test_a_lost_answer_is_not_waited_for_for_ever() -> None:
+    """After 64 s it counts as silence."""
+    account = Account()
+    account.want()
+    account.wait()
+    assert account.wait(63) == []
+    assert results(account.wait(1)) == ["timeout"]
+    assert account.public is RegistrationState.RETRYING
