@@ -86,7 +86,7 @@ class WriteBehind:
                 continue
             except Exception:  # noqa: BLE001 - logged below
                 # One value that cannot be written must not keep all the others waiting.
-                _log.exception("write given up", what=self._name, key=str(key))
+                _log.exception("write given up", what=self._name, job=str(key))
             else:
                 self._note_success()
                 pause_s = self._retry_s

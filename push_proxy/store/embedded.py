@@ -123,7 +123,9 @@ class EmbeddedValkey:
             await asyncio.sleep(_WATCH_S)
             if self._process is None or self._process.poll() is None:
                 continue
-            _log.error("the embedded Valkey died: starting it again", code=self._process.returncode)
+            _log.error(
+                "the embedded Valkey died: starting it again", exit_code=self._process.returncode
+            )
             try:
                 await self._run()
             except StoreUnavailable as error:
