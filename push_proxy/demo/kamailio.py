@@ -172,6 +172,7 @@ class Kamailio:
     def _arguments(self) -> list[str]:
         defines = [f'RPC_SOCKET="{self._rpc_socket}"', *self.options.defines()]
         listen = [f"-l{kind}:{self.options.host}:{self.port}" for kind in ("udp", "tcp")]
+        listen.append(f"--alias={self.options.realm}")
         place = ["-f", str(CONFIG), "-w", str(self.directory), "-Y", str(self.directory)]
         memory = ["-m", "32", "-M", "4"]
         settings = [argument for define in defines for argument in ("-A", define)]

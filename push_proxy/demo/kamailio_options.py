@@ -26,8 +26,9 @@ class KamailioOptions:
 
     host: str = "127.0.0.1"
     realm: str = "pbx.test"
+    """Of its digest challenges, and a domain that it answers for beside its address."""
     algorithm: str = "MD5"
-    """Of its digest challenges: MD5 or SHA-256."""
+    """Of its challenges: MD5 or SHA-256."""
     password_prefix: str = "pw-"  # noqa: S105 - invented, for a PBX on loopback
     wrong_password_is_forbidden: bool = False
     """403 to a wrong password; otherwise another 401, as most PBXs do."""

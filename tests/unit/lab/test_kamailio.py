@@ -181,6 +181,15 @@ async def test_strangers(kamailio: Kamailio) -> None:
         assert (await caller.call(kamailio.aor("nobody")).final()).status == 404
 
 
+async def test_named_domain(kamailio: Kamailio) -> None:
+    """The realm is a domain of the PBX: `sip:101@pbx.test` without a port registers and rings."""
+    aor, proxy = f"sip:101@{kamailio.options.realm}", kamailio.address
+    async with Phone(aor, proxy=proxy, password="pw-101") as phone, phone_of(kamailio, "200") as b:
+        assert (await phone.register()).status == 200
+        b.call(aor)
+        (await phone.incoming()).reject(486, "Busy Here")
+
+
 async def test_restart_forgets(kamailio: Kamailio) -> None:
     """A restarted PBX has lost its bindings."""
     async with phone_of(kamailio, "101") as phone:
