@@ -55,7 +55,7 @@ def first_push_at(live: Live, part: Part) -> Instant | None:
 
     A suspended phone's open connection swallows an INVITE without a word.
     """
-    if not part.pushable or part.pushes > 0:
+    if not part.pushable or part.pushes > 0 or part.registered:
         return None
     branch = live.open_of(part.device)
     if branch is None or branch.heard:

@@ -39,15 +39,18 @@ _DECLINED_ELSEWHERE = 'SIP;cause=603;text="Declined elsewhere"'
 _UNAVAILABLE = Answer(status=480, reason="Temporarily Unavailable")
 
 
-def answered(live: Live, event: ResponseReceived, now: Instant) -> tuple[State, tuple[Action, ...]]:
+def answered(
+    state: Live | Settling, event: ResponseReceived, now: Instant
+) -> tuple[State, tuple[Action, ...]]:
     """The first 2xx wins and ends the call for all others.
 
     Even on a branch that we have cancelled or given up: the caller still waits, and the person
     has picked up (RFC 3261 §16.7 step 5).
     """
+    live = state.live if isinstance(state, Settling) else state
     branch = branch_by_id(live.branches, event.branch)
-    if branch is None:
-        return live, ()
+    if branch is None or not branch.unfinished:
+        return state, ()
     winner = replace(branch, status=event.status)
     return _end(
         live.with_branch(winner),
@@ -158,8 +161,8 @@ def _end(
 
 
 def _hears_sip(live: Live, part: Part) -> bool:
-    """Whether the device has answered on a branch: our CANCEL will reach it."""
-    return any(b.device == part.device and b.heard and b.unfinished for b in live.branches)
+    """Whether the device has answered on a branch whose flow lives: our CANCEL reaches it."""
+    return any(b.device == part.device and b.heard and not b.dead for b in live.branches)
 
 
 def _farewell(live: Live, part: Part, kind: PushType) -> SendPush:

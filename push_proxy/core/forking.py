@@ -35,6 +35,8 @@ class Branch:
     """Of the newest response; 0 for none yet."""
     cancelled: bool = False
     """We have asked for its CANCEL."""
+    dead: bool = False
+    """Its flow failed: the final status is not the device's word."""
 
     @property
     def heard(self) -> bool:
@@ -85,13 +87,18 @@ def branch_by_id(branches: Sequence[Branch], branch: BranchId) -> Branch | None:
     return branches[branch - 1] if 0 < branch <= len(branches) else None
 
 
-def open_branch(branches: Iterable[Branch], binding: Binding) -> Branch | None:
-    """The open INVITE to the phone behind this binding: there is never more than one."""
+def open_branches(branches: Iterable[Branch], binding: Binding) -> list[Branch]:
+    """The open INVITEs to the phone behind this binding.
+
+    Never more than one, unless a phone known by its device id has just named its instance and
+    another device has the same.
+    """
     instance = instance_of(binding)
-    for branch in branches:
-        if branch.open and (branch.instance == instance or branch.device == binding.device):
-            return branch
-    return None
+    return [
+        branch
+        for branch in branches
+        if branch.open and (branch.instance == instance or branch.device == binding.device)
+    ]
 
 
 def superseded_by(branch: Branch, binding: Binding) -> bool:

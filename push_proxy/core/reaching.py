@@ -6,7 +6,7 @@ Each function answers the state and the actions that belong together.
 from dataclasses import replace
 
 from .actions import Action, CancelBranch, Fork, Note, PushType, SendPush
-from .forking import Branch, instance_of, open_branch, superseded_by
+from .forking import Branch, instance_of, open_branches, superseded_by
 from .ids import BranchId, DeviceId, Instant
 from .model import Binding
 from .part import Part, pushed
@@ -35,14 +35,15 @@ def ring(live: Live, binding: Binding, now: Instant) -> Done:
     One open INVITE per phone, however often it registers: apps register in bursts. The INVITE
     moves only when it went into a flow that is gone.
     """
-    current = open_branch(live.branches, binding)
-    if current is None:
-        return _fork(live, binding, now)
-    if not superseded_by(current, binding):
+    current = open_branches(live.branches, binding)
+    if not all(superseded_by(branch, binding) for branch in current):
         return live, ()
-    live, cancel = cancel_branch(live, current)
+    actions: tuple[Action, ...] = ()
+    for branch in current:
+        live, cancel = cancel_branch(live, branch)
+        actions += cancel
     live, fork = _fork(live, binding, now)
-    return live, (*cancel, *fork)
+    return live, (*actions, *fork)
 
 
 def _fork(live: Live, binding: Binding, now: Instant) -> Done:

@@ -39,7 +39,8 @@ def noted(live: Live, event: ResponseReceived) -> Live:
     branch = branch_by_id(live.branches, event.branch)
     if branch is None or not branch.unfinished:
         return live
-    return live.with_branch(replace(branch, status=event.status))
+    dead = is_flow_failure(status=event.status, local=event.local)
+    return live.with_branch(replace(branch, status=event.status, dead=dead))
 
 
 def failed(event: BranchFailed) -> ResponseReceived:

@@ -152,7 +152,7 @@ def _settling(settling: Settling, event: Event, now: Instant) -> Step:
     live = settling.live
     match event:
         case ResponseReceived() if 200 <= event.status < 300:
-            return ending.answered(live, event, now)
+            return ending.answered(settling, event, now)
         case ResponseReceived():
             return _settled(replace(settling, live=ringing.noted(live, event)), now)
         case BranchFailed():
@@ -171,9 +171,10 @@ def _settling(settling: Settling, event: Event, now: Instant) -> Step:
             return ending.lost(live, event.reason, now)
         case AppReported():
             return settling, (waking.report_note(event),)
-        case PushAnswered() | DeviceRegistered() | DeviceUnregistered():
-            return settling, ()
-        case AppActed() | TokenRotated():
+        case AppActed():
+            live, actions = waking.acted(live, event)
+            return replace(settling, live=live), actions
+        case PushAnswered() | DeviceRegistered() | DeviceUnregistered() | TokenRotated():
             return settling, ()
         case _:
             assert_never(event)

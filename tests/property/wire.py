@@ -1,0 +1,297 @@
+"""What a wake's actions mean on the wire: a model that objects to any order that may not be.
+
+It knows nothing of the machine's insides; it sees events go in and actions come out.
+"""
+
+from dataclasses import dataclass, field
+
+from push_proxy.core.actions import (
+    AckAndBye,
+    Action,
+    CancelBranch,
+    Finish,
+    ForgetInvite,
+    Fork,
+    Move,
+    Note,
+    PushType,
+    Relay,
+    Reply,
+    SendPush,
+    SendTrying,
+    StoreInvite,
+)
+from push_proxy.core.events import (
+    AppActed,
+    Candidate,
+    DeviceRegistered,
+    DeviceUnregistered,
+    Event,
+    Invite,
+    InviteStored,
+    PushAnswered,
+    PushOutcome,
+    ResponseReceived,
+    WakeSettings,
+)
+from push_proxy.core.forking import COMPLETED_ELSEWHERE, instance_of, is_flow_failure
+from push_proxy.core.ids import BranchId, DeviceId, PushId
+from push_proxy.core.model import Binding, CallState, Outcome, Ringing, Verdict
+
+
+@dataclass
+class Line:
+    """One INVITE on its way to a device."""
+
+    binding: Binding
+    status: int = 0
+    local: bool = False
+    cancelled: bool = False
+    answer_due: bool = False
+    """A 2xx has come on it and nothing was done with it yet."""
+
+    @property
+    def open(self) -> bool:
+        return self.status < 200 and not self.cancelled
+
+
+@dataclass
+class Pushed:
+    """What one device was sent, and what came of it."""
+
+    pending: dict[PushId, None] = field(default_factory=dict)
+    accepted: bool = False
+    refused: bool = False
+    calls: int = 0
+    farewells: list[PushType] = field(default_factory=list)
+
+
+@dataclass
+class Wire:
+    """All that a PBX, the devices, the providers and the store have seen."""
+
+    invite: Invite
+    candidates: tuple[Candidate, ...]
+    settings: WakeSettings
+    lines: dict[BranchId, Line] = field(default_factory=dict)
+    pushes: dict[DeviceId, Pushed] = field(default_factory=dict)
+    acted: set[DeviceId] = field(default_factory=set)
+    registered: set[DeviceId] = field(default_factory=set)
+    finals: list[int] = field(default_factory=list)
+    provisionals: list[int] = field(default_factory=list)
+    own_ringing: int = 0
+    trying: int = 0
+    store_answer: bool | None = None
+    store_orders: int = 0
+    forgets: int = 0
+    states: list[CallState] = field(default_factory=lambda: [CallState.WAKING])
+    outcome: Outcome | None = None
+    winner: BranchId | None = None
+    rotations: int = 0
+    responses: dict[int, ResponseReceived] = field(default_factory=dict)
+    known: set[DeviceId] = field(default_factory=set)
+    """Devices that are part of the call."""
+
+    def __post_init__(self) -> None:
+        self.known = {candidate.device for candidate in self.candidates}
+
+    @property
+    def over(self) -> bool:
+        return self.outcome is not None
+
+    def line_open(self, device: DeviceId) -> bool:
+        return any(line.open and line.binding.device == device for line in self.lines.values())
+
+    # events
+
+    def tell(self, event: Event) -> None:
+        """An event is about to reach the machine."""
+        match event:
+            case ResponseReceived():
+                self._response(event)
+            case DeviceRegistered(binding):
+                self.registered.add(binding.device)
+                self.known.add(binding.device)
+            case PushAnswered() if event.push in self.push_of(event.device).pending:
+                pushed = self.push_of(event.device)
+                del pushed.pending[event.push]
+                pushed.accepted |= event.outcome is PushOutcome.ACCEPTED
+                pushed.refused = event.outcome in {PushOutcome.REJECTED, PushOutcome.MISCONFIGURED}
+            case DeviceUnregistered(device):
+                self.registered.discard(device)
+            case AppActed() if event.device in self.known:
+                self.acted.add(event.device)
+            case InviteStored(ok):
+                self.store_answer = ok
+            case _:
+                pass
+
+    def push_of(self, device: DeviceId) -> Pushed:
+        return self.pushes.setdefault(device, Pushed())
+
+    def _response(self, event: ResponseReceived) -> None:
+        line = self.lines.get(event.branch)
+        if line is None or line.status >= 200:
+            return
+        line.status = max(line.status, event.status)
+        line.local = event.local
+        line.answer_due = 200 <= event.status < 300
+        self.responses[event.response] = event
+        if is_flow_failure(status=event.status, local=event.local):
+            self.registered.discard(line.binding.device)
+
+    # actions
+
+    def take(self, actions: tuple[Action, ...], now: float) -> None:
+        """Check and note what the machine has ordered in one step."""
+        was_over = self.over
+        for action in actions:
+            if was_over:
+                assert isinstance(action, AckAndBye | ForgetInvite | Note), (
+                    f"{action} after the end"
+                )
+            self._take(action, now)
+        due = [branch for branch, line in self.lines.items() if line.answer_due]
+        assert not due, f"a 2xx was neither relayed nor ended, on {due}"
+        if self.over and not was_over:
+            self._check_end()
+
+    def _take(self, action: Action, now: float) -> None:  # noqa: C901, PLR0912 - a case per action
+        match action:
+            case Reply() if action.status >= 200:
+                self._final(action.status)
+            case Reply():
+                self._ring(action)
+            case Relay():
+                self._relay(action)
+            case Fork():
+                self._fork(action)
+            case CancelBranch():
+                line = self.lines[action.branch]
+                assert not line.cancelled, "cancelled twice"
+                assert line.status < 200, "cancelled after its final response"
+                line.cancelled = True
+            case SendPush() if action.type is PushType.CALL:
+                self._push(action, now)
+            case SendPush():
+                self.push_of(action.device).farewells.append(action.type)
+            case AckAndBye():
+                line = self.lines[action.branch]
+                assert line.answer_due, "no 2xx to end"
+                assert self.over, "ended a 2xx that the caller could have had"
+                line.answer_due = False
+            case SendTrying():
+                self.trying += 1
+                assert self.trying == 1
+                assert self.store_answer is not None, "100 before the store has answered"
+            case StoreInvite():
+                self.store_orders += 1
+                assert self.store_orders == 1
+            case ForgetInvite():
+                self.forgets += 1
+                assert self.forgets == 1
+                assert self.store_answer, "forgets what is not there"
+            case Move(state):
+                assert list(CallState).index(state) > list(CallState).index(self.states[-1])
+                self.states.append(state)
+            case Finish(outcome):
+                assert self.outcome is None, "finished twice"
+                self.outcome = outcome
+            case Note():
+                pass
+
+    def _final(self, status: int) -> None:
+        self.finals.append(status)
+        assert len(self.finals) == 1, f"several final responses: {self.finals}"
+
+    def _ring(self, reply: Reply) -> None:
+        self.own_ringing += 1
+        assert reply.status == 180
+        assert self.own_ringing == 1
+        assert not self.invite.requires_100rel
+        assert self.settings.ringing is not Ringing.DEVICE_RINGS
+        assert self.store_answer is not None, "180 before the store has answered"
+        assert not self.finals
+        if self.settings.ringing is Ringing.PUSH_ACCEPTED:
+            assert any(pushed.accepted for pushed in self.pushes.values())
+
+    def _relay(self, relay: Relay) -> None:
+        response = self.responses[relay.response]
+        assert response.branch == relay.branch
+        assert response.status != 100, "100 is hop by hop"
+        line = self.lines[relay.branch]
+        if response.status < 200:
+            assert not self.finals
+            self.provisionals.append(response.status)
+            return
+        self._final(response.status)
+        if response.status < 300:
+            self.winner = relay.branch
+            line.answer_due = False
+
+    def _fork(self, fork: Fork) -> None:
+        assert fork.branch not in self.lines
+        assert not self.finals
+        device = fork.binding.device
+        assert device not in self.acted, "rung after its owner refused"
+        for line in self.lines.values():
+            same = instance_of(line.binding) == instance_of(fork.binding)
+            if same or line.binding.device == device:
+                assert not line.open, "two open INVITEs to one phone"
+            if line.binding.device == device and line.status >= 300 and not line.cancelled:
+                assert is_flow_failure(status=line.status, local=line.local), (
+                    "rung after it refused"
+                )
+        self.lines[fork.branch] = Line(fork.binding)
+
+    def _push(self, push: SendPush, now: float) -> None:
+        candidate = next(c for c in self.candidates if c.device == push.device)
+        assert candidate.pushable
+        assert push.device not in self.acted
+        assert push.device not in self.registered, "pushed though it has registered"
+        end = self.invite.received_at + self.settings.deadline_s
+        assert 0 < push.deadline_s <= end - now + 1e-6, "too late to be of use"
+        pushed = self.push_of(push.device)
+        pushed.calls += 1
+        assert pushed.calls <= 2 + self.rotations, "pushed too often"
+        assert all(push.push not in other.pending for other in self.pushes.values())
+        pushed.pending[push.push] = None
+
+    def _check_end(self) -> None:
+        assert self.outcome is not None
+        open_lines = [b for b, line in self.lines.items() if line.open]
+        assert not open_lines, f"branches left ringing: {open_lines}"
+        if self.outcome.verdict is Verdict.PBX_LOST:
+            assert not self.finals
+        else:
+            assert self.finals == [self.outcome.status]
+        assert (self.outcome.verdict is Verdict.ANSWERED) == (self.winner is not None)
+        winner = self.lines[self.winner].binding.device if self.winner is not None else None
+        for candidate in self.candidates:
+            self._check_farewell(candidate.device, won=candidate.device == winner)
+
+    def _check_farewell(self, device: DeviceId, *, won: bool) -> None:
+        pushed = self.push_of(device)
+        assert len(pushed.farewells) <= 1
+        refused = device in self.acted or any(
+            line.binding.device == device
+            and line.status >= 300
+            and not is_flow_failure(status=line.status, local=line.local)
+            for line in self.lines.values()
+        )
+        if won or refused or device in self.registered or pushed.calls == 0:
+            assert not pushed.farewells, "a terminal push to one that knows"
+        elif pushed.accepted and not any(
+            line.binding.device == device and line.status > 0 for line in self.lines.values()
+        ):
+            assert pushed.farewells, "may ring for a dead call: no terminal push"
+        if pushed.farewells and self.winner is not None:
+            assert pushed.farewells == [PushType.ANSWERED_ELSEWHERE]
+
+    def check_reasons(self, actions: tuple[Action, ...]) -> None:
+        """Those who lost are told so (RFC 3326)."""
+        if self.winner is None:
+            return
+        for action in actions:
+            if isinstance(action, CancelBranch):
+                assert action.reason == COMPLETED_ELSEWHERE
