@@ -37,6 +37,10 @@ class OwnNames:
             port is None or any(address.port == port for address in self.listening)
         )
 
+    def can_reach(self, host: str) -> bool:
+        """Whether we listen in this IP literal's family, so that answers can come back."""
+        return any((":" in address.host) == (":" in host) for address in self.listening)
+
     def local_for(self, host: str) -> Address:
         """The listening address that requests toward ``host`` leave from: same IP family."""
         six = ":" in host

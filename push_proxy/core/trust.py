@@ -100,8 +100,9 @@ def called_account(
         except MalformedUri:
             continue
         token = uri.params.get("pp")
-        if token and (account := by_contact_token(token)) is not None and serves(account):
-            return account
+        named = by_contact_token(token) if token else None
+        if named is not None and not trunk_only and serves(named):
+            return named
         served = [
             account
             for account in by_user(escaped_user(uri))

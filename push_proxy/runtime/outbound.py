@@ -137,7 +137,7 @@ class Outbound:
     def _forward(
         self, fact: RequestReceived, message: Message, account: Account, binding: Binding
     ) -> str | None:
-        destination = self._addresses.destination(account)
+        destination = self._addresses.destination(account, self._own)
         if destination is None:
             return self._refuse(
                 fact, 503, "PBX Address Unknown", "pbx_unresolved", ("Retry-After", "5")

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 import structlog
 
 from ..core.model import Account, Address
+from ..core.own import OwnNames
 from ..core.pbx import Endpoint, Pbx, endpoint, next_hop, pbx_of, trusted_ends
 from ..tasks import spawn
 from .changes import AccountChanged, Change
@@ -79,14 +80,19 @@ class PbxAddresses:
         """The account's PBX, if it is configured."""
         return pbx_of(account, self._pbxes)
 
-    def destination(self, account: Account) -> Address | None:
-        """Where requests of this account toward its PBX go; None while that is unknown."""
+    def destination(self, account: Account, own: OwnNames) -> Address | None:
+        """Where requests of this account toward its PBX go; None while that is unknown.
+
+        The first address that we can reach.
+        """
         pbx = self.pbx(account)
         hop = None if pbx is None else next_hop(account, pbx)
         if hop is None:
             return None
-        addresses = self._known(hop.host)
-        return Address(addresses[0], hop.port) if addresses else None
+        for host in self._known(hop.host):
+            if own.can_reach(host):
+                return Address(host, hop.port)
+        return None
 
     def is_pbx_of(self, account: Account, host: str) -> bool:
         """Whether ``host``, an IP literal, is one of the account's PBX (any port)."""

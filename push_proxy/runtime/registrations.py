@@ -283,7 +283,7 @@ class Registrations:
                 self._conclude(machine, result)
 
     def _send(self, number: int, machine: _Machine, action: SendRegister) -> None:
-        destination = self._addresses.destination(machine.account)
+        destination = self._addresses.destination(machine.account, self._own)
         if destination is None:
             unknown = Answer(status=503, reason="PBX address does not resolve", local=True)
             self._answer(number, machine, unknown)
