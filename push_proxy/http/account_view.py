@@ -38,7 +38,9 @@ class RegistrationView(View):
     last_answer_at: Timestamp | None
     next_attempt_at: Timestamp | None = Field(description="The next refresh or retry.")
     expires_at: Timestamp | None
+    granted_s: int | None = Field(description="Lifetime that the PBX granted last, seconds.")
     other_contacts: list[str] = Field(description="Other phones seen on this extension.")
+    evictions: int = Field(description="How often the PBX dropped us before the time.")
     advice: str = Field(description="What the operator can do; empty: nothing.")
 
 
@@ -163,6 +165,8 @@ def _registration(status: RegistrationStatus) -> RegistrationView:
         last_answer_at=maybe_rfc3339(status.last_answer_at),
         next_attempt_at=maybe_rfc3339(status.next_attempt_at),
         expires_at=maybe_rfc3339(status.expires_at),
+        granted_s=status.granted_s,
         other_contacts=list(status.other_contacts),
+        evictions=status.evictions,
         advice=status.advice,
     )

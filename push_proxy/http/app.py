@@ -1,6 +1,6 @@
 """The API as an ASGI app: `create_app`; console and metrics apart: `create_admin_app`."""
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from .. import __doc__ as package_text
 from ..version import VERSION
@@ -16,7 +16,7 @@ from . import (
     problems,
 )
 from .deps import HttpDeps, Shared
-from .gate import BodyLimit, Gate
+from .gate import BodyLimit, Gate, no_repeats
 from .idempotency import Idempotency
 from .rates import Buckets
 
@@ -39,7 +39,7 @@ def create_app(deps: HttpDeps) -> FastAPI:
     http = deps.settings.http
     app = _bare_app(deps, title="push-proxy")
     for module in (import_export, accounts, devices, device_keys, enrolments, calls, health):
-        app.include_router(module.router)
+        app.include_router(module.router, dependencies=[Depends(no_repeats)])
     if http.admin_listen is None:
         app.include_router(health.metrics_router)
     shared: Shared = app.state.shared

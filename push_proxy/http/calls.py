@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from ..core.events import AppAction, AppEvent
 from ..core.ids import AccountId, AccountKey, CallId, DeviceId, Instant, split_account_key
@@ -15,7 +15,7 @@ from .access import AnyCaller, key_of, need
 from .call_view import CallList, CallView, summary, view
 from .callers import App, Caller, Scope
 from .deps import Deps, HttpDeps, SharedDep
-from .fields import NAME_PATTERN, Body, Conditions, Name, Text, View, rfc3339
+from .fields import NAME_PATTERN, Body, Conditions, Instant3339, Name, Text, View, rfc3339
 from .idempotency import IdempotencyKey
 from .openapi import BODY, errors
 
@@ -41,7 +41,7 @@ class SearchQuery(Conditions):
         str | None, Query(min_length=1, max_length=255, description="Caller or callee.")
     ] = None
     verdict: Annotated[Verdict | None, Query()] = None
-    since: Annotated[AwareDatetime | None, Query(description="Calls that began then or later.")] = (
+    since: Annotated[Instant3339 | None, Query(description="Calls that began then or later.")] = (
         None
     )
     limit: Annotated[int, Query(ge=1, le=500)] = 50
@@ -52,9 +52,7 @@ class EventBody(Body):
     """What the app did with the push."""
 
     event: Literal["push_received", "ui_shown", "registered", "failed"]
-    at: Annotated[AwareDatetime, Field(strict=False)] | None = Field(
-        None, description="By the app's own clock."
-    )
+    at: Instant3339 | None = Field(None, description="By the app's own clock.")
     detail: Annotated[Text, Field(max_length=255)] | None = None
     device: Name | None = Field(
         None, description="Which device; a device key's own is understood, an API key names it."

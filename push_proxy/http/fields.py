@@ -1,10 +1,11 @@
 """Kinds of values in requests and responses, shared by all routers."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..core.ids import AccountId, DeviceId
 
@@ -16,11 +17,24 @@ TEXT_PATTERN = r"^[^\x00-\x1f\x7f]+$"
 """Text on one line."""
 QUOTABLE_PATTERN = r'^[^\x00-\x1f\x7f"\\]+$'
 """Text that stands in a SIP quoted string as it is."""
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+"""RFC 3339 §5.6."""
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length=64)]
 OwnName = Annotated[str, Field(pattern=OWN_NAME_PATTERN, min_length=1, max_length=64)]
 Text = Annotated[str, Field(pattern=TEXT_PATTERN, min_length=1, max_length=255)]
 Quotable = Annotated[str, Field(pattern=QUOTABLE_PATTERN, min_length=1, max_length=255)]
+
+
+def _date_time(value: object) -> object:
+    if not isinstance(value, str) or _DATE_TIME.fullmatch(value) is None:
+        raise ValueError("must be a time like 2026-11-21T09:30:00Z (RFC 3339)")
+    return value
+
+
+Instant3339 = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_date_time)]
+"""A time in a request; pydantic alone would also take numbers."""
+
 Timestamp = Annotated[
     str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-21T09:30:00.125Z"])
 ]

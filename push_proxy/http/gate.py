@@ -1,12 +1,14 @@
 """What every request passes first: its size, its caller, the caller's share."""
 
+from collections import Counter
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import PushProxyError
+from ..errors import InvalidInput, PushProxyError
 from ..ports import Clock
 from .callers import Callers
 from .problems import NotAuthenticated, TooManyRequests, of_error, problem
@@ -98,6 +100,13 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+async def no_repeats(request: Request) -> None:
+    """Refuse a query parameter given twice: which one would count?"""
+    for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if count > 1:
+            raise InvalidInput(f"the parameter {name!r} is given {count} times", field=name)
 
 
 def bearer(authorization: str) -> str:

@@ -75,6 +75,8 @@ async def import_accounts(
     # The whole body first: a client that does not read before it has sent all would wait for
     # us while we wait for it.
     rows = (await request.body()).split(b"\n")
+    if not any(map(bytes.strip, rows)):
+        raise InvalidInput("the body holds no row: send one JSON object per line")
     return _NdjsonResponse(_import(rows, caller=caller, deps=deps, dry_run=query.dry_run))
 
 

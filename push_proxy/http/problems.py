@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from ..errors import InvalidInput, PushProxyError, StoreUnavailable
 from .fields import View
@@ -139,10 +140,22 @@ async def _answer(request: Request, error: Exception) -> Response:
         case RequestValidationError():
             return _of_validation(error)
         case HTTPException():
+            headers = dict(error.headers or {})
+            if error.status_code == 405:
+                headers["Allow"] = _methods(request)
             detail = _PLAIN.get(error.status_code, error.detail)
-            return problem(error.status_code, detail, headers=error.headers)
+            return problem(error.status_code, detail, headers=headers)
     _log.error("HTTP request failed", method=request.method, exc_info=error)
     return problem(500, "the service failed at this request; its log says why. Try again later.")
+
+
+def _methods(request: Request) -> str:
+    """All methods of a path (the framework names those of one of its routes only)."""
+    found: set[str] = set()
+    for path, methods in request.app.openapi()["paths"].items():
+        if compile_path(path)[0].match(request.url.path):
+            found.update(method.upper() for method in methods)
+    return ", ".join(sorted(found))
 
 
 def _of_validation(error: RequestValidationError) -> Response:

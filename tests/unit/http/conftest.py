@@ -20,13 +20,9 @@ from push_proxy.core.ids import (
     account_key,
 )
 from push_proxy.core.model import Address, Binding, CallRecord, Direction
+from push_proxy.core.registration_status import UNUSED, RegistrationStatus
 from push_proxy.http.app import create_app
-from push_proxy.http.backend import (
-    Readiness,
-    ReadyState,
-    RegistrationState,
-    RegistrationStatus,
-)
+from push_proxy.http.backend import Readiness, ReadyState
 from push_proxy.http.bootstrap import load_keys
 from push_proxy.http.callers import Callers
 from push_proxy.http.deps import HttpDeps
@@ -67,7 +63,7 @@ class Registrations:
         self.known: dict[AccountKey, RegistrationStatus] = {}
 
     def status(self, account: AccountKey) -> RegistrationStatus:
-        return self.known.get(account, RegistrationStatus(state=RegistrationState.UNUSED))
+        return self.known.get(account, UNUSED)
 
 
 class Wakes:
@@ -125,9 +121,10 @@ class Api:
         )
         self._stack = stack
 
-    async def start(self) -> None:
-        await self.directory.load()
-        self._stack.push_async_callback(self.directory.aclose)
+    async def start(self, *, load: bool = True) -> None:
+        if load:
+            await self.directory.load()
+            self._stack.push_async_callback(self.directory.aclose)
         callers = Callers(self.directory)
         await load_keys(callers, self.settings, self.store)
         self.deps = HttpDeps(

@@ -96,6 +96,7 @@ async def test_another_tenants_key_finds_nothing(
     api: Api, method: str, path: str, body: Any, scope: str, own: int
 ) -> None:
     """What belongs to another tenant does not exist: 404, an empty list, or a conflict."""
+
     async def ours() -> object:
         calls = await api.store.find_calls(CallQuery(tenant=TenantId("acme")))
         return api.directory.accounts(), calls, [api.directory.devices(a.key) for a in accounts]

@@ -10,9 +10,7 @@ from .conftest import Clock
 
 CONFIGURED = {
     "http": {
-        "api_keys": [
-            {"name": "k", "tenant": "acme", "key_sha256": "0" * 64, "scopes": ["calls"]}
-        ]
+        "api_keys": [{"name": "k", "tenant": "acme", "key_sha256": "0" * 64, "scopes": ["calls"]}]
     }
 }
 

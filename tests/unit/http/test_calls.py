@@ -77,7 +77,16 @@ async def test_search_by_each_condition(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["verdict=unlucky", "since=yesterday", "since=2027-01-15T08:00:00", "limit=x", "a=b"]
+    "query",
+    [
+        "verdict=unlucky",
+        "since=yesterday",
+        "since=2027-01-15T08:00:00",
+        "limit=x",
+        "a=b",
+        "since=0.5",
+        "limit=1&limit=2",
+    ],
 )
 async def test_a_wrong_condition_is_refused(api: Api, query: str) -> None:
     """422, never an unfiltered answer."""

@@ -51,9 +51,7 @@ async def test_two_at_once_do_it_once(api: Api) -> None:
     """Of two requests at the same time one does the work; the other repeats or is told to wait."""
     await api.account()
     headers = {"Idempotency-Key": "k"}
-    answers = await asyncio.gather(
-        *(api.call("POST", PATH, {}, headers=headers) for _ in range(5))
-    )
+    answers = await asyncio.gather(*(api.call("POST", PATH, {}, headers=headers) for _ in range(5)))
     done = {answer.json()["code"] for answer in answers if answer.status_code == 201}
     assert len(done) == 1
     assert {answer.status_code for answer in answers} <= {201, 409}
