@@ -1,0 +1,208 @@
+"""The service as a whole: start, readiness, signals, stop."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+import structlog
+
+from .assembly import CallPath, configured_providers, open_call_path
+from .errors import PushProxyError
+from .http.app import create_admin_app, create_app
+from .http.backend import Readiness, ReadyState
+from .http.bootstrap import first_key_text, load_keys
+from .http.callers import Callers
+from .http.deps import HttpDeps
+from .http.server import HttpServer
+from .http.starting import Front
+from .observability.logs import configure_logs
+from .observability.metrics import Metrics
+from .ports import Store
+from .providers.registry import Providers
+from .runtime.clock import SystemClock
+from .runtime.directory import Directory
+from .runtime.store_watch import StoreWatch
+from .settings import Settings
+from .settings_file import load
+from .signaling.native import NativeSignaling
+from .store.embedded import EmbeddedValkey
+from .store.redis import RedisStore
+from .store.secrets import load_key_ring
+from .tasks import spawn
+
+_log = structlog.get_logger(__name__)
+
+
+class Service:
+    """One running service."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clock = SystemClock()
+        self._metrics = Metrics()
+        self._providers = Providers(configured_providers(settings, self._clock))
+        self._front = Front(self.readiness)
+        self._watch: StoreWatch | None = None
+        self._directory: Directory | None = None
+        self._callers: Callers | None = None
+        self._store: Store | None = None
+        self._path: CallPath | None = None
+        self._draining = False
+
+    def readiness(self) -> Readiness:
+        """Whether calls should be sent here, and why not."""
+        watch, directory = self._watch, self._directory
+        if self._draining:
+            return Readiness(ReadyState.DRAINING, ("The service is stopping.",))
+        if self._path is None or watch is None or directory is None:
+            fault = watch.fault if watch is not None else "the store is being started"
+            return Readiness(ReadyState.STARTING, (fault,) if fault else ())
+        reasons = []
+        if watch.fault:
+            reasons.append(
+                f"{watch.fault}: calls to known bindings go on; changes by HTTP are refused."
+            )
+        if directory.degraded:
+            reasons.append("Bindings wait in memory until the store takes them.")
+        state = ReadyState.DEGRADED if reasons else ReadyState.READY
+        return Readiness(state, tuple(reasons))
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Start everything, serve until ``stopping``, stop everything.
+
+        Raises `errors.ConfigurationError` when the configuration cannot be served.
+        """
+        async with AsyncExitStack() as stack:
+            http = self._settings.http
+            server = HttpServer(self._front, http.listen_address, key="http.listen")
+            await server.start()
+            stack.push_async_callback(server.stop)
+            await _unless(stopping, self._open(stack))
+            if self._path is not None:
+                _log.info("starting -> ready", sip=[str(a) for a in self._path.own.listening])
+                await stopping.wait()
+                _log.info("ready -> draining", waiting_calls=self._path.wakes.waiting)
+            self._draining = True
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        settings = self._settings
+        url = settings.redis.url
+        where = "redis.url" if url else "the embedded Valkey"
+        if url is None:
+            embedded = EmbeddedValkey(settings.node.data_dir)
+            await embedded.start()
+            stack.push_async_callback(embedded.stop)
+            url = embedded.url
+        ring = load_key_ring(
+            keys=os.environ.get("PUSH_PROXY_SECRETS__KEYS"),
+            key_file=settings.secrets.key_file,
+            data_dir=settings.node.data_dir,
+        )
+        self._store = store = RedisStore(url, ring=ring, clock=self._clock)
+        stack.push_async_callback(store.aclose)
+        self._watch = watch = StoreWatch(store, where=where)
+        await watch.open()
+        watch.start()
+        stack.push_async_callback(watch.aclose)
+        directory = Directory(store, self._clock)
+        await directory.load()
+        stack.push_async_callback(directory.aclose)
+        self._directory = directory
+        path = await open_call_path(
+            settings,
+            signaling=NativeSignaling(),
+            store=store,
+            directory=directory,
+            providers=self._providers,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        stack.push_async_callback(path.aclose)
+        self._callers = Callers(directory)
+        if first := await load_keys(self._callers, settings, store):
+            sys.stderr.write(first_key_text(first))
+            sys.stderr.flush()
+        await self._open_api(path, store, directory, self._callers, stack)
+        self._path = path
+
+    async def _open_api(
+        self,
+        path: CallPath,
+        store: Store,
+        directory: Directory,
+        callers: Callers,
+        stack: AsyncExitStack,
+    ) -> None:
+        deps = HttpDeps(
+            settings=self._settings,
+            store=store,
+            accounts=directory,
+            clock=self._clock,
+            callers=callers,
+            registrations=path.registrations,
+            calls=path.calls,
+            wakes=path.wakes,
+            readiness=self.readiness,
+            metrics=self._metrics.render,
+            serves=self._providers.serves,
+            sip_listening=path.signaling.listening,
+        )
+        if (admin := self._settings.http.admin_address) is not None:
+            server = HttpServer(create_admin_app(deps), admin, key="http.admin_listen")
+            await server.start()
+            stack.push_async_callback(server.stop)
+        self._front.open(create_app(deps))
+
+    async def reload(self) -> None:
+        """Read the configuration again: API keys and providers change, the rest stays.
+
+        A configuration that cannot be used is told and changes nothing.
+        """
+        try:
+            settings = load()
+            providers = configured_providers(settings, self._clock)
+            if self._callers is not None and self._store is not None:
+                await load_keys(self._callers, settings, self._store)
+        except PushProxyError as error:
+            _log.error("reload refused; the former configuration goes on", error=str(error))
+            return
+        await self._providers.replace(providers)
+        _log.info("configuration reloaded", changed="API keys and providers")
+
+
+async def serve(settings: Settings) -> int:
+    """Run the service until SIGTERM or SIGINT; the exit status."""
+    configure_logs()
+    stopping = asyncio.Event()
+    service = Service(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(
+        signal.SIGHUP, lambda: spawn(service.reload(), name="reload of the configuration")
+    )
+    await service.run(stopping)
+    return 0
+
+
+async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do ``work``; a stop cancels it. Raises what it raises."""
+    try:
+        async with asyncio.timeout(None) as limit:
+            watcher = spawn(_expire_when(stopping, limit), name="stop while starting")
+            try:
+                await work
+            finally:
+                watcher.cancel()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+
+
+async def _expire_when(stopping: asyncio.Event, limit: asyncio.Timeout) -> None:
+    await stopping.wait()
+    limit.reschedule(asyncio.get_running_loop().time())

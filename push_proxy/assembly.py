@@ -1,0 +1,222 @@
+"""How the parts are put together: from settings and an open store to a running call path."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .core.nonces import Nonces
+from .core.own import OwnNames
+from .core.pacing import rate_faults
+from .core.payload import Privacy
+from .core.pbx import Pbx
+from .errors import ConfigurationError
+from .observability.metrics import Metrics
+from .ports import PushProvider, Store
+from .providers.registry import Providers
+from .providers.webhook import WebhookEndpoint, WebhookProvider
+from .runtime.calls import Calls
+from .runtime.challenger import Challenger
+from .runtime.clock import SystemClock
+from .runtime.directory import Directory
+from .runtime.outbound import Outbound
+from .runtime.pbx_addresses import PbxAddresses
+from .runtime.registrar import Registrar
+from .runtime.registrations import Registrations
+from .runtime.router import Router
+from .runtime.wakes import Wakes
+from .settings import Settings
+from .signaling.contract import Signaling, StackSettings
+from .signaling.facts import Fact
+
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallPath:
+    """Everything between the SIP stack and the store."""
+
+    signaling: Signaling
+    own: OwnNames
+    calls: Calls
+    wakes: Wakes
+    registrations: Registrations
+    addresses: PbxAddresses
+    providers: Providers
+    metrics: Metrics
+
+    async def aclose(self) -> None:
+        """Stop taking SIP, then finish what waits to be written. Nothing is unregistered."""
+        await self.signaling.stop()
+        await self.addresses.aclose()
+        await self.registrations.aclose()
+        await self.wakes.aclose()
+        await self.calls.aclose()
+        await self.providers.aclose()
+
+
+def configured_pbxes(settings: Settings) -> dict[str, Pbx]:
+    """``pbxes`` as the core takes them."""
+    return {
+        name: Pbx(
+            key=name,
+            registrar=section.registrar,
+            peers=section.peers,
+            registrations_per_second=section.registrations_per_second,
+            expires_s=section.expires_s,
+        )
+        for name, section in settings.pbxes.items()
+    }
+
+
+def configured_providers(settings: Settings, clock: SystemClock) -> list[PushProvider]:
+    """``providers`` with their keys read. Raises `errors.ConfigurationError`."""
+    endpoints = [
+        WebhookEndpoint(
+            app_id=entry.app_id,
+            url=str(entry.url),
+            hmac_key=_key(entry.hmac_key_file, f"providers.webhook[{number}].hmac_key_file"),
+        )
+        for number, entry in enumerate(settings.providers.webhook)
+    ]
+    if not endpoints:
+        return []
+    return [WebhookProvider(endpoints, clock, privacy=Privacy(settings.privacy))]
+
+
+async def open_call_path(
+    settings: Settings,
+    *,
+    signaling: Signaling,
+    store: Store,
+    directory: Directory,
+    providers: Providers,
+    clock: SystemClock,
+    metrics: Metrics,
+) -> CallPath:
+    """Bind the SIP sockets and connect every part.
+
+    Raises `errors.ConfigurationError` (a port in use, a pace below the need) and
+    `errors.StoreUnavailable`.
+    """
+    pbxes = configured_pbxes(settings)
+    if faults := rate_faults(directory.accounts(), pbxes):
+        raise ConfigurationError("\n".join(faults))
+    token_key = await store.secret("route-token", size=_KEY_BYTES)
+    nonce_key = await store.secret("digest-nonce", size=_KEY_BYTES)
+
+    inlet = _Inlet()
+    await signaling.start(
+        StackSettings(
+            listen=settings.sip.listen_addresses,
+            public_host=settings.node_address,
+            own_hosts=(settings.public_address,),
+            token_key=token_key,
+        ),
+        inlet.take,
+    )
+    own = OwnNames.of(
+        [settings.public_address], node_host=settings.node_address, listening=signaling.listening()
+    )
+    metrics.watch_sip(signaling.counters)
+    addresses = PbxAddresses(directory, pbxes)
+    await addresses.start()
+    calls = Calls(store=store, clock=clock, metrics=metrics)
+    wakes = Wakes(
+        signaling=signaling,
+        directory=directory,
+        providers=providers,
+        store=store,
+        calls=calls,
+        clock=clock,
+        metrics=metrics,
+        settings=settings.wake.settings(),
+    )
+    challenger = Challenger(
+        signaling=signaling,
+        directory=directory,
+        clock=clock,
+        nonces=Nonces(nonce_key),
+        key=nonce_key,
+    )
+    challenger.start()
+    registrar = Registrar(
+        signaling=signaling,
+        directory=directory,
+        wakes=wakes,
+        clock=clock,
+        challenger=challenger,
+        own=own,
+    )
+    registrar.start()
+    registrations = Registrations(
+        signaling=signaling,
+        directory=directory,
+        store=store,
+        clock=clock,
+        addresses=addresses,
+        own=own,
+        metrics=metrics,
+    )
+    outbound = Outbound(
+        signaling=signaling,
+        directory=directory,
+        calls=calls,
+        clock=clock,
+        challenger=challenger,
+        addresses=addresses,
+        own=own,
+    )
+    router = Router(
+        signaling=signaling,
+        directory=directory,
+        clock=clock,
+        addresses=addresses,
+        registrar=registrar,
+        outbound=outbound,
+        wakes=wakes,
+        calls=calls,
+        registrations=registrations,
+        metrics=metrics,
+    )
+    inlet.open(router.on_fact)
+    await registrations.start()
+    return CallPath(
+        signaling=signaling,
+        own=own,
+        calls=calls,
+        wakes=wakes,
+        registrations=registrations,
+        addresses=addresses,
+        providers=providers,
+        metrics=metrics,
+    )
+
+
+class _Inlet:
+    """Keeps the facts that come between the sockets' opening and the router's."""
+
+    def __init__(self) -> None:
+        self._early: list[Fact] = []
+        self._to: Callable[[Fact], None] = self._early.append
+
+    def take(self, fact: Fact) -> None:
+        """From the stack."""
+        self._to(fact)
+
+    def open(self, to: Callable[[Fact], None]) -> None:
+        """Hand over what waits, and all that follows."""
+        self._to = to
+        for fact in self._early:
+            to(fact)
+
+
+def _key(path: Path | None, name: str) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigurationError(f"{name}: cannot read {path}: {error.strerror}") from None
+    if not key:
+        raise ConfigurationError(f"{name}: {path} is empty; put the shared secret into it")
+    return key
