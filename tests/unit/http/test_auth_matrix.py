@@ -21,7 +21,7 @@ ROUTES: list[tuple[str, str, Any, str, int]] = [
     ("PUT", ACCOUNT_PATH, ACCOUNT, "accounts", 403),
     ("GET", ACCOUNT_PATH, None, "accounts", 200),
     ("GET", "/v1/accounts", None, "accounts", 403),
-    ("POST", "/v1/accounts:import", None, "accounts", 403),
+    ("POST", "/v1/accounts:import", {}, "accounts", 403),
     ("GET", "/v1/accounts:export", None, "accounts", 403),
     ("POST", f"{ACCOUNT_PATH}/enrolments", {}, "devices", 403),
     ("PUT", DEVICE_PATH, DEVICE, "devices", 200),

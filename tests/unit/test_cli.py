@@ -1,0 +1,119 @@
+"""The installed program, run as people run it."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from push_proxy.cli_call import call_text
+from push_proxy.version import VERSION
+
+CALL = {
+    "id": "call-1",
+    "direction": "incoming",
+    "sip_call_id": "abc@pbx",
+    "account": "101",
+    "caller_name": "Ada",
+    "caller_number": "+4144",
+    "started_at": "2026-11-21T09:30:00.000Z",
+    "state": "ended",
+    "verdict": "not_woken",
+    "phase": "waking",
+    "ended_by": "deadline",
+    "fault": "phone_or_network",
+    "advice": "The phone forbids background data.",
+    "timeline": [
+        {"ms": 0.0, "event": "invite_received", "device": None, "detail": ""},
+        {"ms": 1.25, "event": "push_sent", "device": "d1", "detail": "webhook"},
+    ],
+}
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if "PUSH_PROXY" not in name}
+    return subprocess.run(
+        [sys.executable, "-m", "push_proxy", *arguments],
+        env={**clean, "COLUMNS": "100", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_and_version() -> None:
+    """--help names the commands, --version the version."""
+    shown = run("--help")
+    assert shown.returncode == 0
+    for command in ("serve", "check-config", "demo", "phone", "call"):
+        assert command in shown.stdout
+    assert run("--version").stdout == f"push-proxy {VERSION}\n"
+
+
+def test_check_config_shows_what_it_comes_to() -> None:
+    """Exit 0, the outline on stdout, what was guessed on stderr."""
+    shown = run("check-config", PUSH_PROXY_HTTP__LISTEN="127.0.0.1:8099")
+    assert shown.returncode == 0
+    assert "127.0.0.1:8099" in shown.stdout
+    assert "warning: sip.public_address" in shown.stderr
+
+
+@pytest.mark.parametrize("command", ["check-config", "serve"])
+def test_a_wrong_configuration_ends_with_2_and_no_traceback(command: str, tmp_path: Path) -> None:
+    """The message names the file, the key, and what to do."""
+    file = tmp_path / "c.yaml"
+    file.write_text("sip: {listn: []}\n")
+    failed = run(command, PUSH_PROXY_CONFIG=str(file))
+    assert failed.returncode == 2
+    assert f"push-proxy: configuration {file} cannot be used:" in failed.stderr
+    assert "sip.listn: unknown key; did you mean 'listen'?" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_call_without_a_key_or_a_service_says_what_is_missing() -> None:
+    """2 without a key, 1 when nothing answers."""
+    keyless = run("call", "x")
+    assert (keyless.returncode, "PUSH_PROXY_API_KEY" in keyless.stderr) == (2, True)
+    alone = run("call", "x", "--url", "http://127.0.0.1:1", PUSH_PROXY_API_KEY="k")
+    assert (alone.returncode, "does not answer" in alone.stderr) == (1, True)
+    assert "Traceback" not in alone.stderr
+
+
+async def test_call_prints_the_story() -> None:
+    """The timeline, asked for with the key from the environment; refusals in one line."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.headers["Authorization"] != "Bearer k":
+            return web.json_response({"detail": "send a valid key"}, status=401)
+        return web.json_response(CALL)
+
+    app = web.Application()
+    app.router.add_get("/v1/calls/call-1", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        environment = {"PUSH_PROXY_URL": f"http://{host}:{port}", "PUSH_PROXY_API_KEY": "k"}
+        shown = await asyncio.to_thread(run, "call", "call-1", **environment)
+        refused = await asyncio.to_thread(run, "call", "call-1", "--key", "wrong", **environment)
+    finally:
+        await runner.cleanup()
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == call_text(json.loads(json.dumps(CALL))) + "\n"
+    assert (refused.returncode, refused.stderr) == (1, "push-proxy: send a valid key (HTTP 401)\n")
+
+
+def test_the_story_reads_line_by_line() -> None:
+    """Verdict and advice first, then each step with its milliseconds."""
+    text = call_text(CALL)
+    assert "caller   Ada +4144" in text
+    assert "verdict  not_woken, in phase waking, ended by deadline" in text
+    assert "advice   The phone forbids background data." in text
+    assert text.splitlines()[-1].split() == ["1.2", "ms", "push_sent", "d1", "webhook"]
