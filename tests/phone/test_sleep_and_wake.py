@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.lab.kamailio import Kamailio
-
 from tests.phone.driver import PUSH, PhoneProcess
 
 KEY = b"k-0123456789"
