@@ -144,9 +144,10 @@ def _end(
     elsewhere = outcome.was_answered_elsewhere(reason)
     farewell = PushType.ANSWERED_ELSEWHERE if elsewhere else PushType.CANCEL
     farewells = tuple(
-        _farewell(live, part, farewell)
+        order
         for part in live.parts
         if part.needs_farewell and part.device != spared and not _hears_sip(live, part)
+        for order in _farewell(live, part, farewell)
     )
     forget = (ForgetInvite(),) if live.stored else ()
     answered = result.phase is CallState.ANSWERED
@@ -165,6 +166,7 @@ def _hears_sip(live: Live, part: Part) -> bool:
     return any(b.device == part.device and b.heard and not b.dead for b in live.branches)
 
 
-def _farewell(live: Live, part: Part, kind: PushType) -> SendPush:
+def _farewell(live: Live, part: Part, kind: PushType) -> tuple[Action, ...]:
     push = push_id(live.invite.call, part.device, kind)
-    return SendPush(device=part.device, push=push, type=kind, deadline_s=FAREWELL_S)
+    order = SendPush(device=part.device, push=push, type=kind, deadline_s=FAREWELL_S)
+    return order, Note("terminal_push_sent", part.device, kind)

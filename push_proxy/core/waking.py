@@ -77,7 +77,7 @@ def bound(live: Live, binding: Binding, now: Instant) -> Done:
     if part.answer is not None:
         return live, notes
     live, orders = ring(live, binding, now)
-    return live, (*orders, *notes)
+    return live, (*notes, *orders)
 
 
 def unbound(live: Live, device: DeviceId) -> Done:

@@ -1,0 +1,250 @@
+"""The records of calls: kept in memory while they change, written behind.
+
+A call never waits for its record. Changes are gathered for a moment and written as one, so a
+short call costs the store a single write.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+
+import structlog
+
+from ..core.ids import CallId, Instant
+from ..core.model import CallRecord, CallState, Direction, Outcome, TimelineEntry, Verdict
+from ..core.outcome import outcome
+from ..errors import StoreUnavailable
+from ..observability.metrics import Metrics
+from ..ports import Store
+from ..signaling.facts import DialogEnded
+from ..tasks import spawn
+from .clock import Timer, TimerClock
+from .write_behind import WriteBehind
+
+_log = structlog.get_logger(__name__)
+
+TIMELINE_LIMIT = 200
+"""Lines kept of one call; of more, those in the middle go."""
+
+_OUTGOING = {
+    486: Verdict.BUSY,
+    600: Verdict.BUSY,
+    603: Verdict.DECLINED,
+    480: Verdict.NO_ANSWER,
+    408: Verdict.NO_ANSWER,
+    487: Verdict.CALLER_CANCELLED,
+}
+
+
+class _Live:
+    """A record that still changes."""
+
+    __slots__ = ("dirty", "record", "timeline")
+
+    def __init__(self, record: CallRecord) -> None:
+        self.record = record
+        self.timeline: list[TimelineEntry] = list(record.timeline)
+        self.dirty = True
+
+    @property
+    def decided(self) -> bool:
+        """Nothing of it has to be in memory: what is still to come finds it in the store."""
+        return self.record.state in {CallState.ANSWERED, CallState.ENDED}
+
+    def snapshot(self) -> CallRecord:
+        return replace(self.record, timeline=tuple(self.timeline))
+
+
+class Calls:
+    """All calls that go on or are not yet written."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: TimerClock,
+        metrics: Metrics,
+        write_after_s: float = 0.5,
+        memory_limit: int = 20_000,
+    ) -> None:
+        """``write_after_s``: how long changes are gathered before they are written.
+
+        ``memory_limit``: records in memory; above it answered ones leave it early, and with
+        the store away the oldest decided ones are lost.
+        """
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self._write_after_s = write_after_s
+        self._memory_limit = memory_limit
+        self._live: dict[CallId, _Live] = {}
+        self._due: dict[CallId, None] = {}
+        self._timer: Timer | None = None
+        self._writes = WriteBehind("calls")
+
+    @property
+    def degraded(self) -> bool:
+        """The store does not take records; they wait in memory."""
+        return self._writes.degraded
+
+    def get(self, call: CallId) -> CallRecord | None:
+        """The newest record of a call still in memory; others are in the store."""
+        live = self._live.get(call)
+        return live.snapshot() if live else None
+
+    # incoming calls: told by the wake
+
+    def open(self, record: CallRecord) -> None:
+        """A call has begun."""
+        self._live[record.id] = _Live(record)
+        self._touch(record.id)
+        if len(self._live) > self._memory_limit:
+            self._make_room()
+
+    def note(self, call: CallId, entry: TimelineEntry) -> bool:
+        """One more line of the timeline; False when the call is not in memory any more."""
+        live = self._live.get(call)
+        if live is None:
+            return False
+        if len(live.timeline) >= TIMELINE_LIMIT:
+            del live.timeline[TIMELINE_LIMIT // 2]
+        live.timeline.append(entry)
+        live.dirty = True
+        if live.decided:
+            self._touch(call)
+        return True
+
+    def move(self, call: CallId, state: CallState, at: Instant) -> None:
+        """The call's state has changed."""
+        live = self._live.get(call)
+        if live is None:
+            return
+        live.record = replace(
+            live.record,
+            state=state,
+            answered_at=at if state is CallState.ANSWERED else live.record.answered_at,
+            ended_at=at if state is CallState.ENDED else live.record.ended_at,
+        )
+        live.dirty = True
+        self._touch(call)
+
+    def finish(self, call: CallId, result: Outcome) -> None:
+        """The call is decided; an answered one ends later, with its BYE."""
+        self._metrics.call_ended(result)
+        live = self._live.get(call)
+        if live is not None:
+            live.record = replace(live.record, outcome=result)
+            live.dirty = True
+
+    # outgoing calls: told by the forwarding of apps' requests
+
+    def outgoing(self, record: CallRecord) -> None:
+        """An app calls out: its INVITE left for the PBX."""
+        self.open(record)
+
+    def outgoing_answered(self, call: CallId, *, at: Instant) -> None:
+        """The far end answered; the record ends with `facts.DialogEnded`."""
+        self.move(call, CallState.ANSWERED, at)
+        self.finish(
+            call,
+            outcome(Verdict.ANSWERED, phase=CallState.ANSWERED, ended_by="pbx", status=200),
+        )
+
+    def outgoing_failed(
+        self, call: CallId, *, status: int, reason: str, local: bool, at: Instant
+    ) -> None:
+        """The INVITE ended with another final response than 2xx (``local``: made by us)."""
+        verdict = Verdict.OUTBOUND_FAILED if local else _OUTGOING.get(status)
+        result = outcome(
+            verdict or Verdict.OUTBOUND_FAILED,
+            phase=CallState.RINGING,
+            ended_by="caller" if status == 487 else "pbx",
+            status=status,
+        )
+        self.note(call, TimelineEntry(at, "failed", detail=f"{status} {reason}".strip()))
+        self.move(call, CallState.ENDED, at)
+        self.finish(call, result)
+
+    # the end of answered calls
+
+    def dialog_ended(self, fact: DialogEnded) -> None:
+        """A BYE has passed: the call's record ends."""
+        call, at = CallId(fact.call), self._clock.now()
+        live = self._live.get(call)
+        if live is not None:
+            self._hang_up(live, fact, at)
+        else:
+            # Before a restart of ours, or long ago: the record is in the store alone.
+            spawn(self._hang_up_stored(call, fact, at), name=f"end of call {call}")
+
+    def _hang_up(self, live: _Live, fact: DialogEnded, at: Instant) -> None:
+        record = live.record
+        if record.state is CallState.ENDED:
+            return
+        far_end = "caller" if record.direction is Direction.INCOMING else "pbx"
+        ended_by = "device" if fact.by_device else far_end
+        if record.outcome is not None:
+            live.record = replace(record, outcome=replace(record.outcome, ended_by=ended_by))
+        self.note(record.id, TimelineEntry(at, "hung_up", detail=fact.reason or ended_by))
+        self.move(record.id, CallState.ENDED, at)
+
+    async def _hang_up_stored(self, call: CallId, fact: DialogEnded, at: Instant) -> None:
+        try:
+            record = await self._store.get_call(call)
+        except StoreUnavailable as error:
+            _log.warning(
+                "end of a call not recorded: the store is away", call=call, error=str(error)
+            )
+            return
+        if record is None or record.state is CallState.ENDED or call in self._live:
+            return
+        self._live[call] = live = _Live(record)
+        self._hang_up(live, fact, at)
+
+    # writing
+
+    async def aclose(self, timeout_s: float = 3.0) -> None:
+        """Write what waits, as far as the time reaches."""
+        self._write(self._live)
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._writes.aclose(timeout_s)
+
+    def _touch(self, call: CallId) -> None:
+        self._due[call] = None
+        if self._timer is None:
+            when = Instant(self._clock.now() + self._write_after_s)
+            self._timer = self._clock.call_at(when, self._write_due)
+
+    def _write_due(self) -> None:
+        self._timer = None
+        due, self._due = self._due, {}
+        self._write(due)
+
+    def _write(self, calls: Iterable[CallId]) -> None:
+        for call in calls:
+            if self._writes.waiting < self._memory_limit:
+                self._writes.submit(call, partial(self._put, call))
+
+    async def _put(self, call: CallId) -> None:
+        live = self._live.get(call)
+        if live is None or not live.dirty:
+            return
+        live.dirty = False
+        try:
+            await self._store.put_call(live.snapshot())
+        except StoreUnavailable:
+            live.dirty = True
+            raise
+        if live.record.state is CallState.ENDED and not live.dirty:
+            self._live.pop(call, None)
+
+    def _make_room(self) -> None:
+        """Answered calls are read from the store when they end; what is not there is lost."""
+        excess = len(self._live) - self._memory_limit * 9 // 10
+        decided = [call for call, live in self._live.items() if live.decided][:excess]
+        lost = sum(self._live[call].dirty for call in decided)
+        for call in decided:
+            del self._live[call]
+        if lost:
+            _log.error("records of calls lost: the store took none for too long", count=lost)

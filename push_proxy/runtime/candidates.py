@@ -1,0 +1,62 @@
+"""Who can be rung for an account, and by which rules."""
+
+from dataclasses import replace
+
+from ..core.events import Candidate, WakeSettings
+from ..core.ids import DeviceId, Instant
+from ..core.model import Account, Binding, Device
+from ..providers.registry import Providers
+from .directory import Directory
+
+_NO_SECOND_PUSH = frozenset({"apns"})
+"""Providers for which a second push would ring twice."""
+
+
+def settings_for(account: Account, service: WakeSettings) -> WakeSettings:
+    """The account's own wake settings over the service's."""
+    own = account.wake
+    return replace(
+        service,
+        deadline_s=service.deadline_s if own.deadline_s is None else own.deadline_s,
+        ringing=service.ringing if own.ringing is None else own.ringing,
+        repush_after_s=service.repush_after_s if own.repush_after_s is None else own.repush_after_s,
+        fresh_s=service.fresh_s if own.fresh_s is None else own.fresh_s,
+        ack_s=service.ack_s if own.ack_s is None else own.ack_s,
+    )
+
+
+def candidates_for(
+    account: Account,
+    directory: Directory,
+    providers: Providers,
+    *,
+    fresh_s: float,
+    now: Instant,
+) -> tuple[Candidate, ...]:
+    """The account's devices with a push target or a binding, as they stand now."""
+    bindings = {binding.device: binding for binding in directory.bindings(account.key)}
+    devices = {device.device: device for device in directory.devices(account.key)}
+    return tuple(
+        _candidate(
+            name, devices.get(name), bindings.get(name), providers, heard_after=now - fresh_s
+        )
+        for name in (*devices, *(name for name in bindings if name not in devices))
+    )
+
+
+def _candidate(
+    name: DeviceId,
+    device: Device | None,
+    binding: Binding | None,
+    providers: Providers,
+    *,
+    heard_after: float,
+) -> Candidate:
+    pushable = device is not None and device.has_target and providers.for_device(device) is not None
+    return Candidate(
+        device=name,
+        pushable=pushable,
+        repush=device is not None and device.provider not in _NO_SECOND_PUSH,
+        binding=binding,
+        fresh=binding is not None and binding.heard_at > heard_after,
+    )

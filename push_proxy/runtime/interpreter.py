@@ -1,0 +1,194 @@
+"""Carries out what a wake orders. The only place where its actions touch the world.
+
+All orders are given within the same turn of the loop as the fact that led to them; pushes and
+the store's writes start in that turn and run on beside each other.
+"""
+
+from typing import assert_never
+
+import structlog
+
+from ..core.actions import (
+    AckAndBye,
+    Action,
+    CancelBranch,
+    Finish,
+    ForgetInvite,
+    Fork,
+    Move,
+    Note,
+    PushType,
+    Relay,
+    Reply,
+    SendPush,
+    SendTrying,
+    StoreInvite,
+)
+from ..core.events import InviteStored, PushAnswered, PushOutcome
+from ..core.ids import Instant
+from ..core.model import HeldInvite, TimelineEntry
+from ..core.payload import Push
+from ..errors import StoreUnavailable
+from ..observability.metrics import Metrics
+from ..ports import Clock, PushProvider, Store
+from ..providers.registry import Providers
+from ..signaling.contract import Rewrite, Signaling
+from ..tasks import spawn
+from .calls import Calls
+from .directory import Directory
+from .held_call import HeldCall
+
+_log = structlog.get_logger(__name__)
+
+
+class Interpreter:
+    """Performs actions upon SIP, providers, store and records."""
+
+    def __init__(
+        self,
+        *,
+        signaling: Signaling,
+        directory: Directory,
+        providers: Providers,
+        store: Store,
+        calls: Calls,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._signaling = signaling
+        self._directory = directory
+        self._providers = providers
+        self._store = store
+        self._calls = calls
+        self._clock = clock
+        self._metrics = metrics
+
+    def perform(self, held: HeldCall, action: Action) -> None:  # noqa: C901, PLR0912 - a case per action
+        """Carry out one action; what comes of it is told to the wake."""
+        txn = held.fact.txn
+        match action:
+            case Note():
+                self._note(held, action)
+            case SendPush():
+                self._push(held, action)
+            case Fork():
+                self._fork(held, action)
+            case Relay():
+                self._signaling.relay(txn, action.branch, action.response)
+            case Reply():
+                self._signaling.reply(txn, action.status, action.reason, headers=action.headers)
+            case SendTrying():
+                self._signaling.reply(txn, 100, "Trying")
+            case CancelBranch():
+                self._signaling.cancel(txn, action.branch, reason=action.reason)
+            case AckAndBye():
+                self._signaling.ack_and_bye(txn, action.branch, action.response)
+            case StoreInvite():
+                spawn(self._hold(held), name=f"hold {held.call}")
+            case ForgetInvite():
+                spawn(self._release(held), name=f"release {held.call}")
+            case Move():
+                self._calls.move(held.call, action.state, self._clock.now())
+            case Finish():
+                self._calls.finish(held.call, action.outcome)
+            case _:
+                assert_never(action)
+
+    def _note(self, held: HeldCall, note: Note) -> None:
+        at = self._clock.now()
+        self._calls.note(held.call, TimelineEntry(at, note.event, note.device, note.detail))
+
+    def _fork(self, held: HeldCall, fork: Fork) -> None:
+        binding = fork.binding
+        self._signaling.fork(
+            held.fact.txn,
+            fork.branch,
+            Rewrite(
+                request_uri=binding.contact,
+                destination=binding.source,
+                local=binding.local,
+                add=(
+                    ("P-Called-Party-ID", f"<{held.account.aor}>"),
+                    ("X-Push-ID", held.call),
+                ),
+                remove=held.incoming.strip,
+                call=held.call,
+                route_key=binding.route_key,
+            ),
+        )
+        registered_at = held.registered_at.pop(binding.device, None)
+        if registered_at is not None:
+            self._metrics.relayed(self._clock.now() - registered_at)
+
+    def _push(self, held: HeldCall, order: SendPush) -> None:
+        device = self._directory.device(held.account.key, order.device)
+        provider = self._providers.for_device(device) if device is not None else None
+        if device is None or provider is None:
+            if order.type is PushType.CALL:
+                held.tell(
+                    PushAnswered(
+                        device=order.device,
+                        push=order.push,
+                        outcome=PushOutcome.REJECTED,
+                        reason="device_gone",
+                    )
+                )
+            return
+        now = self._clock.now()
+        push = Push(
+            id=order.push,
+            type=order.type,
+            call=held.call,
+            sip_call_id=held.fact.call_id,
+            device=device,
+            caller_number=held.incoming.number,
+            caller_name=held.incoming.name,
+            video=held.incoming.video,
+            sent_at=now,
+            expires_at=Instant(now + order.deadline_s),
+        )
+        spawn(self._send(held, provider, push), name=f"push {held.call}")
+
+    async def _send(self, held: HeldCall, provider: PushProvider, push: Push) -> None:
+        result = await provider.send(push)
+        self._metrics.push_answered(
+            result.elapsed_s,
+            provider=provider.name,
+            push_type=push.type.value,
+            outcome=result.outcome,
+        )
+        if push.type is PushType.CALL:
+            held.tell(
+                PushAnswered(
+                    device=push.device.device,
+                    push=push.id,
+                    outcome=result.outcome,
+                    reason=result.reason,
+                )
+            )
+
+    async def _hold(self, held: HeldCall) -> None:
+        fact = held.fact
+        invite = HeldInvite(
+            call=held.call,
+            account=held.account.key,
+            raw=fact.raw,
+            source=fact.source,
+            local=fact.local,
+            to_tag=fact.to_tag,
+            received_at=held.received_at,
+            deadline=held.deadline,
+        )
+        try:
+            await self._store.hold_invite(invite)
+        except StoreUnavailable:
+            # The timeline says so, and readiness does: not a line in the log for every call.
+            held.tell(InviteStored(ok=False))
+        else:
+            held.tell(InviteStored(ok=True))
+
+    async def _release(self, held: HeldCall) -> None:
+        try:
+            await self._store.release_invite(held.account.key, held.call)
+        except StoreUnavailable as error:
+            _log.info("held INVITE left to expire in the store", call=held.call, error=str(error))

@@ -1,0 +1,327 @@
+"""The wakes that go on: facts are routed to them, and what others ask about them is answered.
+
+From a fact to the last order that follows from it nothing is awaited.
+"""
+
+from functools import partial
+from uuid import uuid4
+
+from ..core.events import (
+    AppActed,
+    AppAction,
+    AppEvent,
+    AppReported,
+    BranchFailed,
+    CallerCancelled,
+    CallerLost,
+    DeviceRegistered,
+    DeviceUnregistered,
+    Event,
+    Invite,
+    ResponseReceived,
+    TokenRotated,
+    WakeSettings,
+)
+from ..core.ids import AccountKey, CallId, DeviceId, Instant, ServerTxn
+from ..core.incoming import IncomingCall, incoming_call
+from ..core.message import Message, parse
+from ..core.model import Account, Binding, CallRecord, Device, Direction, TimelineEntry
+from ..core.outcome import part_verdict
+from ..core.part import Part, Reach
+from ..core.uri import SipUri
+from ..core.wake import Ended, Live, State, start
+from ..core.waking import report_note
+from ..observability.metrics import Metrics
+from ..ports import Store
+from ..providers.registry import Providers
+from ..signaling.contract import Signaling
+from ..signaling.facts import (
+    BranchResponse,
+    CancelReceived,
+    OrderFailed,
+    RequestReceived,
+    TransactionLost,
+)
+from .calls import Calls
+from .candidates import candidates_for, settings_for
+from .changes import Change, DeviceChanged
+from .clock import TimerClock
+from .directory import Directory
+from .held_call import HeldCall
+from .interpreter import Interpreter
+from .live_wake import LiveWake
+
+
+class Wakes:
+    """One wake per INVITE; several of one account go on beside each other."""
+
+    def __init__(
+        self,
+        *,
+        signaling: Signaling,
+        directory: Directory,
+        providers: Providers,
+        store: Store,
+        calls: Calls,
+        clock: TimerClock,
+        metrics: Metrics,
+        settings: WakeSettings | None = None,
+    ) -> None:
+        """``settings``: the service's; an account's own come over them."""
+        self._directory = directory
+        self._providers = providers
+        self._calls = calls
+        self._clock = clock
+        self._metrics = metrics
+        self._settings = settings or WakeSettings()
+        self._interpreter = Interpreter(
+            signaling=signaling,
+            directory=directory,
+            providers=providers,
+            store=store,
+            calls=calls,
+            clock=clock,
+            metrics=metrics,
+        )
+        self._by_txn: dict[ServerTxn, LiveWake] = {}
+        self._by_call: dict[CallId, LiveWake] = {}
+        self._by_account: dict[AccountKey, dict[CallId, LiveWake]] = {}
+        self._open: set[CallId] = set()
+        directory.subscribe(self._on_change)
+
+    @property
+    def waiting(self) -> int:
+        """Calls without a final response."""
+        return len(self._open)
+
+    @property
+    def lingering(self) -> int:
+        """Calls that have ended, of which a branch may still answer."""
+        return len(self._by_call) - len(self._open)
+
+    async def aclose(self) -> None:
+        """Stop all timers. What is held stays in the store until its deadline."""
+        for wake in self._by_call.values():
+            wake.close()
+        self._by_txn.clear()
+        self._by_call.clear()
+        self._by_account.clear()
+        self._metrics.waiting_calls.dec(len(self._open))
+        self._open.clear()
+
+    # SIP
+
+    def invite(
+        self, fact: RequestReceived, account: Account, message: Message | None = None
+    ) -> None:
+        """An INVITE from the account's PBX; ``message`` is its raw text when parsed already."""
+        now = self._clock.now()
+        incoming = incoming_call(message or parse(fact.raw))
+        settings = settings_for(account, self._settings)
+        call = CallId(str(uuid4()))
+        invite = Invite(
+            call=call,
+            received_at=now,
+            requires_100rel=incoming.requires_100rel,
+            expires_s=incoming.expires_s,
+        )
+        candidates = candidates_for(
+            account, self._directory, self._providers, fresh_s=settings.fresh_s, now=now
+        )
+        state, actions = start(invite, candidates, settings, now)
+        held = HeldCall(
+            call=call,
+            fact=fact,
+            account=account,
+            incoming=incoming,
+            received_at=now,
+            deadline=Instant(now + settings.deadline_s),
+            tell=partial(self._tell, call),
+        )
+        wake = LiveWake(
+            held,
+            state,
+            clock=self._clock,
+            interpreter=self._interpreter,
+            changed=self._changed,
+        )
+        self._keep(wake)
+        self._calls.open(_record(held, fact, account, incoming))
+        wake.begin(actions)
+
+    def on_fact(
+        self, fact: CancelReceived | BranchResponse | TransactionLost | OrderFailed
+    ) -> None:
+        """What became of an INVITE. One that we no longer know is too late for anything."""
+        wake = self._by_txn.get(fact.txn)
+        if wake is not None and (event := _event(fact)) is not None:
+            wake.tell(event)
+
+    def registered(self, binding: Binding) -> None:
+        """A REGISTER was answered 2xx: every call of the account hears of it."""
+        now = self._clock.now()
+        for wake in self._of_account(binding.account):
+            wake.held.registered_at[binding.device] = now
+            self._measure_wake(wake, binding.device, now)
+            wake.tell(DeviceRegistered(binding))
+            wake.held.registered_at.pop(binding.device, None)
+
+    def unregistered(self, account_key: AccountKey, device: DeviceId) -> None:
+        """The device's binding is gone."""
+        for wake in self._of_account(account_key):
+            wake.tell(DeviceUnregistered(device))
+
+    # people and apps
+
+    def token_rotated(self, account_key: AccountKey, device: DeviceId) -> None:
+        """The device's push token has changed: open calls push again."""
+        for wake in self._of_account(account_key):
+            wake.tell(TokenRotated(device))
+
+    def report(self, call: CallId, device: DeviceId, event: AppEvent, detail: str) -> bool:
+        """The app reports its progress; False when the call is decided already.
+
+        A late report is kept all the same: it says why a phone rang too late or not at all.
+        """
+        reported = AppReported(device=device, event=event, detail=detail)
+        wake = self._by_call.get(call)
+        if wake is not None:
+            decided = isinstance(wake.state, Ended)
+            wake.tell(reported)
+            return not decided
+        note = report_note(reported)
+        at = self._clock.now()
+        self._calls.note(call, TimelineEntry(at, note.event, note.device, note.detail))
+        return False
+
+    def act(self, call: CallId, device: DeviceId, action: AppAction) -> bool:
+        """The person declined on the push screen; False when nothing waits for this device."""
+        wake = self._by_call.get(call)
+        if wake is None or not isinstance(wake.state, Live):
+            return False
+        part = wake.state.part(device)
+        if part is None or part.answer is not None:
+            return False
+        wake.tell(AppActed(device=device, action=action))
+        return True
+
+    # how it is done
+
+    def _tell(self, call: CallId, event: Event) -> None:
+        wake = self._by_call.get(call)
+        if wake is not None:
+            wake.tell(event)
+
+    def _of_account(self, account_key: AccountKey) -> tuple[LiveWake, ...]:
+        wakes = self._by_account.get(account_key)
+        return tuple(wakes.values()) if wakes else ()
+
+    def _on_change(self, change: Change) -> None:
+        if not isinstance(change, DeviceChanged) or change.old is None or change.new is None:
+            return
+        if _target(change.old) != _target(change.new):
+            self.token_rotated(change.account, change.new.device)
+
+    def _keep(self, wake: LiveWake) -> None:
+        held = wake.held
+        self._by_txn[held.fact.txn] = wake
+        self._by_call[held.call] = wake
+        self._by_account.setdefault(held.account.key, {})[held.call] = wake
+        self._open.add(held.call)
+        self._metrics.waiting_calls.inc()
+
+    def _changed(self, wake: LiveWake, before: State) -> None:
+        if not isinstance(wake.state, Ended):
+            return
+        call = wake.held.call
+        if call in self._open:
+            self._open.remove(call)
+            self._metrics.waiting_calls.dec()
+            if isinstance(before, Live):
+                self._measure_missing(wake.held, before)
+        if wake.state.finished:
+            self._drop(wake.held)
+
+    def _drop(self, held: HeldCall) -> None:
+        self._by_txn.pop(held.fact.txn, None)
+        self._by_call.pop(held.call, None)
+        wakes = self._by_account.get(held.account.key)
+        if wakes is not None:
+            wakes.pop(held.call, None)
+            if not wakes:
+                del self._by_account[held.account.key]
+
+    # metrics
+
+    def _measure_wake(self, wake: LiveWake, device: DeviceId, now: Instant) -> None:
+        if not isinstance(wake.state, Live):
+            return
+        part = wake.state.part(device)
+        if part is not None and _is_missing(part):
+            self._wake_ended(wake.held, device, "registered", now)
+
+    def _measure_missing(self, held: HeldCall, last: Live) -> None:
+        """Devices that were pushed and had not come when the call ended."""
+        now = self._clock.now()
+        for part in last.parts:
+            if not _is_missing(part):
+                continue
+            patient = now - held.received_at >= last.settings.answer_grace_s
+            failed = patient or part.failure is not None
+            result = part_verdict(part).value if failed else "call_over"
+            self._wake_ended(held, part.device, result, now)
+
+    def _wake_ended(self, held: HeldCall, name: DeviceId, result: str, now: Instant) -> None:
+        device = self._directory.device(held.account.key, name)
+        self._metrics.wake_ended(
+            now - held.received_at,
+            provider=device.provider if device else "",
+            device_platform=device.platform if device else None,
+            result=result,
+        )
+
+
+def _is_missing(part: Part) -> bool:
+    return part.pushes > 0 and part.reached < Reach.REGISTERED
+
+
+def _target(device: Device) -> tuple[str, str, str]:
+    return device.provider, device.app_id, device.token
+
+
+def _event(
+    fact: CancelReceived | BranchResponse | TransactionLost | OrderFailed,
+) -> Event | None:
+    match fact:
+        case BranchResponse():
+            return ResponseReceived(
+                branch=fact.branch,
+                response=fact.response,
+                status=fact.status,
+                reason=fact.reason,
+                local=fact.local,
+            )
+        case CancelReceived():
+            return CallerCancelled(fact.reason)
+        case TransactionLost():
+            return CallerLost(fact.reason)
+        case OrderFailed() if fact.order == "fork":
+            return BranchFailed(branch=fact.branch, reason=fact.reason)
+        case OrderFailed():
+            # A CANCEL or relay that came too late: the response that made it so is on its way.
+            return None
+
+
+def _record(
+    held: HeldCall, fact: RequestReceived, account: Account, incoming: IncomingCall
+) -> CallRecord:
+    return CallRecord(
+        id=held.call,
+        account=account.key,
+        direction=Direction.INCOMING,
+        sip_call_id=fact.call_id,
+        caller=incoming.number,
+        caller_name=incoming.name,
+        callee=SipUri.parse(account.aor).user,
+        started_at=held.received_at,
+    )
