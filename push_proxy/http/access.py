@@ -3,8 +3,8 @@
 What belongs to another tenant does not exist for the caller: 404, never 403.
 """
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -36,7 +36,7 @@ def _caller(request: Request) -> Caller:
     return caller
 
 
-def _either(
+async def _either(
     request: Request,
     _api: Annotated[_Credentials, Security(_API_KEY)],
     _device: Annotated[_Credentials, Security(_DEVICE_KEY)],
@@ -48,8 +48,10 @@ AnyCaller = Annotated[Caller, Depends(_either)]
 """An operator's key or a device's."""
 
 
-def _operator_with(scope: Scope) -> Callable[..., Operator]:
-    def operator(request: Request, _: Annotated[_Credentials, Security(_API_KEY)]) -> Operator:
+def _operator_with(scope: Scope) -> Callable[..., Coroutine[Any, Any, Operator]]:
+    async def operator(
+        request: Request, _: Annotated[_Credentials, Security(_API_KEY)]
+    ) -> Operator:
         caller = _caller(request)
         if isinstance(caller, App):
             raise NotAllowed("a device key does not open this; an API key does")

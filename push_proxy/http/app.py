@@ -52,7 +52,8 @@ def create_app(deps: HttpDeps) -> FastAPI:
             per_second=http.requests_per_second, burst=http.requests_per_second * _BURST_S
         ),
     )
-    openapi.describe(app)
+    variant = "api" if http.admin_listen else "api with metrics"
+    openapi.describe(app, variant=variant)
     return app
 
 
@@ -61,7 +62,7 @@ def create_admin_app(deps: HttpDeps) -> FastAPI:
     app = _bare_app(deps, title="push-proxy administration")
     app.include_router(health.router)
     app.include_router(health.metrics_router)
-    openapi.describe(app)
+    openapi.describe(app, variant="administration")
     return app
 
 

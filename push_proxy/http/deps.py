@@ -46,13 +46,16 @@ class Shared:
     """Wrong keys and codes, per source."""
 
 
-def _shared(request: Request) -> Shared:
+# All dependencies are coroutines: others would run in a thread, for no reason but a delay.
+
+
+async def _shared(request: Request) -> Shared:
     shared: Shared = request.app.state.shared
     return shared
 
 
-def _deps(request: Request) -> HttpDeps:
-    return _shared(request).deps
+async def _deps(request: Request) -> HttpDeps:
+    return (await _shared(request)).deps
 
 
 SharedDep = Annotated[Shared, Depends(_shared)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 
 import httpx
 import pytest
@@ -24,6 +25,22 @@ async def test_it_serves_on_a_real_socket_and_stops(api: Api) -> None:
         await server.stop()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection(host, port)
+
+
+async def test_requests_are_answered_on_the_loop_and_at_once(api: Api) -> None:
+    """No worker thread is made for a request, and no answer waits for a delayed ACK."""
+    await api.account()
+    await api.device()
+    await api.call("GET", "/v1/accounts/101")
+    await api.call("GET", "/v1/accounts")
+    assert [thread.name for thread in threading.enumerate() if "AnyIO" in thread.name] == []
+    server = HttpServer(api.app, ("127.0.0.1", 0), key="http.listen")
+    await server.start()
+    try:
+        assert server._socket is not None
+        assert server._socket.proto == socket.IPPROTO_TCP  # asyncio sets TCP_NODELAY only then
+    finally:
+        await server.stop()
 
 
 async def test_a_taken_port_is_named(api: Api) -> None:
