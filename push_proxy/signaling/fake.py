@@ -1,0 +1,295 @@
+"""A SIP stack in memory: tests feed it facts and read the orders that it was given.
+
+It keeps the rules that the real one keeps (`contract.Signaling`): one final response per
+transaction, a CANCEL only after a provisional, stale tokens come back as `facts.OrderFailed`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from ..core.ids import BranchId, ResponseId, ServerTxn
+from ..core.model import Address
+from .contract import Headers, Rewrite, StackSettings
+from .facts import (
+    BranchResponse,
+    CancelReceived,
+    Fact,
+    OrderFailed,
+    RequestReceived,
+    TransactionLost,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A response that went upstream: ours, or a device's (``branch``)."""
+
+    txn: ServerTxn
+    status: int
+    reason: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    branch: BranchId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """An INVITE that went to a device."""
+
+    txn: ServerTxn
+    branch: BranchId
+    rewrite: Rewrite
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A CANCEL that really left for a device."""
+
+    txn: ServerTxn
+    branch: BranchId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A 2xx that was ACKed and ended with BYE."""
+
+    txn: ServerTxn
+    branch: BranchId
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """A request that went on to one target."""
+
+    txn: ServerTxn
+    rewrite: Rewrite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """A request of our own."""
+
+    request: int
+    method: str
+    request_uri: str
+    from_: str
+    to: str
+    call_id: str
+    cseq: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    destination: Address
+    local: Address
+
+
+Order = Sent | Forked | Cancelled | Ended | Forwarded | Requested
+
+
+@dataclass(slots=True)
+class _Branch:
+    status: int = 0
+    cancel_waits: str | None = None
+    """The Reason of a CANCEL that is kept back until a provisional (RFC 3261 §9.1)."""
+
+
+@dataclass(slots=True)
+class _Transaction:
+    final: int | None = None
+    branches: dict[BranchId, _Branch] = field(default_factory=dict)
+    responses: dict[ResponseId, BranchResponse] = field(default_factory=dict)
+
+
+class FakeSignaling:
+    """`contract.Signaling` without sockets."""
+
+    def __init__(self) -> None:
+        self.orders: list[Order] = []
+        """All that has left, in order."""
+        self.flows: dict[str, tuple[Address, Address]] = {}
+        """Source and local address of each route key."""
+        self._on_fact: Callable[[Fact], None] | None = None
+        self._listening: tuple[Address, ...] = ()
+        self._transactions: dict[ServerTxn, _Transaction] = {}
+        self._numbers = count(1)
+
+    # what tests do
+
+    def tell(self, fact: Fact) -> None:
+        """A fact comes up, as from the network."""
+        if isinstance(fact, RequestReceived):
+            self._transactions[fact.txn] = _Transaction()
+        if self._on_fact is None:
+            raise RuntimeError("the fake stack is not started: await start() first")
+        self._on_fact(fact)
+
+    def next_txn(self) -> ServerTxn:
+        """A token for a new server transaction."""
+        return ServerTxn(next(self._numbers))
+
+    def respond(
+        self,
+        txn: ServerTxn,
+        branch: BranchId,
+        status: int,
+        *,
+        reason: str = "",
+        local: bool = False,
+    ) -> None:
+        """A device answers; a CANCEL that waited for it leaves."""
+        transaction = self._transactions[txn]
+        state = transaction.branches[branch]
+        state.status = status
+        response = BranchResponse(
+            txn=txn,
+            branch=branch,
+            response=ResponseId(next(self._numbers)),
+            status=status,
+            reason=reason,
+            local=local,
+            raw=b"",
+        )
+        transaction.responses[response.response] = response
+        if state.cancel_waits is not None and status < 200:
+            self.orders.append(Cancelled(txn, branch, state.cancel_waits))
+            state.cancel_waits = None
+        self.tell(response)
+
+    def cancel_from_pbx(self, txn: ServerTxn, reason: str = "") -> None:
+        """CANCEL comes for a held INVITE; too late for one that is answered (RFC 3261 §9.2)."""
+        if self._transactions[txn].final is None:
+            self.tell(CancelReceived(txn, reason))
+
+    def lose(self, txn: ServerTxn, reason: str = "connection reset") -> None:
+        """The PBX's transport fails."""
+        self.tell(TransactionLost(txn, reason))
+
+    def sent(self, txn: ServerTxn) -> list[int]:
+        """The statuses that went upstream, in order."""
+        return [o.status for o in self.orders if isinstance(o, Sent) and o.txn == txn]
+
+    def forks(self, txn: ServerTxn) -> list[Forked]:
+        """The INVITEs that went to devices."""
+        return [o for o in self.orders if isinstance(o, Forked) and o.txn == txn]
+
+    # what the service does: see `contract.Signaling`
+
+    async def start(self, settings: StackSettings, on_fact: Callable[[Fact], None]) -> None:
+        """See `contract.Signaling.start`; port 0 becomes 5060 and up."""
+        self._on_fact = on_fact
+        self._listening = tuple(
+            replace(address, port=address.port or 5060 + number)
+            for number, address in enumerate(settings.listen)
+        )
+
+    async def stop(self) -> None:
+        """See `contract.Signaling.stop`."""
+        self._on_fact = None
+
+    def listening(self) -> tuple[Address, ...]:
+        """See `contract.Signaling.listening`."""
+        return self._listening
+
+    def reply(
+        self, txn: ServerTxn, status: int, reason: str, *, headers: Headers = (), body: bytes = b""
+    ) -> None:
+        """See `contract.Signaling.reply`."""
+        del body
+        if self._may_answer("reply", txn, BranchId(0), status):
+            self.orders.append(Sent(txn, status, reason, tuple(headers)))
+
+    def fork(self, txn: ServerTxn, branch: BranchId, rewrite: Rewrite) -> None:
+        """See `contract.Signaling.fork`."""
+        if not self._may_answer("fork", txn, branch, 0):
+            return
+        self._transactions[txn].branches[branch] = _Branch()
+        self.orders.append(Forked(txn, branch, rewrite))
+
+    def relay(self, txn: ServerTxn, branch: BranchId, response: ResponseId) -> None:
+        """See `contract.Signaling.relay`."""
+        transaction = self._transactions.get(txn)
+        known = transaction.responses.get(response) if transaction else None
+        if known is None or known.branch != branch:
+            self._fail("relay", txn, branch, "no such response")
+        elif self._may_answer("relay", txn, branch, known.status):
+            self.orders.append(Sent(txn, known.status, known.reason, branch=branch))
+
+    def cancel(self, txn: ServerTxn, branch: BranchId, *, reason: str = "") -> None:
+        """See `contract.Signaling.cancel`."""
+        transaction = self._transactions.get(txn)
+        state = transaction.branches.get(branch) if transaction else None
+        if state is None or state.status >= 200:
+            self._fail("cancel", txn, branch, "no such open branch")
+        elif state.status == 0:
+            state.cancel_waits = reason
+        else:
+            self.orders.append(Cancelled(txn, branch, reason))
+
+    def ack_and_bye(self, txn: ServerTxn, branch: BranchId, response: ResponseId) -> None:
+        """See `contract.Signaling.ack_and_bye`."""
+        transaction = self._transactions.get(txn)
+        known = transaction.responses.get(response) if transaction else None
+        if known is None or known.branch != branch or not 200 <= known.status < 300:
+            self._fail("ack_and_bye", txn, branch, "no such 2xx")
+        else:
+            self.orders.append(Ended(txn, branch))
+
+    def forward(self, txn: ServerTxn, rewrite: Rewrite) -> None:
+        """See `contract.Signaling.forward`."""
+        self.orders.append(Forwarded(txn, rewrite))
+
+    def request(  # noqa: PLR0913 - a request has that many parts
+        self,
+        request: int,
+        *,
+        method: str,
+        request_uri: str,
+        from_: str,
+        to: str,
+        call_id: str,
+        cseq: int,
+        headers: Headers = (),
+        body: bytes = b"",
+        destination: Address,
+        local: Address,
+    ) -> None:
+        """See `contract.Signaling.request`."""
+        self.orders.append(
+            Requested(
+                request=request,
+                method=method,
+                request_uri=request_uri,
+                from_=from_,
+                to=to,
+                call_id=call_id,
+                cseq=cseq,
+                headers=tuple(headers),
+                body=body,
+                destination=destination,
+                local=local,
+            )
+        )
+
+    def bind(self, route_key: str, source: Address, local: Address) -> None:
+        """See `contract.Signaling.bind`."""
+        self.flows[route_key] = (source, local)
+
+    def unbind(self, route_key: str) -> None:
+        """See `contract.Signaling.unbind`."""
+        self.flows.pop(route_key, None)
+
+    def counters(self) -> dict[str, int]:
+        """See `contract.Signaling.counters`."""
+        return {}
+
+    def _may_answer(self, order: str, txn: ServerTxn, branch: BranchId, status: int) -> bool:
+        transaction = self._transactions.get(txn)
+        if transaction is None or transaction.final is not None:
+            self._fail(order, txn, branch, "the request has its final response")
+            return False
+        if status >= 200:
+            transaction.final = status
+        return True
+
+    def _fail(self, order: str, txn: ServerTxn, branch: BranchId, reason: str) -> None:
+        self.tell(OrderFailed(order=order, txn=txn, branch=branch, reason=reason))
