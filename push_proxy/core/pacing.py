@@ -22,15 +22,18 @@ class Pace:
         """Take a token; False when there is none yet."""
         self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)
         self._at = now
-        # Sums of small floats may miss a whole token by a hair.
-        if self._tokens < 1.0 - 1e-9:
+        if self._tokens < 1.0:
             return False
-        self._tokens = max(0.0, self._tokens - 1.0)
+        self._tokens -= 1.0
         return True
 
     def next_at(self) -> Instant:
-        """When the next token is there, as of the last `take`."""
-        return Instant(self._at + max(0.0, 1.0 - self._tokens) / self._rate)
+        """When the next token is there, as of the last `take`.
+
+        Never sooner than a millisecond: Unix time as a float is no finer than a quarter of a
+        microsecond, and a token missed by a hair would be asked for again and again.
+        """
+        return Instant(self._at + max(0.001, (1.0 - self._tokens) / self._rate))
 
 
 def rate_faults(accounts: Iterable[Account], pbxes: Mapping[str, Pbx]) -> list[str]:

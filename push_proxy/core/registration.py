@@ -277,7 +277,10 @@ def _after(state: Registration, now: Instant) -> Registration:
 def _failed(
     state: Registration, kind: Kind, answer: Answer, *, now: Instant, chance: Chance
 ) -> Step:
-    result = "timeout" if answer.local and answer.status == 408 else str(answer.status)
+    lost = answer.local and answer.status == 408
+    result = "timeout" if lost else str(answer.status)
+    if lost and kind is Kind.REGISTER:
+        state = _maybe_bound(state)
     failures = state.failures + 1
     delay = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0 ** min(failures - 1, 12))
     delay *= 0.5 + 0.5 * chance.unit
@@ -309,6 +312,16 @@ def _failed(
             return replace(state, leftovers=(), refresh_at=now), (Concluded(result),)
         return _refused(state, kind, result, answer.reason, now=now)
     return replace(state, failures=failures, refresh_at=Instant(now + delay)), (Concluded(result),)
+
+
+def _maybe_bound(state: Registration) -> Registration:
+    """A REGISTER without an answer may have been carried out: to be removed in the end."""
+    if state.sent is None or state.target is None or state.bound is not None:
+        return state
+    if state.sent.contact == state.target.contact:
+        return replace(state, bound=state.sent.contact)
+    leftovers = dict.fromkeys((*state.leftovers, state.sent.contact))
+    return replace(state, leftovers=tuple(leftovers))
 
 
 def _refused(state: Registration, kind: Kind, result: str, reason: str, *, now: Instant) -> Step:
