@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from push_proxy.core import registration
 from push_proxy.core.ids import AccountKey, Instant
@@ -45,8 +45,12 @@ class RegistrationMachine(RuleBasedStateMachine):
         self.at_pbx: set[str] = set()
         self.saved = 0
         self.nonce = 0
-        self.kept_by_pbx = False
-        """It refused something: what it keeps until it expires is its own affair."""
+        self.willing = True
+
+    @initialize(willing=st.booleans())
+    def pbx(self, willing: bool) -> None:
+        """A willing PBX refuses nothing, though answers to what it carried out may be lost."""
+        self.willing = willing
 
     def take(self, step: registration.Step) -> list[SendRegister]:
         self.state, actions = step
@@ -95,6 +99,8 @@ class RegistrationMachine(RuleBasedStateMachine):
     def time(self, seconds: float, unit: float) -> None:
         self.now = Instant(self.now + seconds)
         if self.state.doing is not None and self.state.due_at and self.state.due_at <= self.now:
+            assert self.flying is not None
+            self.willing = self.willing and self.flying.kind is not Kind.UNREGISTER
             self.flying = None  # lost: 64 s without an answer
         self.take(registration.due(self.state, now=self.now, chance=self.chance(unit)))
 
@@ -119,17 +125,19 @@ class RegistrationMachine(RuleBasedStateMachine):
             if self.state.target == request.target:
                 assert self.state.is_registered(self.now)
 
-    @precondition(lambda self: self.flying is not None)
+    @precondition(
+        lambda self: (
+            self.flying is not None and not (self.willing and self.flying.kind is Kind.UNREGISTER)
+        )
+    )
     @rule(unit=UNIT, carried_out=st.booleans())
     def silent(self, unit: float, carried_out: bool) -> None:
         assert self.flying is not None
         if carried_out:
             self.carry_out(self.flying)
-        if self.flying.kind is Kind.UNREGISTER:
-            self.kept_by_pbx = True
         self.answer(Answer(status=408, reason="Timeout", local=True), unit)
 
-    @precondition(lambda self: self.flying is not None)
+    @precondition(lambda self: self.flying is not None and not self.willing)
     @rule(
         unit=UNIT,
         status=st.sampled_from([401, 407]),
@@ -137,21 +145,19 @@ class RegistrationMachine(RuleBasedStateMachine):
         realm=st.sampled_from(["pbx", "edge"]),
     )
     def challenges(self, unit: float, status: int, stale: bool, realm: str) -> None:
-        self.kept_by_pbx = True
         self.nonce += 1
         value = f'Digest realm="{realm}", nonce="{self.nonce}", qop="auth"'
         value += ", stale=true" if stale else ""
         lines = {"www" if status == 401 else "proxy": (value,)}
         self.answer(Answer(status=status, reason="Who?", **lines), unit)  # type: ignore[arg-type]
 
-    @precondition(lambda self: self.flying is not None)
+    @precondition(lambda self: self.flying is not None and not self.willing)
     @rule(
         unit=UNIT,
         status=st.sampled_from([400, 403, 404, 423, 480, 500, 503, 603]),
         seconds=st.none() | st.integers(0, 10**9),
     )
     def refuses(self, unit: float, status: int, seconds: int | None) -> None:
-        self.kept_by_pbx = True
         answer = Answer(status=status, reason="No", min_expires_s=seconds, retry_after_s=seconds)
         self.answer(answer, unit)
 
@@ -176,7 +182,7 @@ class RegistrationMachine(RuleBasedStateMachine):
                 self.due(0.5)  # type: ignore[call-arg]
         assert self.state.idle
         assert self.state.due_at is None
-        assert self.kept_by_pbx or not self.at_pbx
+        assert not (self.willing and self.at_pbx), "left at the PBX"
 
 
 RegistrationMachine.TestCase.settings = settings(
