@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Path
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..core.ids import AccountId, DeviceId
 
@@ -19,6 +19,8 @@ QUOTABLE_PATTERN = r'^[^\x00-\x1f\x7f"\\]+$'
 """Text that stands in a SIP quoted string as it is."""
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 """RFC 3339 §5.6."""
+_EARLIEST, _LATEST = 0.0, datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+"""Times that can be turned about in any time zone."""
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length=64)]
 OwnName = Annotated[str, Field(pattern=OWN_NAME_PATTERN, min_length=1, max_length=64)]
@@ -32,7 +34,15 @@ def _date_time(value: object) -> object:
     return value
 
 
-Instant3339 = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_date_time)]
+def _in_reach(value: datetime) -> datetime:
+    if not _EARLIEST <= value.timestamp() < _LATEST:
+        raise ValueError("must be a time from 1970 to 9998")
+    return value
+
+
+Instant3339 = Annotated[
+    AwareDatetime, Field(strict=False), BeforeValidator(_date_time), AfterValidator(_in_reach)
+]
 """A time in a request; pydantic alone would also take numbers."""
 
 Timestamp = Annotated[

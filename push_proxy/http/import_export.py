@@ -113,10 +113,13 @@ async def _import(
     first_seen: dict[str, int] = {}
     total = 0
     for batch in _batches(rows):
-        results = await asyncio.gather(
-            *(
-                _import_row(number, text, first_seen, caller=caller, deps=deps, dry_run=dry_run)
-                for number, text in batch
+        # Shielded: a client that hangs up must not leave a row stored that memory lacks.
+        results = await asyncio.shield(
+            asyncio.gather(
+                *(
+                    _import_row(number, text, first_seen, caller=caller, deps=deps, dry_run=dry_run)
+                    for number, text in batch
+                )
             )
         )
         total += len(results)

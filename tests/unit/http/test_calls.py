@@ -85,6 +85,8 @@ async def test_search_by_each_condition(api: Api) -> None:
         "limit=x",
         "a=b",
         "since=0.5",
+        "since=9999-12-31T23:59:59-23:59",
+        "since=1969-01-01T00:00:00Z",
         "limit=1&limit=2",
     ],
 )

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from .conftest import Api
 
-EXAMPLES = 25
+EXAMPLES = 12
 KNOWN = {"account": "101", "device": "d1", "call": "call-1"}
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 
 from push_proxy.errors import StoreUnavailable
 
@@ -104,6 +105,8 @@ async def test_a_bug_is_500_without_its_insides(api: Api, monkeypatch: pytest.Mo
 
     await api.account()
     monkeypatch.setattr(api.registrations, "status", broken)
-    answer = await api.call("GET", "/v1/accounts/101")
+    with structlog.testing.capture_logs() as logs:
+        answer = await api.call("GET", "/v1/accounts/101")
     check_problem(answer, 500)
+    assert [repr(line["exc_info"]) for line in logs] == ["RuntimeError('inside')"]
     assert "inside" not in answer.text
