@@ -1,7 +1,11 @@
-"""What adding a pjsua account costs as their number grows (ADR 0004). Nothing is registered."""
+"""What adding a pjsua account costs as their number grows (ADR 0004). Nothing is registered.
+
+Needs a pjproject built with PJSUA_MAX_ACC of at least 16384 (sip/pjproject/config_site.h).
+"""
 
 import os
 import resource
+import sys
 import time
 
 import pjsua2 as pj
@@ -30,7 +34,12 @@ def main() -> None:
         settings.idUri = f"sip:{number}@127.0.0.1"
         settings.regConfig.registrarUri = "sip:127.0.0.1:9"
         settings.regConfig.registerOnAdd = False
-        account.create(settings)
+        try:
+            account.create(settings)
+        except pj.Error:
+            sys.stdout.write(f"this build of pjsua holds {number - 1} accounts: raise PJSUA_MAX_ACC\n")
+            sys.stdout.flush()
+            break
         kept.append(account)
         if number % STEP == 0:
             now = time.perf_counter()

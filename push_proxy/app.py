@@ -191,8 +191,9 @@ async def serve(settings: Settings) -> int:
 
 async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     """Do ``work``; a stop cancels it. Raises what it raises."""
+    limit = asyncio.timeout(None)
     try:
-        async with asyncio.timeout(None) as limit:
+        async with limit:
             watcher = spawn(_expire_when(stopping, limit), name="stop while starting")
             try:
                 await work

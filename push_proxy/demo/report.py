@@ -10,7 +10,7 @@ from .scene import Call
 
 _SPANS = {
     "invite_to_push": ("invite_received", "push_sent"),
-    "register_to_invite": ("device_registered", "invite_relayed"),
+    "register_to_invite": ("registered", "invite_sent"),
     "invite_to_answer": ("invite_received", "answered"),
 }
 
@@ -21,7 +21,7 @@ def milliseconds(timeline: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     for entry in timeline:
         at.setdefault(entry["event"], entry["ms"])
     return {
-        name: round(at[end] - at[start], 1) if start in at and end in at else None
+        name: round(at[end] - at[start], 2) if start in at and end in at else None
         for name, (start, end) in _SPANS.items()
     }
 

@@ -58,7 +58,7 @@ async def open_scene(directory: Path, say: Say) -> AsyncIterator[Scene]:
             PhoneProcess(
                 directory,
                 "phone",
-                *("--aor", pbx.aor(CALLEE), "--password", pbx.password(CALLEE)),
+                *("--aor", _aor(pbx, CALLEE), "--password", pbx.password(CALLEE)),
                 *("--registrar", f"sip:127.0.0.1:{sip_port}"),
                 *("--push-key-file", str(key_file)),
             )
@@ -93,9 +93,9 @@ async def place_call(scene: Scene, directory: Path, say: Say) -> Call:
     caller = PhoneProcess(
         directory,
         "caller",
-        *("--aor", pbx.aor(CALLER), "--password", pbx.password(CALLER)),
+        *("--aor", _aor(pbx, CALLER), "--password", pbx.password(CALLER)),
         *("--proxy", f"sip:{pbx.domain}", "--no-register"),
-        *("--call", pbx.aor(CALLEE), "--hangup-after", str(TALK_S)),
+        *("--call", _aor(pbx, CALLEE), "--hangup-after", str(TALK_S)),
     )
     async with caller:
         await caller.event("answered", within_s=20)
@@ -106,11 +106,15 @@ async def place_call(scene: Scene, directory: Path, say: Say) -> Call:
     return Call(caller=caller_end, callee=callee_end, record=record)
 
 
+def _aor(pbx: Kamailio, user: str) -> str:
+    return f"sip:{user}@{pbx.options.realm}"
+
+
 async def _provision(service: Service, pbx: Kamailio) -> None:
     await service.expect(
         "PUT",
         f"/v1/accounts/{CALLEE}",
-        {"aor": pbx.aor(CALLEE), "pbx": "office", "password": pbx.password(CALLEE)},
+        {"aor": _aor(pbx, CALLEE), "pbx": "office", "password": pbx.password(CALLEE)},
     )
     await service.expect(
         "PUT",

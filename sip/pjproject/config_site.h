@@ -20,8 +20,8 @@
 
 /* ---- how many of everything ---- */
 
-/* One pjsua account per registration toward a PBX. Each costs 7 kB, used or not. */
-#define PJSUA_MAX_ACC 10000
+/* Only in-process phones use pjsua accounts (ADR 0004). Each costs 7 kB, used or not. */
+#define PJSUA_MAX_ACC 32
 /* Size of the transaction hash table, not a limit: 300 calls/s live 32 s as about five
  * transactions each. */
 #define PJSIP_MAX_TSX_COUNT (64 * 1024 - 1)
