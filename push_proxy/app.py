@@ -1,7 +1,6 @@
 """The service as a whole: start, readiness, signals, stop."""
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -98,7 +97,7 @@ class Service:
             stack.push_async_callback(embedded.stop)
             url = embedded.url
         ring = load_key_ring(
-            keys=os.environ.get("PUSH_PROXY_SECRETS__KEYS"),
+            keys=settings.secrets.keys,
             key_file=settings.secrets.key_file,
             data_dir=settings.node.data_dir,
         )
