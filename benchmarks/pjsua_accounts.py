@@ -37,7 +37,9 @@ def main() -> None:
         try:
             account.create(settings)
         except pj.Error:
-            sys.stdout.write(f"this build of pjsua holds {number - 1} accounts: raise PJSUA_MAX_ACC\n")
+            sys.stdout.write(
+                f"this build of pjsua holds {number - 1} accounts: raise PJSUA_MAX_ACC\n"
+            )
             sys.stdout.flush()
             break
         kept.append(account)

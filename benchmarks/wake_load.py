@@ -9,6 +9,7 @@ import hashlib
 import re
 import time
 from dataclasses import dataclass, field
+from typing import cast
 
 SDP = (
     b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
@@ -66,8 +67,7 @@ class Udp(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where we are."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        self.transport = cast(asyncio.DatagramTransport, transport)
         self.port = transport.get_extra_info("sockname")[1]
 
     def send(self, message: bytes) -> None:
@@ -77,12 +77,10 @@ class Udp(asyncio.DatagramProtocol):
 
     def answer(self, request: bytes, status: bytes, extra: bytes = b"", body: bytes = b"") -> None:
         """A response to a request."""
-        copied = headers(request, b"Via", b"Record-Route", b"From", b"To", b"Call-ID", b"CSeq")
-        if b";tag=" not in value(request, b"To"):
-            copied = copied.replace(
-                b"\r\nTo: " + value(request, b"To"),
-                b"\r\nTo: " + value(request, b"To") + b";tag=phone",
-            )
+        to = value(request, b"To")
+        tagged = to if b";tag=" in to else to + b";tag=phone"
+        copied = headers(request, b"Via", b"Record-Route", b"From", b"Call-ID", b"CSeq")
+        copied += b"To: " + tagged + b"\r\n"
         length = b"Content-Length: %d\r\n\r\n" % len(body)
         self.send(b"SIP/2.0 " + status + b"\r\n" + copied + extra + length + body)
 
@@ -208,8 +206,7 @@ class PushReceiver(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection of the service's pool."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Answer each whole request and wake its phone."""
