@@ -59,17 +59,19 @@ async def test_two_at_once_do_it_once(api: Api, monkeypatch: pytest.MonkeyPatch)
 
     async def slow(enrolment: Enrolment) -> None:
         done.append(enrolment)
-        while len(refused) < 4:
-            await asyncio.sleep(0)
+        await others_refused.wait()
         await put(enrolment)
 
     refused: list[httpx.Response] = []
+    others_refused = asyncio.Event()
     monkeypatch.setattr(api.store, "put_enrolment", slow)
 
     async def post() -> httpx.Response:
         answer = await api.call("POST", PATH, {}, headers={"Idempotency-Key": "k"})
         if answer.status_code == 409:
             refused.append(answer)
+        if len(refused) == 4:
+            others_refused.set()
         return answer
 
     async with asyncio.timeout(10):
