@@ -34,7 +34,7 @@ from push_proxy.signaling.facts import (
     RequestReceived,
     TransactionLost,
 )
-from push_proxy.signaling.fake import FakeSignaling, Sent
+from push_proxy.signaling.fake import FakeSignaling, Order, Sent
 from push_proxy.store.memory import MemoryStore
 
 PBX = Address("192.0.2.10", 5060)
@@ -200,6 +200,11 @@ class FakeService:
         return binding
 
     # what is seen
+
+    @property
+    def last(self) -> Order:
+        """The newest order that left."""
+        return self.sip.orders[-1]
 
     def finals(self, txn: ServerTxn) -> list[int]:
         return [status for status in self.sip.sent(txn) if status >= 200]

@@ -319,12 +319,12 @@ async def test_two_phones_answer() -> None:
         service.sip.respond(txn, ONE, 180)
         service.sip.respond(txn, TWO, 180)
         service.sip.respond(txn, TWO, 200)
-        assert service.sip.orders[-1] == Cancelled(
+        assert service.last == Cancelled(
             txn, ONE, 'SIP;cause=200;text="Call completed elsewhere"'
         )
         service.sip.respond(txn, ONE, 200)
         assert service.finals(txn) == [200]
-        assert service.sip.orders[-1] == Ended(txn, ONE)
+        assert service.last == Ended(txn, ONE)
         assert service.wakes.lingering == 0
 
 
@@ -339,7 +339,7 @@ async def test_answer_crosses_the_cancel() -> None:
         service.sip.cancel_from_pbx(txn)
         service.sip.respond(txn, ONE, 200)
         assert service.finals(txn) == [487]
-        assert service.sip.orders[-1] == Ended(txn, ONE)
+        assert service.last == Ended(txn, ONE)
 
 
 async def test_declined_on_the_push_screen() -> None:
@@ -385,7 +385,7 @@ async def test_a_flow_that_is_known_dead() -> None:
         await service.device()
         service.register()
         txn = service.invite()
-        fork = service.sip.orders[-1]
+        fork = service.last
         assert isinstance(fork, Forked)
         service.sip.respond(txn, ONE, 503, local=True)
         await service.settled()
