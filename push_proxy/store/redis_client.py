@@ -55,6 +55,10 @@ _PASSING_ERRORS = (
 )
 
 
+class StoreRefused(StoreUnavailable):
+    """Redis does not accept our credentials: at the start the configuration's fault."""
+
+
 class RedisClient:
     """Sends commands; raises `errors.StoreUnavailable` whenever they may not have been done."""
 
@@ -91,7 +95,10 @@ class RedisClient:
         refuses us or is too old.
         """
         self._silent_until = 0.0
-        info = await self.call("INFO", "server")
+        try:
+            info = await self.call("INFO", "server")
+        except StoreRefused as error:
+            raise ConfigurationError(str(error)) from None
         version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
         if version < _OLDEST_SERVER:
             raise ConfigurationError(
@@ -163,11 +170,12 @@ class RedisClient:
                 f"Redis at {self.where} did not answer within {timeout_s:g} s: is it blocked or "
                 "overloaded?"
             ) from None
-        except (AuthenticationError, NoPermissionError) as error:
-            raise ConfigurationError(
-                f"Redis at {self.where} refuses us: {error}; check user and password in redis.url"
-            ) from None
-        except (RedisConnectionError, OSError) as error:
+        except (RedisConnectionError, NoPermissionError, OSError) as error:
+            if _is_refusal(error):
+                raise StoreRefused(
+                    f"Redis at {self.where} refuses us: {error}; check user and password in "
+                    "redis.url"
+                ) from None
             raise StoreUnavailable(
                 f"Redis at {self.where} cannot be reached: {error}; is it running?"
             ) from None
@@ -177,7 +185,7 @@ class RedisClient:
     async def _warn_of_eviction(self) -> None:
         try:
             reply = await self.call("CONFIG GET", "maxmemory-policy")
-        except (ConfigurationError, RedisError) as error:
+        except (StoreRefused, RedisError) as error:
             _log.debug("cannot read Redis' maxmemory-policy", error=str(error))
             return
         policy = _text(dict(reply).get("maxmemory-policy", ""))
@@ -192,6 +200,15 @@ class RedisClient:
 def evalsha(script: Script, keys: Sequence[str], *args: Any) -> Command:
     """A script as a command for `RedisClient.pipeline`."""
     return ("EVALSHA", script.sha, len(keys), *keys, *args)
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether credentials are at fault; redis-py wraps its own errors while it connects."""
+    while error is not None:
+        if isinstance(error, AuthenticationError | NoPermissionError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _as_it_is(response: Any, **_: Any) -> Any:

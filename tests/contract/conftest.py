@@ -26,7 +26,7 @@ class HandClock:
     """Starts at the real time, since the server has a clock of its own; moves by hand."""
 
     def __init__(self) -> None:
-        self.at = float(int(time.time()))
+        self.start = self.at = float(int(time.time()))
 
     def now(self) -> Instant:
         return Instant(self.at)
