@@ -81,7 +81,7 @@ async def test_an_app_may_call_as_itself_only(extension: MakeExtension) -> None:
     ext.pbx.agent.respond(invite, 486, "Busy Here", to_tag="busy")
     await phone.agent.expect(status=486, method="INVITE", within=5)
     record = await ext.record()
-    assert (record["direction"], record["verdict"]) == ("outgoing", "outbound_failed")
+    assert (record["direction"], record["verdict"]) == ("outgoing", "busy")
 
 
 async def test_an_app_may_not_choose_the_way(extension: MakeExtension) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -48,9 +47,13 @@ async def test_kamailio(
     assert f":{ext.service.sip_port}" in contact.uri
     assert ";pp=" in contact.uri
     await ext.service.delete_account(ext.account)
-    async with asyncio.timeout(5):
-        while await kamailio.bindings(ext.user):
-            await asyncio.sleep(0.02)
+
+    async def at_pbx() -> dict[str, object]:
+        return {"bindings": await kamailio.bindings(ext.user)}
+
+    await ext.service.eventually(
+        at_pbx, lambda found: not found["bindings"], within=5, what="unregistration"
+    )
 
 
 async def test_an_identical_put_sends_no_sip(extension: MakeExtension, pbx: Pbx) -> None:
