@@ -1,7 +1,7 @@
 """The records of calls: kept in memory while they change, written behind.
 
-A call never waits for its record. Changes are gathered for a moment and written as one, so a
-short call costs the store a single write.
+A call never waits for its record. Changes are gathered for a moment and written as one, the
+end at once, so a short call costs the store a single write.
 """
 
 from collections.abc import Iterable
@@ -126,7 +126,11 @@ class Calls:
             ended_at=at if state is CallState.ENDED else live.record.ended_at,
         )
         live.dirty = True
-        self._touch(call)
+        if state is CallState.ENDED:
+            # Searched for soon, and nothing more is to be gathered.
+            self._write((call,))
+        else:
+            self._touch(call)
 
     def finish(self, call: CallId, result: Outcome) -> None:
         """The call is decided; an answered one ends later, with its BYE."""

@@ -15,8 +15,8 @@ from hypothesis.stateful import (
 )
 
 from push_proxy.core.events import (
-    AppAction,
     AppActed,
+    AppAction,
     AppEvent,
     AppReported,
     BranchFailed,
@@ -284,7 +284,7 @@ class Races(RuleBasedStateMachine):
 
 def test_any_interleaving_keeps_the_invariants() -> None:
     """Exactly one final response, one open INVITE per phone, nothing but cleaning up after."""
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Races,
         settings=settings(
             max_examples=EXAMPLES,

@@ -319,9 +319,7 @@ async def test_two_phones_answer() -> None:
         service.sip.respond(txn, ONE, 180)
         service.sip.respond(txn, TWO, 180)
         service.sip.respond(txn, TWO, 200)
-        assert service.last == Cancelled(
-            txn, ONE, 'SIP;cause=200;text="Call completed elsewhere"'
-        )
+        assert service.last == Cancelled(txn, ONE, 'SIP;cause=200;text="Call completed elsewhere"')
         service.sip.respond(txn, ONE, 200)
         assert service.finals(txn) == [200]
         assert service.last == Ended(txn, ONE)

@@ -1,0 +1,203 @@
+"""runtime.calls: records in memory while they change, written behind."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from push_proxy.core.ids import AccountId, AccountKey, CallId, Instant, TenantId
+from push_proxy.core.model import (
+    Account,
+    CallRecord,
+    CallState,
+    Direction,
+    TimelineEntry,
+    Verdict,
+)
+from push_proxy.core.outcome import answered, outcome
+from push_proxy.errors import StoreUnavailable
+from push_proxy.observability.metrics import Metrics
+from push_proxy.runtime.calls import TIMELINE_LIMIT, Calls
+from push_proxy.runtime.clock import ManualClock
+from push_proxy.signaling.facts import DialogEnded
+from push_proxy.store.memory import MemoryStore
+
+KEY = AccountKey("acme/101")
+CALL = CallId("call-1")
+NO_ANSWER = outcome(Verdict.NO_ANSWER, phase=CallState.RINGING, ended_by="pbx", status=487)
+
+
+class CountingStore(MemoryStore):
+    """Counts what is written, and can be away."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.written: list[CallRecord] = []
+        self.away = False
+
+    async def put_call(self, record: CallRecord) -> None:
+        if self.away:
+            raise StoreUnavailable("no answer")
+        self.written.append(record)
+        await super().put_call(record)
+
+
+class Scene:
+    def __init__(self, **limits: int) -> None:
+        self.clock = ManualClock()
+        self.store = CountingStore(self.clock)
+        self.metrics = Metrics()
+        self.calls = Calls(store=self.store, clock=self.clock, metrics=self.metrics, **limits)
+
+    async def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    def open(self, call: CallId = CALL) -> CallId:
+        self.calls.open(record(call, self.clock.now()))
+        return call
+
+
+def record(call: CallId, at: Instant) -> CallRecord:
+    return CallRecord(
+        id=call, account=KEY, direction=Direction.INCOMING, sip_call_id="s", started_at=at
+    )
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    scene = Scene()
+    account = Account(
+        tenant=TenantId("acme"), account=AccountId("101"), aor="sip:101@pbx.example.com"
+    )
+    await scene.store.put_account(account, expected_version=None)
+    yield scene
+    scene.store.away = False
+    await scene.calls.aclose()
+
+
+async def test_a_short_call_is_written_once(scene: Scene) -> None:
+    """All that happens within half a second of the first change is one write."""
+    scene.open()
+    scene.calls.note(CALL, TimelineEntry(scene.clock.now(), "push_sent"))
+    scene.calls.move(CALL, CallState.RINGING, scene.clock.now())
+    await scene.pass_time(0.1)
+    scene.calls.move(CALL, CallState.ENDED, scene.clock.now())
+    scene.calls.finish(CALL, NO_ANSWER)
+    await scene.pass_time(1)
+    (written,) = scene.store.written
+    assert written.outcome == NO_ANSWER
+    assert [entry.event for entry in written.timeline] == ["push_sent"]
+    assert scene.calls.get(CALL) is None
+
+
+async def test_a_long_call_is_written_at_its_turns(scene: Scene) -> None:
+    """Waking, answered, ended; an answered call waits in memory for its BYE."""
+    scene.open()
+    await scene.pass_time(1)
+    scene.calls.move(CALL, CallState.ANSWERED, scene.clock.now())
+    scene.calls.finish(CALL, answered())
+    await scene.pass_time(1)
+    live = scene.calls.get(CALL)
+    assert live is not None
+    assert live.ended_at is None
+    scene.calls.dialog_ended(DialogEnded(call=CALL, by_device=False, reason="Q.850;cause=16"))
+    scene.calls.dialog_ended(DialogEnded(call=CALL, by_device=True, reason="again"))
+    await scene.pass_time(1)
+    assert [one.state for one in scene.store.written] == ["waking", "answered", "ended"]
+    last = scene.store.written[-1]
+    assert last.outcome is not None
+    assert (last.outcome.verdict, last.outcome.ended_by) == (Verdict.ANSWERED, "caller")
+    assert [entry.event for entry in last.timeline] == ["hung_up"]
+
+
+async def test_the_store_is_away_for_a_while() -> None:
+    """Nothing waits for it; the newest record is written when it is back."""
+    scene = Scene()
+    scene.calls._writes._retry_s = 0.01
+    account = Account(
+        tenant=TenantId("acme"), account=AccountId("101"), aor="sip:101@pbx.example.com"
+    )
+    await scene.store.put_account(account, expected_version=None)
+    scene.store.away = True
+    scene.open()
+    await scene.pass_time(1)
+    assert scene.calls.degraded
+    scene.calls.move(CALL, CallState.ENDED, scene.clock.now())
+    scene.calls.finish(CALL, NO_ANSWER)
+    scene.store.away = False
+    await scene.calls.aclose()
+    assert [one.state for one in scene.store.written] == ["ended"]
+    assert not scene.calls.degraded
+
+
+async def test_memory_is_bounded() -> None:
+    """Answered calls leave memory first; those that still ring never do."""
+    scene = Scene(memory_limit=10)
+    for number in range(8):
+        call = scene.open(CallId(f"answered-{number}"))
+        scene.calls.move(call, CallState.ANSWERED, scene.clock.now())
+    for number in range(8):
+        scene.open(CallId(f"waking-{number}"))
+    assert len(scene.calls._live) <= 10
+    assert all(scene.calls.get(CallId(f"waking-{number}")) for number in range(8))
+    await scene.calls.aclose()
+
+
+async def test_a_timeline_is_bounded(scene: Scene) -> None:
+    """Its beginning and its end are kept."""
+    scene.open()
+    for number in range(TIMELINE_LIMIT + 50):
+        scene.calls.note(CALL, TimelineEntry(scene.clock.now(), f"event_{number}"))
+    live = scene.calls.get(CALL)
+    assert live is not None
+    events = [entry.event for entry in live.timeline]
+    assert len(events) == TIMELINE_LIMIT
+    assert (events[0], events[-1]) == ("event_0", f"event_{TIMELINE_LIMIT + 49}")
+
+
+@pytest.mark.parametrize(
+    ("status", "local", "verdict", "ended_by"),
+    [
+        (486, False, Verdict.BUSY, "pbx"),
+        (603, False, Verdict.DECLINED, "pbx"),
+        (480, False, Verdict.NO_ANSWER, "pbx"),
+        (487, False, Verdict.CALLER_CANCELLED, "caller"),
+        (404, False, Verdict.OUTBOUND_FAILED, "pbx"),
+        (408, True, Verdict.OUTBOUND_FAILED, "pbx"),
+    ],
+)
+async def test_outgoing_calls(
+    scene: Scene, status: int, local: bool, verdict: Verdict, ended_by: str
+) -> None:
+    """An app's own call has its verdict from the PBX's answer."""
+    now = scene.clock.now()
+    scene.calls.outgoing(replace(record(CALL, now), direction=Direction.OUTGOING))
+    scene.calls.outgoing_failed(CALL, status=status, reason="why", local=local, at=now)
+    await scene.pass_time(0)
+    (written,) = scene.store.written
+    assert written.outcome is not None
+    assert (written.outcome.verdict, written.outcome.ended_by) == (verdict, ended_by)
+    assert written.timeline[-1].detail == f"{status} why"
+
+
+async def test_an_outgoing_call_is_answered_and_hung_up(scene: Scene) -> None:
+    """Who hangs up: the device, or the far end at the PBX."""
+    now = scene.clock.now()
+    scene.calls.outgoing(replace(record(CALL, now), direction=Direction.OUTGOING))
+    scene.calls.outgoing_answered(CALL, at=now)
+    await scene.pass_time(30)
+    scene.calls.dialog_ended(DialogEnded(call=CALL, by_device=False, reason=""))
+    await scene.pass_time(0)
+    last = scene.store.written[-1]
+    assert last.outcome is not None
+    assert (last.state, last.outcome.ended_by) == (CallState.ENDED, "pbx")
+
+
+async def test_a_bye_for_an_unknown_call(scene: Scene) -> None:
+    """Neither in memory nor in the store: nothing happens."""
+    scene.calls.dialog_ended(DialogEnded(call="nobody", by_device=True, reason=""))
+    await scene.pass_time(1)
+    assert scene.store.written == []
