@@ -18,6 +18,7 @@ from .runtime.calls import Calls
 from .runtime.challenger import Challenger
 from .runtime.clock import SystemClock
 from .runtime.directory import Directory
+from .runtime.gauges import count_directory
 from .runtime.outbound import Outbound
 from .runtime.pbx_addresses import PbxAddresses
 from .runtime.registrar import Registrar
@@ -118,6 +119,7 @@ async def open_call_path(
         [settings.public_address], node_host=settings.node_address, listening=signaling.listening()
     )
     metrics.watch_sip(signaling.counters)
+    count_directory(directory, metrics)
     addresses = PbxAddresses(directory, pbxes)
     await addresses.start()
     calls = Calls(store=store, clock=clock, metrics=metrics)

@@ -138,11 +138,9 @@ class Metrics:
         for state, count in counts.items():
             self.registrations.labels(state).set(count)
 
-    def set_devices(self, counts: Mapping[str | None, int]) -> None:
-        """How many devices there are of each platform, as they report it."""
-        self.devices.clear()
-        for platform, count in counts.items():
-            self.devices.labels(labels.platform(platform)).inc(count)
+    def device_counted(self, platform: str | None, difference: int) -> None:
+        """One device more (1) or less (-1) of this platform, as it reports it."""
+        self.devices.labels(labels.platform(platform)).inc(difference)
 
     def token_dropped(self, provider: str, reason: str) -> None:
         """A push token is not used any more."""

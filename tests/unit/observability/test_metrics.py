@@ -45,7 +45,9 @@ def test_values_arrive_under_their_labels() -> None:
             status=200,
         )
     )
-    metrics.set_devices({"android": 2, None: 1, "Toaster": 1})
+    for platform in ("android", "android", None, "Toaster"):
+        metrics.device_counted(platform, 1)
+    metrics.device_counted("android", -1)
     metrics.set_registrations({"registered": 3})
     metrics.set_registrations({"failed": 1})
     text = metrics.render().decode()
@@ -55,6 +57,7 @@ def test_values_arrive_under_their_labels() -> None:
         'push_proxy_pushes_total{provider="webhook",result="accepted",type="call"} 1.0',
         'push_proxy_relay_seconds_bucket{le="0.0005"} 1.0',
         'push_proxy_calls_total{fault="nobody",verdict="answered"} 1.0',
+        'push_proxy_devices{platform="android"} 1.0',
         'push_proxy_devices{platform="unknown"} 1.0',
         'push_proxy_devices{platform="other"} 1.0',
         'push_proxy_registrations{state="failed"} 1.0',

@@ -9,8 +9,10 @@ import pytest
 from push_proxy.core.ids import AccountId, AccountKey, DeviceId, Instant, TenantId
 from push_proxy.core.model import Account, Address, Binding, Device
 from push_proxy.errors import Conflict, StoreUnavailable
+from push_proxy.observability.metrics import Metrics
 from push_proxy.runtime.changes import AccountChanged, BindingChanged, Change, DeviceChanged
 from push_proxy.runtime.directory import Directory
+from push_proxy.runtime.gauges import count_directory
 from push_proxy.runtime.write_behind import WriteBehind
 from push_proxy.store.memory import MemoryStore
 
@@ -269,3 +271,21 @@ async def test_bad_job_does_not_block_others() -> None:
     assert await writes.drained(5)
     assert done == ["good"]
     await writes.aclose()
+
+
+async def test_gauges_follow_the_directory(directory: Directory, clock: HandClock) -> None:
+    """Devices by platform and bindings are counted from the load on, up and down."""
+    await directory.put_account(account())
+    await directory.put_device(replace(device(), platform="ios"))
+    metrics = Metrics()
+    count_directory(directory, metrics)
+    directory.put_binding(binding(clock))
+    await directory.put_device(replace(device(), platform="android"))
+    text = metrics.render().decode()
+    assert 'push_proxy_devices{platform="android"} 1.0' in text
+    assert 'push_proxy_devices{platform="ios"} 0.0' in text
+    assert "push_proxy_bindings 1.0" in text
+    await directory.delete_account(ALICE)
+    text = metrics.render().decode()
+    assert 'push_proxy_devices{platform="android"} 0.0' in text
+    assert "push_proxy_bindings 0.0" in text
