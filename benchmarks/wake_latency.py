@@ -166,7 +166,8 @@ def _row(rate: float, calls: list[Call], before: Usage, after: Usage, seconds: f
     store = (after.store_cpu_s - before.store_cpu_s) * 1000 / max(len(calls), 1)
     busy = (after.cpu_s - before.cpu_s) / seconds
     return (
-        f"{rate:7.0f} {len(calls):7d} {len(calls) - len(good):5d} | {_cuts(push)} | {_cuts(relay)} | "
+        f"{rate:7.0f} {len(calls):7d} {len(calls) - len(good):5d} | {_cuts(push)} | "
+        f"{_cuts(relay)} | "
         f"{own:6.2f}  {store:6.2f}  | {busy:4.0%} | {after.resident / 2**20:4.0f}"
     )
 

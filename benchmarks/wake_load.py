@@ -67,7 +67,7 @@ class Udp(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where we are."""
-        self.transport = cast(asyncio.DatagramTransport, transport)
+        self.transport = cast("asyncio.DatagramTransport", transport)
         self.port = transport.get_extra_info("sockname")[1]
 
     def send(self, message: bytes) -> None:
@@ -153,7 +153,8 @@ class Phone(Udp):
         self.cseq += 1
         text = (
             f"REGISTER sip:{REALM} SIP/2.0\r\n"
-            f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};rport;branch=z9hG4bK{self.user}r{self.cseq}\r\n"
+            f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};rport"
+            f";branch=z9hG4bK{self.user}r{self.cseq}\r\n"
             f"From: <sip:{self.user}@{REALM}>;tag=r\r\nTo: <sip:{self.user}@{REALM}>\r\n"
             f"Call-ID: reg-{self.user}\r\nCSeq: {self.cseq} REGISTER\r\nMax-Forwards: 70\r\n"
             f"Contact: <sip:{self.user}@127.0.0.1:{self.port}>\r\nExpires: 300\r\n"
@@ -206,7 +207,7 @@ class PushReceiver(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection of the service's pool."""
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Answer each whole request and wake its phone."""

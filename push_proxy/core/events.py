@@ -29,7 +29,7 @@ class WakeSettings:
     timer_c_s: float = 185.0
     """RFC 3261 §16.6 item 11: more than three minutes, restarted by each 101..199."""
     answer_grace_s: float = 5.0
-    """An accepted push without a sign of life for this long is a failure even if the caller hangs up."""
+    """An accepted push without a sign of life for this long is a failure, CANCEL or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,9 @@ from enum import StrEnum
 from .ids import AccountId, AccountKey, CallId, DeviceId, Instant, TenantId, account_key
 
 
+_NEVER = Instant(0.0)
+
+
 class Algorithm(StrEnum):
     """Digest algorithms that we can check (RFC 7616, RFC 8760)."""
 
@@ -138,7 +141,7 @@ class Device:
     """``webhook`` (later: ``apns``, ``fcm``…)."""
     app_id: str
     token: str = field(repr=False)
-    token_kind: str = "token"
+    token_kind: str = "token"  # noqa: S105 - a kind, no token
     alert_token: str | None = field(default=None, repr=False)
     environment: str | None = None
     exclusive: bool = True
@@ -183,7 +186,7 @@ class Binding:
     user_agent: str | None = None
     route_key: str = ""
     """16 hex digits that name the device in signed route tokens."""
-    heard_at: Instant = Instant(0.0)
+    heard_at: Instant = _NEVER
     """When SIP was last received from it."""
 
 

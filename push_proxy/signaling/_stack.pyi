@@ -1,6 +1,7 @@
-"""The native SIP stack (sip/src/binding.cpp). Only ``native.py`` imports it."""
+# The native SIP stack (sip/src/binding.cpp). Only native.py imports it.
 
 from enum import IntEnum
+from typing import TypeAlias
 
 class Address:
     def __init__(self, host: str, port: int, transport: str) -> None: ...
@@ -61,7 +62,7 @@ class Fact:
     @property
     def raw(self) -> bytes: ...
 
-_Headers = list[tuple[str, str]]
+_Headers: TypeAlias = list[tuple[str, str]]
 
 class Stack:
     def __init__(self) -> None: ...

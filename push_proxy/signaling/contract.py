@@ -89,7 +89,7 @@ class Signaling(Protocol):
         The final response is told as `facts.ForwardResponse`.
         """
 
-    def request(
+    def request(  # noqa: PLR0913 - a request has that many parts
         self,
         request: int,
         *,
@@ -116,4 +116,4 @@ class Signaling(Protocol):
         """The device has no binding any more; route tokens fall back to the flow they name."""
 
     def counters(self) -> dict[str, int]:
-        """Message counts since start: ``received.INVITE``, ``sent.2xx``, ``rejected.malformed``…"""
+        """Message counts since start, like ``received.INVITE``, ``sent.2xx``, ``rejected.loop``."""

@@ -39,6 +39,7 @@ class NativeSignaling:
         self._listening: tuple[Address, ...] = ()
 
     async def start(self, settings: StackSettings, on_fact: Callable[[Fact], None]) -> None:
+        """See `contract.Signaling.start`."""
         loop = asyncio.get_running_loop()
         try:
             bound = await loop.run_in_executor(None, lambda: self._start(settings))
@@ -61,12 +62,14 @@ class NativeSignaling:
         )
 
     async def stop(self) -> None:
+        """See `contract.Signaling.stop`."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._stack.fileno())
         self._on_fact = None
         await loop.run_in_executor(None, self._stack.stop)
 
     def listening(self) -> tuple[Address, ...]:
+        """See `contract.Signaling.listening`."""
         return self._listening
 
     def _drain(self) -> None:
@@ -77,45 +80,30 @@ class NativeSignaling:
     def reply(
         self, txn: ServerTxn, status: int, reason: str, *, headers: Headers = (), body: bytes = b""
     ) -> None:
+        """See `contract.Signaling.reply`."""
         self._stack.reply(txn, status, reason, list(headers), body)
 
     def fork(self, txn: ServerTxn, branch: BranchId, rewrite: Rewrite) -> None:
-        self._stack.fork(
-            txn,
-            branch,
-            rewrite.request_uri,
-            _native(rewrite.destination),
-            _native(rewrite.local),
-            list(rewrite.add),
-            list(rewrite.remove),
-            rewrite.call or "",
-            rewrite.route_key,
-            rewrite.device_is_caller,
-        )
+        """See `contract.Signaling.fork`."""
+        self._stack.fork(txn, branch, *_changes(rewrite))
 
     def relay(self, txn: ServerTxn, branch: BranchId, response: ResponseId) -> None:
+        """See `contract.Signaling.relay`."""
         self._stack.relay(txn, branch, response)
 
     def cancel(self, txn: ServerTxn, branch: BranchId, *, reason: str = "") -> None:
+        """See `contract.Signaling.cancel`."""
         self._stack.cancel(txn, branch, reason)
 
     def ack_and_bye(self, txn: ServerTxn, branch: BranchId, response: ResponseId) -> None:
+        """See `contract.Signaling.ack_and_bye`."""
         self._stack.ack_and_bye(txn, branch, response)
 
     def forward(self, txn: ServerTxn, rewrite: Rewrite) -> None:
-        self._stack.forward(
-            txn,
-            rewrite.request_uri,
-            _native(rewrite.destination),
-            _native(rewrite.local),
-            list(rewrite.add),
-            list(rewrite.remove),
-            rewrite.call or "",
-            rewrite.route_key,
-            rewrite.device_is_caller,
-        )
+        """See `contract.Signaling.forward`."""
+        self._stack.forward(txn, *_changes(rewrite))
 
-    def request(
+    def request(  # noqa: PLR0913 - a request has that many parts
         self,
         request: int,
         *,
@@ -130,6 +118,7 @@ class NativeSignaling:
         destination: Address,
         local: Address,
     ) -> None:
+        """See `contract.Signaling.request`."""
         self._stack.request(
             request,
             method,
@@ -145,13 +134,34 @@ class NativeSignaling:
         )
 
     def bind(self, route_key: str, source: Address, local: Address) -> None:
+        """See `contract.Signaling.bind`."""
         self._stack.bind(route_key, _native(source), _native(local))
 
     def unbind(self, route_key: str) -> None:
+        """See `contract.Signaling.unbind`."""
         self._stack.unbind(route_key)
 
     def counters(self) -> dict[str, int]:
+        """See `contract.Signaling.counters`."""
         return self._stack.counters()
+
+
+_Changes = tuple[
+    str, _stack.Address, _stack.Address, list[tuple[str, str]], list[str], str, str, bool
+]
+
+
+def _changes(rewrite: Rewrite) -> _Changes:
+    return (
+        rewrite.request_uri,
+        _native(rewrite.destination),
+        _native(rewrite.local),
+        list(rewrite.add),
+        list(rewrite.remove),
+        rewrite.call or "",
+        rewrite.route_key,
+        rewrite.device_is_caller,
+    )
 
 
 @lru_cache(maxsize=65536)
@@ -196,9 +206,7 @@ def _translate(fact: _stack.Fact) -> Fact:
                 raw=fact.raw,
             )
         case _KIND.FORWARD_RESPONSE:
-            return ForwardResponse(
-                txn=txn, status=fact.status, reason=fact.text, local=fact.flag
-            )
+            return ForwardResponse(txn=txn, status=fact.status, reason=fact.text, local=fact.flag)
         case _KIND.REQUEST_ANSWERED:
             return RequestAnswered(
                 request=fact.txn,
