@@ -9,7 +9,6 @@ from enum import StrEnum
 
 from .ids import AccountId, AccountKey, CallId, DeviceId, Instant, TenantId, account_key
 
-
 _NEVER = Instant(0.0)
 
 
