@@ -68,6 +68,8 @@ def want(state: Registration, target: Target | None, *, now: Instant) -> Step:
     leftovers, bound = state.leftovers, state.bound
     if bound is not None and bound != target.contact:
         leftovers, bound = (*leftovers, bound), None
+    if bound is None and target.contact in leftovers:
+        bound = target.contact  # changed to and fro before anything was sent
     same_login = state.target is not None and (
         (state.target.user, state.target.credentials) == (target.user, target.credentials)
     )
@@ -112,6 +114,7 @@ def answered(state: Registration, answer: Answer, *, now: Instant, chance: Chanc
         last_status=answer.status,
         last_reason=answer.reason,
         last_at=now,
+        last_local=answer.local,
     )
     if answer.status in (401, 407) and not answer.local:
         return _challenged(state, kind, answer, now=now, chance=chance)
@@ -316,10 +319,10 @@ def _failed(
 
 def _maybe_bound(state: Registration) -> Registration:
     """A REGISTER without an answer may have been carried out: to be removed in the end."""
-    if state.sent is None or state.target is None or state.bound is not None:
+    if state.sent is None or state.target is None:
         return state
     if state.sent.contact == state.target.contact:
-        return replace(state, bound=state.sent.contact)
+        return replace(state, bound=state.bound or state.sent.contact)
     leftovers = dict.fromkeys((*state.leftovers, state.sent.contact))
     return replace(state, leftovers=tuple(leftovers))
 

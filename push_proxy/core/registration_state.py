@@ -120,6 +120,8 @@ class Registration:
     last_status: int | None = None
     last_reason: str = ""
     last_at: Instant | None = None
+    last_local: bool = False
+    """The last answer was our own stack's: nothing came from the PBX."""
     others: tuple[str, ...] = ()
     evictions: int = 0
     unlisted: bool = False

@@ -66,6 +66,8 @@ def _advice(state: Registration, kind: RegistrationState) -> str:
         return _rejected(state)
     if state.failures and state.last_status == 408:
         return "The PBX does not answer: check the registrar's address, port and firewalls."
+    if state.failures and state.last_local:
+        return "Nothing can be sent to the PBX: check that its name resolves and the network is up."
     if state.failures and kind is RegistrationState.RETRYING:
         return "The PBX refuses for now; it is asked again by itself."
     if state.unlisted:

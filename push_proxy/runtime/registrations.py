@@ -31,7 +31,7 @@ from ..core.registration_status import UNUSED, RegistrationState, RegistrationSt
 from ..core.registration_target import is_wanted, state_of, status_of, target_of
 from ..signaling.contract import Signaling
 from ..signaling.facts import RequestAnswered
-from .changes import AccountChanged, Change, DeviceChanged
+from .changes import AccountChanged, Change
 from .clock import Timer, TimerClock
 from .directory import Directory
 from .pbx_addresses import PbxAddresses
@@ -93,7 +93,9 @@ class Registrations:
         self._lanes: dict[str, PbxLane] = {}
         self._heap: list[tuple[Instant, int, int | str]] = []
         self._order = count(1)
+        self._lane_at: dict[str, Instant] = {}
         self._timer: Timer | None = None
+        self._armed_at: Instant | None = None
         self._writes = WriteBehind("registrations")
         self._counts: Counter[str] = Counter()
 
@@ -113,6 +115,7 @@ class Registrations:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._armed_at = None
         await self._writes.aclose()
 
     def status(self, account: AccountKey) -> RegistrationStatus:
@@ -144,17 +147,20 @@ class Registrations:
                 self._update(change.new)
             elif change.old is not None:
                 self._leave(change.old.key)
-        elif isinstance(change, DeviceChanged):
-            # Among many devices one more or less changes nothing.
-            account = self._directory.account(change.account)
-            if account is not None and (change.old is None or change.new is None):
+        elif change.old is None or change.new is None:
+            # A refreshed binding or a rotated token makes no first device and no last.
+            known = change.old or change.new
+            account = None if known is None else self._directory.account(known.account)
+            if account is not None:
                 self._update(account)
         self._arm()
 
     def _update(self, account: Account, record: RegistrationRecord | None = None) -> None:
         pbx = self._addresses.pbx(account)
         target = target_of(account, pbx, self._own)
-        has_device = bool(self._directory.devices(account.key))
+        key = account.key
+        # A phone that only registered with us is a device too, as long as it is bound.
+        has_device = bool(self._directory.devices(key) or self._directory.bindings(key))
         wanted = target if is_wanted(account, has_device=has_device) else None
         number = self._current.get(account.key)
         if number is not None and _moved(self._machines[number].state.target, target):
@@ -202,19 +208,26 @@ class Registrations:
     # time
 
     def _arm(self) -> None:
+        first = self._heap[0][0] if self._heap else None
+        if first == self._armed_at:
+            return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._heap:
-            self._timer = self._clock.call_at(self._heap[0][0], self._tick)
+        self._armed_at = first
+        if first is not None:
+            self._timer = self._clock.call_at(first, self._tick)
 
     def _tick(self) -> None:
         now = self._clock.now()
+        self._armed_at = None
         lanes: set[str] = set()
         while self._heap and self._heap[0][0] <= now:
             when, _, what = heappop(self._heap)
             if isinstance(what, str):
-                lanes.add(what)
+                if self._lane_at.get(what) == when:
+                    del self._lane_at[what]
+                    lanes.add(what)
             elif (machine := self._machines.get(what)) is not None and machine.scheduled == when:
                 machine.scheduled = None
                 if machine.state.doing is not None:
@@ -234,8 +247,9 @@ class Registrations:
             if machine is not None:
                 machine.queued = False
                 self._due(number, machine, now)
-        if len(lane):
-            heappush(self._heap, (lane.next_at(), next(self._order), name))
+        if len(lane) and name not in self._lane_at:
+            self._lane_at[name] = at = lane.next_at()
+            heappush(self._heap, (at, next(self._order), name))
 
     def _due(self, number: int, machine: _Machine, now: Instant) -> None:
         state, actions = registration.due(machine.state, now=now, chance=_chance())
@@ -288,6 +302,7 @@ class Registrations:
             unknown = Answer(status=503, reason="PBX address does not resolve", local=True)
             self._answer(number, machine, unknown)
             return
+        self._requests.pop(machine.request, None)
         machine.request = request = next(self._order)
         self._requests[request] = number
         target = action.target

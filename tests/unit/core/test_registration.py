@@ -373,6 +373,16 @@ def test_a_removal_that_the_pbx_refuses_is_left_out() -> None:
     assert account.public is RegistrationState.REJECTED
 
 
+def test_changed_to_and_fro() -> None:
+    """Another Contact and back before anything was sent: the first one is still known."""
+    account = Account().registered()
+    account.want(replace(TARGET, contact="sip:101@10.0.0.8:5060;pp=tok"))
+    account.want(TARGET)
+    assert account.public is RegistrationState.REGISTERED
+    account.want(None)
+    assert sent(account.wait()).kind is Kind.UNREGISTER
+
+
 def test_an_eviction_is_noticed_by_a_fetch_and_mended() -> None:
     """REGISTER without Contact; our absence is counted and we register again at once."""
     account = Account().registered(expires_s=7200, contacts=(Listed(TARGET.contact, 7200),))

@@ -123,6 +123,18 @@ async def test_from_the_first_device_to_the_last(office: Office) -> None:
     assert await office.record(account) is None
 
 
+async def test_a_phone_that_only_registered_is_a_device(office: Office) -> None:
+    """Known by its REGISTER alone: we are registered at the PBX while it is bound."""
+    account = await office.scene.add(hold())
+    office.scene.register()
+    assert [contacts(r)[0][-3:] for r in office.run()] == ["600"]
+    office.scene.register(call_id="again")
+    assert office.run() == []
+    office.scene.register("Expires: 0")
+    assert [contacts(r)[0][-3:] for r in office.run()] == ["s=0"]
+    assert office.state(account) is RegistrationState.UNUSED
+
+
 async def test_always_and_disabled_and_trunk(office: Office) -> None:
     """`always` needs no device, `enabled: false` sends nothing, trunk never registers."""
     await office.scene.add(trunk(), "phone")
@@ -209,6 +221,7 @@ async def test_an_unresolvable_pbx_is_retried(office: Office) -> None:
     status = office.registrations.status(account.key)
     assert (status.state, status.last_status) == (RegistrationState.RETRYING, 503)
     assert "resolve" in status.last_reason
+    assert "resolves" in status.advice
     office.scene.addresses._addresses["late.example.com"] = ("192.0.2.50",)
     (request,) = office.run(5.0)
     assert request["destination"] == Address("192.0.2.50", 5060)
@@ -269,6 +282,8 @@ async def test_the_pace_of_the_pbx_is_kept_and_refreshes_go_first(office: Office
             due_at = office.registrations.status(account.key).next_attempt_at
             assert due_at is not None
             assert due_at > office.scene.clock.now() - 1.5
+            lanes = [what for _, _, what in office.registrations._heap if isinstance(what, str)]
+            assert len(lanes) <= 1
     assert len([r for r in sent if r["call_id"] in known]) == 10
     assert len([r for r in sent if r["call_id"] not in known]) == 300
 
