@@ -30,6 +30,4 @@ async def start_service(workdir: Path) -> AsyncIterator[StartService]:
 @pytest.fixture
 async def service(start_service: StartService, push_sink: PushSink) -> LabService:
     """A service with an embedded Valkey that pushes to `push_sink`."""
-    return await start_service(
-        ServiceOptions(webhook_url=push_sink.url, webhook_key=push_sink.key)
-    )
+    return await start_service(ServiceOptions(webhook_url=push_sink.url, webhook_key=push_sink.key))

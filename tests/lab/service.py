@@ -125,9 +125,7 @@ class LabService(Service):
         `device` makes its `+sip.instance`.
         """
         instance = f"urn:x-lab:{device}" if device else None
-        return Phone(
-            aor, proxy=self.sip_address, password=password, instance=instance, **fields
-        )
+        return Phone(aor, proxy=self.sip_address, password=password, instance=instance, **fields)
 
     async def close(self) -> None:
         """Give up the API connection of this event loop; the process goes on."""
@@ -137,6 +135,4 @@ class LabService(Service):
 
     def events(self, record: Record, device: str | None = None) -> list[str]:
         """The names in a record's timeline, all or of one device."""
-        return [
-            entry["event"] for entry in record["timeline"] if device in (None, entry["device"])
-        ]
+        return [entry["event"] for entry in record["timeline"] if device in (None, entry["device"])]

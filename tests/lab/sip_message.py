@@ -12,6 +12,7 @@ _COMPACT = {
     "v": "via", "f": "from", "t": "to", "i": "call-id", "m": "contact", "l": "content-length",
     "c": "content-type", "k": "supported", "e": "content-encoding", "s": "subject",
 }  # fmt: skip
+_DISPLAY_NAME = re.compile(r'^\s*"(?:\\.|[^"\\])*"')
 _URI = re.compile(r"<([^>]*)>|^\s*([^;\s]+)")
 
 
@@ -141,7 +142,9 @@ def build(start: str, headers: Iterable[Header], body: bytes = b"") -> bytes:
 
 def parameter(value: str, name: str) -> str:
     """Header parameter `name` of `value`, unquoted; empty when absent."""
-    after_uri = value.rpartition(">")[2] if "<" in value else value
+    bare = _DISPLAY_NAME.sub("", value)
+    # Not the last ">": a +sip.instance has some of its own.
+    after_uri = bare.partition(">")[2] if "<" in bare else bare
     match = re.search(rf';\s*{re.escape(name)}\s*=\s*("[^"]*"|[^;,\s]*)', after_uri, re.IGNORECASE)
     return match[1].strip('"') if match else ""
 

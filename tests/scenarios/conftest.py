@@ -32,6 +32,7 @@ class Extension:
     pbx: Pbx
     sink: PushSink
     user: str
+    registrar: str
     phones: list[Phone] = field(default_factory=list)
 
     @property
@@ -100,7 +101,7 @@ class Extension:
     async def put(self, **fields: Any) -> dict[str, Any]:
         """PUT the account; what is given here over what it has by default."""
         body = {
-            "registrar": f"sip:{self.pbx.domain}",
+            "registrar": self.registrar,
             "password": self.pbx.password(self.user),
             **fields,
         }
@@ -161,11 +162,13 @@ async def extension(
     """Makes extensions: account, devices, and our registration at the PBX, waited for."""
     made: list[Extension] = []
 
-    async def make(
-        *devices: str, registered: bool = True, at: Pbx | None = None, **fields: Any
-    ) -> Extension:
+    async def make(*devices: str, registered: bool = True, **fields: Any) -> Extension:
         new = Extension(
-            service=service, pbx=at or pbx, sink=push_sink, user=str(next(_numbers))
+            service=service,
+            pbx=pbx,
+            sink=push_sink,
+            user=str(next(_numbers)),
+            registrar=f"sip:{pbx.domain}",
         )
         made.append(new)
         await new.put(**fields)

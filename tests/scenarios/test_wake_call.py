@@ -17,7 +17,8 @@ MULTIPART = (
 
 async def test_call_wakes_the_phone(extension: MakeExtension) -> None:
     """A call to a sleeping phone is held, pushed, relayed when the phone registers, answered,
-    and hung up by the caller; every step is on record."""
+    and hung up by the caller; every step is on record.
+    """
     ext = await extension()
     call = ext.call()
     await call.expect(100)
@@ -137,7 +138,8 @@ async def test_multipart_untouched(extension: MakeExtension) -> None:
 async def test_what_the_phone_sees(extension: MakeExtension) -> None:
     """The phone gets the caller's own From, To, Call-ID, CSeq and unknown headers, one more Via,
     one less Max-Forwards, P-Called-Party-ID with its AOR, X-Push-ID with the push's call id,
-    a Record-Route, and its own Contact as Request-URI."""
+    a Record-Route, and its own Contact as Request-URI.
+    """
     ext = await extension()
     extra = (("X-Lab-Custom", 'Keep "me";as=I, am'), ("Subject", "naïve"), ("X-Push-ID", "forged"))
     call = ext.call(headers=extra)
@@ -206,7 +208,8 @@ async def test_repeated_invite_rings_once(extension: MakeExtension) -> None:
 
 async def test_fresh_device_is_rung_at_once(extension: MakeExtension) -> None:
     """A phone that registered a moment ago gets the INVITE without a push; one that stays silent
-    for a second is pushed as well."""
+    for a second is pushed as well.
+    """
     ext = await extension()
     phone = ext.phone()
     await phone.register()
@@ -260,7 +263,8 @@ async def test_required_100rel(extension: MakeExtension) -> None:
 
 async def test_ringing_when_the_device_rings(extension: MakeExtension) -> None:
     """With `ringing: device_rings` the caller hears nothing before the phone itself rings; its
-    early media passes."""
+    early media passes.
+    """
     ext = await extension(wake={"ringing": "device_rings"})
     call, incoming = await ext.woken()
     await ext.pbx.agent.expect_nothing(within=0.2, status=180)
@@ -284,9 +288,7 @@ async def test_reinvite_from_both_sides(extension: MakeExtension) -> None:
         invite = await asked.expect("INVITE")
         assert invite.body == sdp.HOLD
         contact = ("Contact", f"<sip:lab@{asked.agent.hostport}>")
-        asked.agent.respond(
-            invite, 200, "OK", headers=(contact, sdp.CONTENT_TYPE), body=sdp.ANSWER
-        )
+        asked.agent.respond(invite, 200, "OK", headers=(contact, sdp.CONTENT_TYPE), body=sdp.ANSWER)
         response = await asking.agent.expect(
             within=5, where=lambda m, branch=sent.branch: m.status == 200 and m.branch == branch
         )

@@ -17,7 +17,8 @@ def sent_at(agent: SipAgent, start: bytes) -> float:
 
 async def test_cancel_while_waking(extension: MakeExtension) -> None:
     """CANCEL before the phone came: 200 and 487 within 100 ms, one cancel push, and no INVITE to
-    the phone when it registers later."""
+    the phone when it registers later.
+    """
     ext = await extension()
     call = ext.call()
     await call.expect(100)
@@ -85,7 +86,8 @@ async def test_cancel_while_ringing(extension: MakeExtension) -> None:
 
 async def test_cancel_waits_for_the_phones_first_answer(extension: MakeExtension) -> None:
     """A phone that has not answered anything gets no CANCEL before its first provisional
-    (RFC 3261 §9.1); the PBX has its 487 long before."""
+    (RFC 3261 §9.1); the PBX has its 487 long before.
+    """
     ext = await extension()
     call, incoming = await ext.woken()
     of_cancel, final = await call.cancel()
@@ -97,7 +99,8 @@ async def test_cancel_waits_for_the_phones_first_answer(extension: MakeExtension
 
 async def test_answered_elsewhere(extension: MakeExtension) -> None:
     """A CANCEL because another phone took the call: the sleeping one is told so by push, and the
-    record says answered_elsewhere."""
+    record says answered_elsewhere.
+    """
     ext = await extension()
     call = ext.call()
     await ext.pushed()
@@ -124,7 +127,8 @@ async def test_cancel_by_the_pbxs_timer(extension: MakeExtension) -> None:
 
 async def test_cancel_crosses_the_answer(extension: MakeExtension) -> None:
     """A 200 that crosses the CANCEL is acknowledged and ended by us: the phone is never left in a
-    call that nobody is in, and the PBX sees nothing of it (race 9)."""
+    call that nobody is in, and the PBX sees nothing of it (race 9).
+    """
     ext = await extension()
     call, incoming = await ext.woken()
     incoming.ring()
@@ -139,7 +143,8 @@ async def test_cancel_crosses_the_answer(extension: MakeExtension) -> None:
 
 async def test_old_waiter_does_not_eat_the_next_calls_register(extension: MakeExtension) -> None:
     """Call A is cancelled, call B follows, the phone registers: it gets B alone, and nothing
-    waits any more afterwards (race 3)."""
+    waits any more afterwards (race 3).
+    """
     ext = await extension()
     first = ext.call()
     await ext.pushed()

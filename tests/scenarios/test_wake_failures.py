@@ -29,7 +29,8 @@ async def refused(ext: Extension, *, within: float = 5.0) -> tuple[float, dict[s
 
 async def test_no_device_wakes(extension: MakeExtension) -> None:
     """A phone that gives no sign of life: a second push, 480 at the deadline with
-    X-Push-Reason: not_woken, and call and verdict are found afterwards."""
+    X-Push-Reason: not_woken, and call and verdict are found afterwards.
+    """
     ext = await extension(wake={"deadline_s": DEADLINE_S, "repush_after_s": 2})
     elapsed_s, record = await refused(ext, within=DEADLINE_S + 3)
     assert DEADLINE_S <= elapsed_s < DEADLINE_S + 0.5
@@ -43,14 +44,19 @@ async def test_no_device_wakes(extension: MakeExtension) -> None:
     first, second = ext.pushes("call")
     assert first.call_id == second.call_id == record["id"]
     assert 2 <= second.arrived_s - first.arrived_s < 2.5
-    page = await ext.service.expect("GET", f"/v1/calls?account={ext.account}&verdict=not_woken")
-    assert [found["id"] for found in page["calls"]] == [record["id"]]
+    await ext.service.eventually(
+        lambda: ext.service.expect("GET", f"/v1/calls?account={ext.account}&verdict=not_woken"),
+        lambda page: [found["id"] for found in page["calls"]] == [record["id"]],
+        within=2,
+        what="call found by its verdict",
+    )
     await ext.pushed(kind="cancel")
 
 
 async def test_app_woke_but_did_not_register(extension: MakeExtension) -> None:
     """An app that reports the push and never registers: 480 woke_not_registered, the app's fault;
-    its reports stand in the timeline."""
+    its reports stand in the timeline.
+    """
     ext = await extension(wake={"deadline_s": DEADLINE_S})
     call = ext.call()
     (push,) = await ext.pushed()
@@ -93,7 +99,8 @@ async def test_webhook_refuses(
     extension: MakeExtension, reply: Reply, verdict: str, fault: str, pushes: int
 ) -> None:
     """A push that the webhook does not take ends the call at once, after one resend where that
-    may help: the PBX need not wait for a timeout that we know of."""
+    may help: the PBX need not wait for a timeout that we know of.
+    """
     ext = await extension(wake={"deadline_s": 30})
     ext.sink.reply = reply
     elapsed_s, record = await refused(ext)
@@ -105,7 +112,8 @@ async def test_webhook_refuses(
 
 async def test_webhook_unreachable(extension: MakeExtension) -> None:
     """With nothing listening at the webhook's address the call ends at once, the record says
-    provider_unavailable, and the log names the host and what to check."""
+    provider_unavailable, and the log names the host and what to check.
+    """
     ext = await extension(wake={"deadline_s": 30})
     await ext.sink.stop()
     mark = ext.service.process.output_size()
@@ -156,7 +164,8 @@ async def test_no_device(extension: MakeExtension) -> None:
 
 async def test_cancel_hides_no_failure(extension: MakeExtension) -> None:
     """A caller who gives up after more than five seconds does not hide what was wrong: the push
-    was taken and nobody came, or the INVITE was relayed and nothing rang."""
+    was taken and nobody came, or the INVITE was relayed and nothing rang.
+    """
     asleep, silent = await extension(), await extension()
     first, second = asleep.call(), silent.call()
     await silent.pushed()
