@@ -24,8 +24,8 @@ nb::str text_of(const Fact& fact) {
 
 Rewrite rewrite(std::string request_uri, const Address& destination, const Address& local, Headers add,
                 std::vector<std::string> remove, std::string call, std::string route_key, bool device_is_caller) {
-    return {std::move(request_uri), destination, local, std::move(add), std::move(remove), std::move(call),
-            std::move(route_key), device_is_caller};
+    return {std::move(request_uri), destination,          local,           std::move(add), std::move(remove),
+            std::move(call),        std::move(route_key), device_is_caller};
 }
 
 std::string string_of(const nb::bytes& bytes) { return {bytes.c_str(), bytes.size()}; }
@@ -91,25 +91,26 @@ NB_MODULE(_stack, m) {
         .def("drain", &Stack::drain)
         .def("counters", &Stack::counters)
         .def("reply",
-             [](Stack& stack, std::uint64_t txn, int status, std::string reason, Headers headers, const nb::bytes& body) {
+             [](Stack& stack, std::uint64_t txn, int status, std::string reason, Headers headers,
+                const nb::bytes& body) {
                  stack.order(ReplyOrder{txn, status, std::move(reason), std::move(headers), string_of(body)});
              })
         .def("fork",
              [](Stack& stack, std::uint64_t txn, int branch, std::string request_uri, const Address& destination,
                 const Address& local, Headers add, std::vector<std::string> remove, std::string call,
                 std::string route_key, bool device_is_caller) {
-                 stack.order(ForkOrder{txn, branch,
-                                       rewrite(std::move(request_uri), destination, local, std::move(add),
-                                               std::move(remove), std::move(call), std::move(route_key),
-                                               device_is_caller)});
+                 stack.order(
+                     ForkOrder{txn, branch,
+                               rewrite(std::move(request_uri), destination, local, std::move(add), std::move(remove),
+                                       std::move(call), std::move(route_key), device_is_caller)});
              })
         .def("forward",
              [](Stack& stack, std::uint64_t txn, std::string request_uri, const Address& destination,
                 const Address& local, Headers add, std::vector<std::string> remove, std::string call,
                 std::string route_key, bool device_is_caller) {
-                 stack.order(ForwardOrder{txn, rewrite(std::move(request_uri), destination, local, std::move(add),
-                                                       std::move(remove), std::move(call), std::move(route_key),
-                                                       device_is_caller)});
+                 stack.order(ForwardOrder{
+                     txn, rewrite(std::move(request_uri), destination, local, std::move(add), std::move(remove),
+                                  std::move(call), std::move(route_key), device_is_caller)});
              })
         .def("relay",
              [](Stack& stack, std::uint64_t txn, int branch, std::uint64_t response) {
@@ -135,6 +136,5 @@ NB_MODULE(_stack, m) {
              [](Stack& stack, std::string route_key, const Address& source, const Address& local) {
                  stack.order(BindOrder{std::move(route_key), source, local});
              })
-        .def("unbind",
-             [](Stack& stack, std::string route_key) { stack.order(UnbindOrder{std::move(route_key)}); });
+        .def("unbind", [](Stack& stack, std::string route_key) { stack.order(UnbindOrder{std::move(route_key)}); });
 }

@@ -21,9 +21,7 @@ std::string lower(std::string text) {
     return text;
 }
 
-std::string bracketed(const std::string& host) {
-    return host.find(':') == std::string::npos ? host : "[" + host + "]";
-}
+std::string bracketed(const std::string& host) { return host.find(':') == std::string::npos ? host : "[" + host + "]"; }
 
 // Call UUID <-> 16 bytes.
 std::string pack_uuid(const std::string& uuid) {
@@ -50,7 +48,7 @@ const pjsip_routing_hdr* route_header(const pjsip_msg* msg, std::size_t index) {
 const pjsip_sip_uri* sip_uri(const void* uri) {
     const auto* inner = pjsip_uri_get_uri(const_cast<void*>(uri));
     return PJSIP_URI_SCHEME_IS_SIP(inner) || PJSIP_URI_SCHEME_IS_SIPS(inner) ? static_cast<const pjsip_sip_uri*>(inner)
-                                                                            : nullptr;
+                                                                             : nullptr;
 }
 
 std::string hop_name(const pjsip_sip_uri* uri) {
@@ -67,6 +65,11 @@ std::string reverse_hop(const pjsip_msg* msg) {
         uri = sip_uri(contact->uri);
     }
     return uri ? hop_name(uri) : std::string();
+}
+
+Address upstream_of(const pjsip_via_hdr* via) {
+    const auto& host = via->recvd_param.slen ? via->recvd_param : via->sent_by.host;
+    return {copy(host), via->rport_param > 0 ? via->rport_param : via->sent_by.port ? via->sent_by.port : 5060};
 }
 
 // Same values on a second pass mean a loop; a spiral has another Request-URI (RFC 5393 4.2.2).
@@ -91,9 +94,9 @@ bool Engine::looped(const pjsip_msg* msg, std::uint32_t hash) const {
 bool Engine::is_us(const pjsip_sip_uri* uri) const {
     const auto host = lower(copy(uri->host));
     const int port = uri->port ? uri->port : 5060;
-    const bool name = host == lower(settings_.public_host) ||
-                      std::any_of(settings_.own_hosts.begin(), settings_.own_hosts.end(),
-                                  [&](const std::string& own) { return host == lower(own); });
+    const bool name =
+        host == lower(settings_.public_host) || std::any_of(settings_.own_hosts.begin(), settings_.own_hosts.end(),
+                                                            [&](const std::string& own) { return host == lower(own); });
     return std::any_of(listeners_.begin(), listeners_.end(), [&](const auto& listener) {
         return listener->bound.port == port && (name || listener->bound.host == host);
     });
@@ -112,12 +115,15 @@ std::size_t Engine::leading_own_routes(const pjsip_msg* msg) const {
 std::string Engine::record_route(const ServerTxn& txn, const Rewrite& rewrite, const Listener& listener) const {
     RouteToken token;
     token.route_key = from_hex(rewrite.route_key).value_or("");
+    token.call = pack_uuid(rewrite.call);
+    if (token.route_key.size() != 8) throw std::invalid_argument("not a route key: '" + rewrite.route_key + "'");
+    if (!rewrite.call.empty() && token.call.size() != 16)
+        throw std::invalid_argument("not a call UUID: '" + rewrite.call + "'");
     token.device_is_caller = rewrite.device_is_caller;
     token.device = rewrite.device_is_caller ? txn.source : rewrite.destination;
     token.peer = rewrite.device_is_caller ? rewrite.destination : txn.source;
     token.caller_tag = short_hash(txn.from_tag);
     token.next_hop = rewrite.device_is_caller ? 0 : txn.next_hop;
-    token.call = pack_uuid(rewrite.call);
     return "<sip:" + encode_route_token(token, settings_.token_key) + "@" + bracketed(settings_.public_host) + ":" +
            std::to_string(listener.bound.port) + ";lr>";
 }
@@ -134,16 +140,14 @@ std::optional<Engine::Route> Engine::route(pjsip_rx_data* rdata) {
         const bool from_callee = short_hash(view(rdata->msg_info.to->tag)) == token->caller_tag;
         if (!from_caller && !from_callee) return std::nullopt;  // a token of another dialog
         Route found{*token, from_caller == token->device_is_caller, {}, index + 1};
-        if (found.from_device) {
-            found.hop.destination = hop_toward_peer(*token, msg, index + 1);
-        } else {
-            const auto bound = bindings_.find(token->route_key);
-            found.hop.destination = bound != bindings_.end() ? bound->second.first : token->device;
+        const auto bound = bindings_.find(token->route_key);
+        if (!found.from_device && bound != bindings_.end()) {
+            // From the socket that the device registered at: a NAT lets nothing else through.
+            found.hop = {bound->second.first, bound->second.second};
+            return found;
         }
-        auto& arrived = listener_of(rdata);
-        found.hop.listener = transport_type(arrived.bound) == transport_type(found.hop.destination)
-                                 ? &arrived
-                                 : &listener_at(found.hop.destination);
+        found.hop.destination = found.from_device ? hop_toward_peer(*token, msg, index + 1) : token->device;
+        found.hop.listener = &same_family(listener_of(rdata), found.hop.destination);
         return found;
     }
     return std::nullopt;
@@ -169,16 +173,8 @@ void Engine::on_in_dialog(pjsip_rx_data* rdata) {
         if (!ack) count("rejected.", "no_dialog");
         return answer_stateless(rdata, 481, "Call/Transaction Does Not Exist");
     }
-    if (rdata->msg_info.max_fwd && rdata->msg_info.max_fwd->ivalue <= 0) {
-        count("rejected.", "max_forwards");
-        return answer_stateless(rdata, 483, "Too Many Hops");
-    }
-    const auto hash = loop_hash(rdata);
-    if (!ack && looped(msg, hash)) {
-        count("rejected.", "loop");
-        return answer_stateless(rdata, 482, "Loop Detected");
-    }
-    if (routed->from_device) {
+    if (!may_travel(rdata)) return;
+    if (routed->from_device && !facts_.full()) {
         Fact fact = make_fact(FactKind::device_heard);
         fact.name = to_hex(routed->token.route_key);
         fact.source = to_address(rdata->pkt_info.src_addr, listener_of(rdata).bound.transport);
@@ -188,10 +184,11 @@ void Engine::on_in_dialog(pjsip_rx_data* rdata) {
     plan.routes_to_pop = routed->routes_to_pop;
     if (ack) {
         // RFC 3261 16.11: an ACK of a 2xx is its own transaction, and has no response.
-        plan.branch = make_branch(hash, settings_.token_key);
-        auto* tdata = forward_request(endpoint_, msg, raw_body(rdata), static_cast<std::size_t>(rdata->msg_info.len), plan);
-        return send_stateless(tdata, routed->hop);
+        plan.branch = make_branch(loop_hash(rdata), upstream_of(rdata->msg_info.via).text(), settings_.token_key);
+        return send_stateless(forward_request(endpoint_, msg, raw_body(rdata), plan), routed->hop);
     }
+    auto* txn = open_server(rdata);
+    if (!txn) return;
     if (msg->line.req.method.id == PJSIP_BYE_METHOD) {
         Fact fact = make_fact(FactKind::dialog_ended);
         fact.text = unpack_uuid(routed->token.call);
@@ -199,7 +196,7 @@ void Engine::on_in_dialog(pjsip_rx_data* rdata) {
         fact.flag = routed->from_device;
         if (!fact.text.empty()) facts_.push(std::move(fact));
     }
-    if (auto* txn = open_server(rdata)) send_branch(*txn, 0, true, plan, routed->hop);
+    send_branch(*txn, 0, true, plan, routed->hop);
 }
 
 }  // namespace push_proxy

@@ -1,6 +1,7 @@
 // What pjsip drops before any module sees it. A malformed header would otherwise lose a call in
 // silence: the sender of a request gets 400 (RFC 3261 8.2, RFC 4475).
 #include <cstddef>
+#include <cstdint>
 
 #include "engine.hpp"
 
@@ -28,11 +29,15 @@ bool starts_with_header(std::string_view line, std::string_view name, std::strin
     return pj_stricmp(&k, &n) == 0 || pj_stricmp(&k, &c) == 0;
 }
 
-// The headers that a response must copy, as they came; empty when this is no request worth an answer.
+// The answer to a request that cannot be parsed: the headers that a response must copy, as they came.
+// Empty when it is no request worth an answer.
 std::string bad_request(std::string_view packet, std::string_view tag) {
+    while (packet.starts_with('\r') || packet.starts_with('\n')) packet.remove_prefix(1);
     const auto start = next_line(packet);
-    if (!start.ends_with("SIP/2.0") || start.starts_with("SIP/2.0") || start.starts_with("ACK ")) return {};
-    std::string out = "SIP/2.0 400 Malformed Message\r\n";
+    const auto version = start.rfind(" SIP/");
+    if (version == std::string_view::npos || start.starts_with("SIP/") || start.starts_with("ACK ")) return {};
+    std::string out = "SIP/2.0 ";
+    out += start.substr(version) == " SIP/2.0" ? "400 Malformed Message\r\n" : "505 Version Not Supported\r\n";
     unsigned seen = 0;
     while (!packet.empty()) {
         const auto line = next_line(packet);
@@ -52,16 +57,25 @@ std::string bad_request(std::string_view packet, std::string_view tag) {
     return seen == 31 ? out + "Content-Length: 0\r\n\r\n" : std::string();
 }
 
+// The callback names no sender. Over UDP the data lies in the packet buffer of an rx_data, behind the
+// line breaks that pjsip has skipped; its transport pointer confirms the find.
+const pjsip_rx_data* holder(const pjsip_tp_dropped_data* dropped) {
+    const char* packet = static_cast<const char*>(dropped->data);
+    for (;; --packet) {
+        const auto at = reinterpret_cast<std::uintptr_t>(packet - offsetof(pjsip_rx_data, pkt_info.packet));
+        const auto* rdata = reinterpret_cast<const pjsip_rx_data*>(at);
+        if (at % alignof(pjsip_rx_data) == 0 && rdata->tp_info.transport == dropped->tp) return rdata;
+        if (packet[-1] != '\r' && packet[-1] != '\n') return nullptr;
+    }
+}
+
 }  // namespace
 
 void Engine::on_dropped(pjsip_tp_dropped_data* dropped) {
     if (dropped->status == PJ_EIGNORED) return;  // CRLF keep-alives
     count("rejected.", "malformed");
-    // The callback names no sender. Over UDP the data lies in the packet buffer of an rx_data, whose
-    // transport pointer confirms the guess.
-    auto* rdata = reinterpret_cast<pjsip_rx_data*>(static_cast<char*>(dropped->data) -
-                                                   offsetof(pjsip_rx_data, pkt_info.packet));
-    if (rdata->tp_info.transport != dropped->tp) return;
+    const auto* rdata = holder(dropped);
+    if (!rdata) return;
     const std::string_view packet(static_cast<char*>(dropped->data), dropped->len);
     const auto answer = bad_request(packet, to_hex(hmac_sha256(settings_.token_key, packet)).substr(0, 12));
     if (answer.empty()) return;

@@ -6,40 +6,55 @@ Engine* g_engine = nullptr;
 
 namespace {
 
+pj_bool_t on_arrival(pjsip_rx_data* rdata) {
+    guarded("arrival", [&] { g_engine->on_arrival(rdata); });
+    return PJ_FALSE;
+}
+
 pj_bool_t on_rx_request(pjsip_rx_data* rdata) {
-    if (!g_engine) return PJ_FALSE;
-    g_engine->on_request(rdata);
+    guarded("request", [&] { g_engine->on_request(rdata); });
     return PJ_TRUE;
 }
 
 pj_bool_t on_rx_response(pjsip_rx_data* rdata) {
-    if (!g_engine) return PJ_FALSE;
-    // A response that belongs to a transaction arrives by on_tsx_state.
-    if (!pjsip_rdata_get_tsx(rdata)) g_engine->on_stray_response(rdata);
+    // Those that belong to a transaction arrive by on_tsx_state.
+    guarded("response", [&] { g_engine->on_stray_response(rdata); });
     return PJ_TRUE;
 }
 
 pj_status_t on_tx(pjsip_tx_data* tdata) {
-    if (g_engine) g_engine->on_sent(tdata);
+    guarded("sending", [&] { g_engine->on_sent(tdata); });
     return PJ_SUCCESS;
 }
 
 void on_tsx_state(pjsip_transaction* tsx, pjsip_event* event) {
-    if (g_engine) g_engine->on_transaction_state(tsx, event);
+    guarded("transaction", [&] { g_engine->on_transaction_state(tsx, event); });
 }
 
 void on_dropped(pjsip_tp_dropped_data* dropped) {
-    if (g_engine) g_engine->on_dropped(dropped);
+    guarded("dropped packet", [&] { g_engine->on_dropped(dropped); });
 }
 
-char g_name[] = "mod-push-proxy";
-
-pjsip_module describe_module() {
+pjsip_module describe_module(char* name, int priority) {
     pjsip_module module{};
-    module.name = {g_name, sizeof g_name - 1};
+    module.name = pj_str(name);
     module.id = -1;
+    module.priority = priority;
+    return module;
+}
+
+pjsip_module describe_entry() {
+    static char name[] = "mod-push-proxy-entry";
+    // Before the transaction layer.
+    auto module = describe_module(name, PJSIP_MOD_PRIORITY_TSX_LAYER - 1);
+    module.on_rx_request = &on_arrival;
+    return module;
+}
+
+pjsip_module describe_proxy() {
+    static char name[] = "mod-push-proxy";
     // Before the UA layer and everything pjsua would answer by itself.
-    module.priority = PJSIP_MOD_PRIORITY_UA_PROXY_LAYER - 1;
+    auto module = describe_module(name, PJSIP_MOD_PRIORITY_UA_PROXY_LAYER - 1);
     module.on_rx_request = &on_rx_request;
     module.on_rx_response = &on_rx_response;
     module.on_tx_request = &on_tx;
@@ -48,9 +63,11 @@ pjsip_module describe_module() {
     return module;
 }
 
+pjsip_module g_entry = describe_entry();
+
 }  // namespace
 
-pjsip_module g_module = describe_module();
+pjsip_module g_module = describe_proxy();
 
 Fact make_fact(FactKind kind) {
     Fact fact;
@@ -65,7 +82,9 @@ Engine::Engine(Settings settings, pjsip_endpoint* endpoint, FactQueue& facts, st
       facts_(facts),
       counters_mutex_(counters_mutex),
       counters_(counters) {
-    g_module = describe_module();
+    g_entry = describe_entry();
+    g_module = describe_proxy();
+    check(pjsip_endpt_register_module(endpoint_, &g_entry), "pjsip module");
     check(pjsip_endpt_register_module(endpoint_, &g_module), "pjsip module");
     pjsip_tpmgr_set_drop_data_cb(pjsip_endpt_get_tpmgr(endpoint_), &push_proxy::on_dropped);
     g_engine = this;
@@ -83,6 +102,7 @@ Engine::~Engine() {
     by_via_branch_.clear();
     transactions_.clear();
     pjsip_endpt_unregister_module(endpoint_, &g_module);
+    pjsip_endpt_unregister_module(endpoint_, &g_entry);
 }
 
 std::vector<Address> Engine::listen() {
@@ -96,8 +116,8 @@ std::vector<Address> Engine::listen() {
         auto listener = std::make_unique<Listener>();
         const auto status = pjsip_udp_transport_start2(endpoint_, &config, &listener->transport);
         if (status != PJ_SUCCESS)
-            throw std::runtime_error("cannot listen on udp:" + address.host + ":" + std::to_string(address.port) + ": " +
-                                     describe(status));
+            throw std::runtime_error("cannot listen on udp:" + address.host + ":" + std::to_string(address.port) +
+                                     ": " + describe(status));
         listener->bound = address;
         listener->bound.port = pj_sockaddr_get_port(&listener->transport->local_addr);
         bound.push_back(listener->bound);
@@ -115,7 +135,8 @@ void Engine::carry_out(const Order& order) {
                 reply(o);
             } else if constexpr (std::is_same_v<T, ForkOrder>) {
                 auto* txn = find(o.txn);
-                if (!txn || txn->final_sent) return failed("fork", o.txn, o.branch, "the INVITE has its final response");
+                if (!txn || txn->final_sent)
+                    return failed("fork", o.txn, o.branch, "the INVITE has its final response");
                 start_branch(*txn, o.branch, o.rewrite, false);
             } else if constexpr (std::is_same_v<T, ForwardOrder>) {
                 auto* txn = find(o.txn);
@@ -130,7 +151,7 @@ void Engine::carry_out(const Order& order) {
             } else if constexpr (std::is_same_v<T, RequestOrder>) {
                 request(o);
             } else if constexpr (std::is_same_v<T, BindOrder>) {
-                if (auto key = from_hex(o.route_key)) bindings_[*key] = {o.source, &listener_at(o.local)};
+                bind(o);
             } else if constexpr (std::is_same_v<T, UnbindOrder>) {
                 if (auto key = from_hex(o.route_key)) bindings_.erase(*key);
             } else {
@@ -141,12 +162,39 @@ void Engine::carry_out(const Order& order) {
         order);
 }
 
+void Engine::bind(const BindOrder& order) {
+    const auto key = from_hex(order.route_key);
+    if (!key || key->size() != 8) return failed("bind", 0, 0, "not a route key: '" + order.route_key + "'");
+    try {
+        to_sockaddr(order.source);
+        bindings_[*key] = {order.source, &listener_at(order.local)};
+    } catch (const std::invalid_argument& error) {
+        failed("bind", 0, 0, error.what());
+    }
+}
+
+void Engine::tidy() {
+    bury();
+    const auto live = transactions_.size() + requests_.size();
+    if (live == live_) return;
+    live_ = live;
+    std::lock_guard lock(counters_mutex_);
+    counters_["live.transactions"] = live;
+}
+
+void Engine::complain(const char* where, const char* what) {
+    Fact fact = make_fact(FactKind::log);
+    fact.status = 1;
+    fact.text = std::string("fault while handling a ") + where + ": " + what;
+    facts_.push(std::move(fact));
+}
+
 void Engine::on_transaction_state(pjsip_transaction* tsx, pjsip_event* event) {
     auto* owner = static_cast<Owner*>(tsx->mod_data[g_module.id]);
     if (!owner) return;
     switch (owner->kind) {
         case Owner::Kind::server:
-            return server_state(static_cast<ServerTxn&>(*owner), tsx, event);
+            return server_state(static_cast<ServerTxn&>(*owner), tsx);
         case Owner::Kind::branch:
             return branch_state(static_cast<Branch&>(*owner), tsx, event);
         case Owner::Kind::request:
@@ -177,6 +225,10 @@ Listener& Engine::listener_of(const pjsip_rx_data* rdata) {
     return *listeners_.front();
 }
 
+Listener& Engine::same_family(Listener& preferred, const Address& target) {
+    return transport_type(preferred.bound) == transport_type(target) ? preferred : listener_at(target);
+}
+
 ServerTxn* Engine::find(std::uint64_t txn) {
     const auto found = transactions_.find(txn);
     return found == transactions_.end() ? nullptr : found->second.get();
@@ -200,11 +252,10 @@ void Engine::failed(const char* order, std::uint64_t txn, int branch, const std:
 
 void Engine::count(const char* what, std::string_view which) {
     // Bounded: a method nobody knows is counted as one of "other".
-    static constexpr std::string_view known[] = {"INVITE",  "ACK",     "BYE",  "CANCEL", "REGISTER", "OPTIONS",
-                                                 "PRACK",   "UPDATE",  "INFO", "REFER",  "MESSAGE",  "SUBSCRIBE",
-                                                 "NOTIFY",  "PUBLISH", "1xx",  "2xx",    "3xx",      "4xx",
-                                                 "5xx",     "6xx",     "malformed", "overloaded", "loop",
-                                                 "max_forwards", "bad_route", "no_dialog"};
+    static constexpr std::string_view known[] = {
+        "INVITE", "ACK",     "BYE",       "CANCEL",     "REGISTER", "OPTIONS",      "PRACK",     "UPDATE",   "INFO",
+        "REFER",  "MESSAGE", "SUBSCRIBE", "NOTIFY",     "PUBLISH",  "1xx",          "2xx",       "3xx",      "4xx",
+        "5xx",    "6xx",     "malformed", "overloaded", "loop",     "max_forwards", "bad_route", "no_dialog"};
     std::string key(what);
     bool found = false;
     for (auto name : known) found = found || name == which;

@@ -24,26 +24,33 @@ class Engine {
     void carry_out(const Order& order);
     bool stopping() const { return stopping_; }
 
+    // Frees what has ended; called between events.
+    void tidy();
+    // A fault of ours, told and survived.
+    void complain(const char* where, const char* what);
+
     // Entered from pjsip's callbacks.
+    void on_arrival(pjsip_rx_data* rdata);
     void on_request(pjsip_rx_data* rdata);
     void on_stray_response(pjsip_rx_data* rdata);
     void on_transaction_state(pjsip_transaction* tsx, pjsip_event* event);
     void on_dropped(pjsip_tp_dropped_data* dropped);
     void on_sent(pjsip_tx_data* tdata);
-    void trying_due(ServerTxn& txn);
+    void say_trying(ServerTxn& txn);
 
    private:
     // uas.cpp: requests coming in
+    bool may_travel(pjsip_rx_data* rdata);
     void on_cancel(pjsip_rx_data* rdata);
     void on_outside_dialog(pjsip_rx_data* rdata);
     ServerTxn* open_server(pjsip_rx_data* rdata);
     void answer_stateless(pjsip_rx_data* rdata, int status, std::string_view reason, std::string_view to_tag = {},
                           const Headers& headers = {});
     void reply(const ReplyOrder& order);
-    void respond(ServerTxn& txn, pjsip_tx_data* tdata);
+    void respond(ServerTxn& txn, TxData tdata);
     void arm_trying(ServerTxn& txn);
     void disarm_trying(ServerTxn& txn);
-    void server_state(ServerTxn& txn, pjsip_transaction* tsx, pjsip_event* event);
+    void server_state(ServerTxn& txn, pjsip_transaction* tsx);
     void settle(const ServerTxn& txn);
     void bury();
 
@@ -57,16 +64,18 @@ class Engine {
     void branch_state(Branch& branch, pjsip_transaction* tsx, pjsip_event* event);
     void branch_response(Branch& branch, pjsip_rx_data* rdata);
     void branch_failed(Branch& branch, int status, const std::string& reason);
+    void tell_forwarded(const ServerTxn& txn, int status, const std::string& reason, bool local);
     void relay(const RelayOrder& order);
     void cancel(const CancelOrder& order);
     void want_cancel(Branch& branch, const std::string& reason);
     void send_cancel(Branch& branch);
     void ack_and_bye(const AckAndByeOrder& order);
+    void repeat_ack(const TxData& ack, const Hop& hop);
     void request(const RequestOrder& order);
     void request_state(OwnRequest& own, pjsip_transaction* tsx, pjsip_event* event);
-    pjsip_transaction* send_in_transaction(pjsip_tx_data* tdata, const Hop& hop, Owner* owner);
-    void send_stateless(pjsip_tx_data* tdata, const Hop& hop);
-    void send_upstream(pjsip_rx_data* rdata, const ServerTxn* txn);
+    pjsip_transaction* send_in_transaction(TxData tdata, const Hop& hop, Owner* owner);
+    void send_stateless(TxData tdata, const Hop& hop);
+    void send_upstream(pjsip_rx_data* rdata);
     void aim(pjsip_tx_data* tdata, const Hop& hop);
 
     // dialog.cpp: requests inside dialogs, by route token alone
@@ -86,8 +95,10 @@ class Engine {
 
     Listener& listener_at(const Address& local);
     Listener& listener_of(const pjsip_rx_data* rdata);
+    Listener& same_family(Listener& preferred, const Address& target);
     ServerTxn* find(std::uint64_t txn);
     Branch* find(std::uint64_t txn, int branch);
+    void bind(const BindOrder& order);
     void failed(const char* order, std::uint64_t txn, int branch, const std::string& reason);
     void count(const char* what, std::string_view which);
 
@@ -103,6 +114,7 @@ class Engine {
     std::unordered_map<OwnRequest*, std::unique_ptr<OwnRequest>> requests_;
     std::vector<std::uint64_t> finished_;  // server transactions to bury when no callback is running
     std::uint64_t next_id_ = 1;
+    std::size_t live_ = 0;  // as last counted
     bool stopping_ = false;
 };
 
@@ -112,8 +124,21 @@ extern pjsip_module g_module;
 
 Fact make_fact(FactKind kind);
 
+// Runs what pjsip or its event loop has called: no exception may unwind through pjsip, which holds locks.
+template <class Work>
+void guarded(const char* where, Work&& work) noexcept {
+    if (!g_engine) return;
+    try {
+        work();
+    } catch (const std::exception& error) {
+        if (g_engine) g_engine->complain(where, error.what());
+    }
+}
+
 // The SIP URI of a header that holds a name-addr, or null for another scheme.
 const pjsip_sip_uri* sip_uri(const void* uri);
+// Where responses to the request with this topmost Via go: RFC 3261 18.2.2, RFC 3581.
+Address upstream_of(const pjsip_via_hdr* via);
 // "host:port" in lower case, the default port filled in.
 std::string hop_name(const pjsip_sip_uri* uri);
 // Where the peer says that in-dialog requests should go: its top Record-Route, else its Contact.

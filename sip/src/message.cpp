@@ -7,23 +7,41 @@
 namespace push_proxy {
 namespace {
 
-// pjsip gives each message PJSIP_MAX_PKT_LEN (16 kB) to print into, and a transaction keeps it for
-// 32 s: with a buffer of the right size a held call costs an eighth.
-void size_buffer(pjsip_tx_data* tdata, std::size_t size) {
-    size = std::min<std::size_t>(size, PJSIP_MAX_PKT_LEN * 4);
-    tdata->buf.start = static_cast<char*>(pj_pool_alloc(tdata->pool, size));
-    tdata->buf.cur = tdata->buf.start;
-    tdata->buf.end = tdata->buf.start + size;
-}
+constexpr std::size_t kMaxDatagram = 65507;
+// What pjsip adds to a request while it sends it: the sent-by, transport and rport of our Via.
+constexpr std::size_t kViaGrowth = 512;
 
-pjsip_tx_data* new_tdata(pjsip_endpoint* endpoint) {
-    pjsip_tx_data* tdata;
-    check(pjsip_endpt_create_tdata(endpoint, &tdata), "message");
-    pjsip_tx_data_add_ref(tdata);
+// pjsip would give each message PJSIP_MAX_PKT_LEN (16 kB) to print into, and a transaction keeps it
+// for 32 s. So a message is printed here once, and gets a buffer made to measure: a held call costs
+// an eighth, and no message that came in is too long to leave. A response stays as printed.
+TxData seal(TxData tdata) {
+    static thread_local char scratch[kMaxDatagram + 1];
+    const auto length = pjsip_msg_print(tdata->msg, scratch, sizeof scratch);
+    if (length < 0) throw std::invalid_argument("the message is longer than a datagram");
+    const bool response = tdata->msg->type == PJSIP_RESPONSE_MSG;
+    const auto size = static_cast<std::size_t>(length) + (response ? 1 : kViaGrowth);
+    auto& buffer = tdata->buf;
+    buffer.start = static_cast<char*>(pj_pool_alloc(tdata->pool, size));
+    buffer.cur = buffer.start;
+    buffer.end = buffer.start + size;
+    if (response) {
+        pj_memcpy(buffer.start, scratch, static_cast<std::size_t>(length));
+        buffer.cur += length;
+        *buffer.cur = '\0';
+    }
     return tdata;
 }
 
+TxData new_tdata(pjsip_endpoint* endpoint) {
+    pjsip_tx_data* tdata;
+    check(pjsip_endpt_create_tdata(endpoint, &tdata), "message");
+    pjsip_tx_data_add_ref(tdata);
+    return TxData(tdata);
+}
+
 void add_header(pjsip_tx_data* tdata, std::string_view name, std::string_view value) {
+    if (name.empty() || (std::string(name) += value).find_first_of("\r\n") != std::string::npos)
+        throw std::invalid_argument("not a header: '" + std::string(name) + "'");
     const pj_str_t n = borrow(name);
     const pj_str_t v = borrow(value);
     auto* header = pjsip_generic_string_hdr_create(tdata->pool, &n, &v);
@@ -72,7 +90,8 @@ bool equals_ignoring_case(std::string_view a, std::string_view b) {
 std::optional<std::string> raw_header(std::string_view block, std::string_view name, std::string_view compact) {
     while (!block.empty()) {
         auto end = block.find('\n');
-        while (end != std::string_view::npos && end + 1 < block.size() && (block[end + 1] == ' ' || block[end + 1] == '\t'))
+        while (end != std::string_view::npos && end + 1 < block.size() &&
+               (block[end + 1] == ' ' || block[end + 1] == '\t'))
             end = block.find('\n', end + 1);
         const auto line = block.substr(0, end);
         block = end == std::string_view::npos ? std::string_view() : block.substr(end + 1);
@@ -81,7 +100,8 @@ std::optional<std::string> raw_header(std::string_view block, std::string_view n
         const auto key = trimmed(line.substr(0, colon));
         if (!equals_ignoring_case(key, name) && !equals_ignoring_case(key, compact)) continue;
         std::string value(trimmed(line.substr(colon + 1)));
-        std::replace_if(value.begin(), value.end(), [](char c) { return c == '\r' || c == '\n'; }, ' ');
+        std::replace_if(
+            value.begin(), value.end(), [](char c) { return c == '\r' || c == '\n'; }, ' ');
         return value;
     }
     return std::nullopt;
@@ -89,47 +109,66 @@ std::optional<std::string> raw_header(std::string_view block, std::string_view n
 
 }  // namespace
 
-RawBody raw_body(const pjsip_rx_data* rdata) {
+namespace {
+
+// A packet's header block and all that follows the empty line.
+std::pair<std::string_view, std::string_view> split(const pjsip_rx_data* rdata) {
     const std::string_view raw(rdata->msg_info.msg_buf, static_cast<std::size_t>(rdata->msg_info.len));
-    auto headers_end = raw.find("\r\n\r\n");
-    std::size_t gap = 4;
-    if (headers_end == std::string_view::npos) {
-        headers_end = raw.find("\n\n");
-        gap = 2;
+    for (auto at = raw.find('\n'); at != std::string_view::npos; at = raw.find('\n', at + 1)) {
+        auto rest = raw.substr(at + 1);
+        if (rest.starts_with('\r')) rest.remove_prefix(1);
+        if (rest.starts_with('\n')) return {raw.substr(0, at), rest.substr(1)};
     }
-    if (headers_end == std::string_view::npos || headers_end + gap >= raw.size()) return {};
-    const auto block = raw.substr(0, headers_end);
-    auto data = raw.substr(headers_end + gap);
+    return {raw, {}};
+}
+
+// Content-Length as it came; nothing when there is none or it is no number.
+std::optional<std::size_t> content_length(std::string_view block) {
+    const auto text = raw_header(block, "Content-Length", "l");
+    std::size_t length;
+    if (!text) return std::nullopt;
+    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), length);
+    return error == std::errc() ? std::optional(length) : std::nullopt;
+}
+
+}  // namespace
+
+RawBody raw_body(const pjsip_rx_data* rdata) {
+    auto [block, data] = split(rdata);
     // RFC 3261 18.3: over UDP bytes beyond Content-Length are padding.
-    if (const auto length = raw_header(block, "Content-Length", "l")) {
-        std::size_t count = data.size();
-        std::from_chars(length->data(), length->data() + length->size(), count);
-        data = data.substr(0, count);
-    }
+    data = data.substr(0, content_length(block).value_or(data.size()));
     return {raw_header(block, "Content-Type", "c").value_or(""), std::string(data)};
+}
+
+bool truncated(const pjsip_rx_data* rdata) {
+    const auto [block, data] = split(rdata);
+    return content_length(block).value_or(0) > data.size();
 }
 
 std::string header_value(const pjsip_msg* msg, std::string_view name) {
     const pj_str_t wanted = borrow(name);
-    const auto* header = static_cast<const pjsip_generic_string_hdr*>(pjsip_msg_find_hdr_by_name(msg, &wanted, nullptr));
+    const auto* header =
+        static_cast<const pjsip_generic_string_hdr*>(pjsip_msg_find_hdr_by_name(msg, &wanted, nullptr));
     return header ? copy(header->hvalue) : std::string();
 }
 
 std::string print_uri(pjsip_uri_context_e context, const void* uri) {
-    char buffer[PJSIP_MAX_URL_SIZE * 2];
+    char buffer[PJSIP_MAX_PKT_LEN];  // no URI that came in is longer
     const int length = pjsip_uri_print(context, uri, buffer, sizeof buffer);
     return length > 0 ? std::string(buffer, static_cast<std::size_t>(length)) : std::string();
 }
 
-pjsip_tx_data* make_response(pjsip_endpoint* endpoint, const pjsip_msg* request, int status,
-                             std::string_view reason, std::string_view to_tag, const Headers& headers,
-                             std::string_view body) {
-    auto* tdata = new_tdata(endpoint);
+TxData make_response(pjsip_endpoint* endpoint, const pjsip_msg* request, int status, std::string_view reason,
+                     std::string_view to_tag, const Headers& headers, std::string_view body) {
+    if (status < 100 || status > 699) throw std::invalid_argument("not a SIP status: " + std::to_string(status));
+    // pjsip prints the start line without looking at the buffer's end.
+    if (reason.size() > 1000 || reason.find_first_of("\r\n") != std::string_view::npos)
+        throw std::invalid_argument("not a reason phrase");
+    auto tdata = new_tdata(endpoint);
     auto* pool = tdata->pool;
     auto* msg = tdata->msg = pjsip_msg_create(pool, PJSIP_RESPONSE_MSG);
     msg->line.status.code = status;
     msg->line.status.reason = reason.empty() ? *pjsip_get_status_text(status) : pooled(pool, reason);
-    std::size_t size = 1024 + body.size();
     for (auto* header = request->hdr.next; header != &request->hdr; header = header->next) {
         switch (header->type) {
             case PJSIP_H_VIA:
@@ -138,7 +177,6 @@ pjsip_tx_data* make_response(pjsip_endpoint* endpoint, const pjsip_msg* request,
             case PJSIP_H_CSEQ:
             case PJSIP_H_RECORD_ROUTE:
                 pjsip_msg_add_hdr(msg, static_cast<pjsip_hdr*>(pjsip_hdr_clone(pool, header)));
-                size += 256;
                 break;
             case PJSIP_H_TO: {
                 auto* to = static_cast<pjsip_to_hdr*>(pjsip_hdr_clone(pool, header));
@@ -154,67 +192,54 @@ pjsip_tx_data* make_response(pjsip_endpoint* endpoint, const pjsip_msg* request,
     }
     std::string_view content_type;
     for (const auto& [name, value] : headers) {
-        size += name.size() + value.size() + 8;
         if (equals_ignoring_case(name, "Content-Type")) {
             content_type = value;
         } else {
-            add_header(tdata, name, value);
+            add_header(tdata.get(), name, value);
         }
     }
-    set_body(tdata, content_type, body);
-    size_buffer(tdata, size);
-    return tdata;
+    set_body(tdata.get(), content_type, body);
+    return seal(std::move(tdata));
 }
 
-pjsip_tx_data* forward_request(pjsip_endpoint* endpoint, const pjsip_msg* request, const RawBody& body,
-                               std::size_t raw_size, const ForwardPlan& plan) {
-    auto* tdata = new_tdata(endpoint);
-    try {
-        auto* pool = tdata->pool;
-        auto* msg = tdata->msg = pjsip_msg_create(pool, PJSIP_REQUEST_MSG);
-        pjsip_method_copy(pool, &msg->line.req.method, &request->line.req.method);
-        msg->line.req.uri = plan.request_uri ? parse_uri(pool, *plan.request_uri)
-                                             : static_cast<pjsip_uri*>(pjsip_uri_clone(pool, request->line.req.uri));
-        auto* via = pjsip_via_hdr_create(pool);
-        via->branch_param = pooled(pool, plan.branch);
-        pjsip_msg_add_hdr(msg, reinterpret_cast<pjsip_hdr*>(via));
-        if (!plan.record_route.empty()) add_header(tdata, "Record-Route", plan.record_route);
+TxData forward_request(pjsip_endpoint* endpoint, const pjsip_msg* request, const RawBody& body,
+                       const ForwardPlan& plan) {
+    auto tdata = new_tdata(endpoint);
+    auto* pool = tdata->pool;
+    auto* msg = tdata->msg = pjsip_msg_create(pool, PJSIP_REQUEST_MSG);
+    pjsip_method_copy(pool, &msg->line.req.method, &request->line.req.method);
+    msg->line.req.uri = plan.request_uri ? parse_uri(pool, *plan.request_uri)
+                                         : static_cast<pjsip_uri*>(pjsip_uri_clone(pool, request->line.req.uri));
+    auto* via = pjsip_via_hdr_create(pool);
+    via->branch_param = pooled(pool, plan.branch);
+    pjsip_msg_add_hdr(msg, reinterpret_cast<pjsip_hdr*>(via));
+    if (!plan.record_route.empty()) add_header(tdata.get(), "Record-Route", plan.record_route);
 
-        std::size_t routes = 0;
-        bool max_forwards = false;
-        for (auto* header = request->hdr.next; header != &request->hdr; header = header->next) {
-            if (header->type == PJSIP_H_CONTENT_LENGTH || header->type == PJSIP_H_CONTENT_TYPE) continue;
-            if (header->type == PJSIP_H_ROUTE && routes++ < plan.routes_to_pop) continue;
-            if (plan.remove && std::any_of(plan.remove->begin(), plan.remove->end(),
-                                           [&](const std::string& name) { return named(header, name); }))
-                continue;
-            auto* clone = static_cast<pjsip_hdr*>(pjsip_hdr_clone(pool, header));
-            if (clone->type == PJSIP_H_MAX_FORWARDS) {
-                max_forwards = true;
-                --reinterpret_cast<pjsip_max_fwd_hdr*>(clone)->ivalue;
-            }
-            pjsip_msg_add_hdr(msg, clone);
+    std::size_t routes = 0;
+    bool max_forwards = false;
+    for (auto* header = request->hdr.next; header != &request->hdr; header = header->next) {
+        if (header->type == PJSIP_H_CONTENT_LENGTH || header->type == PJSIP_H_CONTENT_TYPE) continue;
+        if (header->type == PJSIP_H_ROUTE && routes++ < plan.routes_to_pop) continue;
+        if (plan.remove && std::any_of(plan.remove->begin(), plan.remove->end(),
+                                       [&](const std::string& name) { return named(header, name); }))
+            continue;
+        auto* clone = static_cast<pjsip_hdr*>(pjsip_hdr_clone(pool, header));
+        if (clone->type == PJSIP_H_MAX_FORWARDS) {
+            max_forwards = true;
+            --reinterpret_cast<pjsip_max_fwd_hdr*>(clone)->ivalue;
         }
-        if (!max_forwards) add_header(tdata, "Max-Forwards", "70");
-        std::size_t size = raw_size + raw_size / 4 + 1536 + plan.record_route.size();
-        if (plan.add) {
-            for (const auto& [name, value] : *plan.add) {
-                add_header(tdata, name, value);
-                size += name.size() + value.size() + 8;
-            }
-        }
-        set_body(tdata, body.content_type, body.data);
-        size_buffer(tdata, size);
-    } catch (...) {
-        pjsip_tx_data_dec_ref(tdata);
-        throw;
+        pjsip_msg_add_hdr(msg, clone);
     }
-    return tdata;
+    if (!max_forwards) add_header(tdata.get(), "Max-Forwards", "70");
+    if (plan.add)
+        for (const auto& [name, value] : *plan.add) add_header(tdata.get(), name, value);
+    set_body(tdata.get(), body.content_type, body.data);
+    return seal(std::move(tdata));
 }
 
-pjsip_tx_data* forward_response(pjsip_endpoint* endpoint, const pjsip_rx_data* rdata) {
+TxData forward_response(pjsip_endpoint* endpoint, const pjsip_rx_data* rdata) {
     const auto* response = rdata->msg_info.msg;
-    auto* tdata = new_tdata(endpoint);
+    auto tdata = new_tdata(endpoint);
     auto* pool = tdata->pool;
     auto* msg = tdata->msg = pjsip_msg_create(pool, PJSIP_RESPONSE_MSG);
     msg->line.status.code = response->line.status.code;
@@ -225,37 +250,49 @@ pjsip_tx_data* forward_response(pjsip_endpoint* endpoint, const pjsip_rx_data* r
         pjsip_msg_add_hdr(msg, static_cast<pjsip_hdr*>(pjsip_hdr_clone(pool, header)));
     }
     const auto body = raw_body(rdata);
-    set_body(tdata, body.content_type, body.data);
-    const auto raw_size = static_cast<std::size_t>(rdata->msg_info.len);
-    size_buffer(tdata, raw_size + raw_size / 4 + 1024);
-    return tdata;
+    set_body(tdata.get(), body.content_type, body.data);
+    return seal(std::move(tdata));
 }
 
-pjsip_tx_data* make_request(pjsip_endpoint* endpoint, const RequestOrder& order) {
+// pjsip takes From and To without parameters, and makes a From tag of its own.
+static std::pair<std::string_view, std::string_view> split_tag(std::string_view value) {
+    const auto end = value.rfind('>');
+    const auto at = end == std::string_view::npos ? end : value.find(";tag=", end);
+    if (at == std::string_view::npos) return {value, {}};
+    const auto tag = value.substr(at + 5);
+    return {value.substr(0, at), tag.substr(0, tag.find(';'))};
+}
+
+TxData make_request(pjsip_endpoint* endpoint, const RequestOrder& order) {
+    // These two belong to another transaction (RFC 3261 9.1, 17.1.1.3).
+    if (order.method == "ACK" || order.method == "CANCEL")
+        throw std::invalid_argument(order.method + " cannot be sent by itself");
     const pj_str_t name = borrow(order.method);
     pjsip_method method;
     pjsip_method_init_np(&method, const_cast<pj_str_t*>(&name));
     const pj_str_t uri = borrow(order.request_uri);
-    const pj_str_t from = borrow(order.from);
-    const pj_str_t to = borrow(order.to);
+    const auto [from_address, from_tag] = split_tag(order.from);
+    const auto [to_address, to_tag] = split_tag(order.to);
+    const pj_str_t from = borrow(from_address);
+    const pj_str_t to = borrow(to_address);
     const pj_str_t call_id = borrow(order.call_id);
-    pjsip_tx_data* tdata;
+    pjsip_tx_data* made;
     const auto status =
-        pjsip_endpt_create_request(endpoint, &method, &uri, &from, &to, nullptr, &call_id, order.cseq, nullptr, &tdata);
+        pjsip_endpt_create_request(endpoint, &method, &uri, &from, &to, nullptr, &call_id, order.cseq, nullptr, &made);
     if (status != PJ_SUCCESS) throw std::invalid_argument("cannot build the request: " + describe(status));
+    TxData tdata(made);
+    if (!from_tag.empty()) PJSIP_MSG_FROM_HDR(tdata->msg)->tag = pooled(tdata->pool, from_tag);
+    PJSIP_MSG_TO_HDR(tdata->msg)->tag = pooled(tdata->pool, to_tag);
     std::string_view content_type;
-    std::size_t size = 1536 + order.body.size() + 2 * (order.from.size() + order.to.size());
     for (const auto& [key, value] : order.headers) {
-        size += key.size() + value.size() + 8;
         if (equals_ignoring_case(key, "Content-Type")) {
             content_type = value;
         } else {
-            add_header(tdata, key, value);
+            add_header(tdata.get(), key, value);
         }
     }
-    set_body(tdata, content_type, order.body);
-    size_buffer(tdata, size);
-    return tdata;
+    set_body(tdata.get(), content_type, order.body);
+    return seal(std::move(tdata));
 }
 
 }  // namespace push_proxy

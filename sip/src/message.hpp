@@ -1,6 +1,7 @@
 // Building messages: responses of our own, and what RFC 3261 16.6 and 16.7 make of others'.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,17 +18,27 @@ struct RawBody {
 
 RawBody raw_body(const pjsip_rx_data* rdata);
 
+// Content-Length names more bytes than have come: the datagram was cut (RFC 3261 18.3).
+bool truncated(const pjsip_rx_data* rdata);
+
 // The value of the first header of that name (case-insensitive) in a message, or empty.
 std::string header_value(const pjsip_msg* msg, std::string_view name);
 
 std::string print_uri(pjsip_uri_context_e context, const void* uri);
 
-// Every tdata below has a reference of its own that sending takes over or pjsip_tx_data_dec_ref drops.
+// A message to be sent, with a reference of its own: pjsip takes the reference over when it has sent
+// the message, and leaves it to us when it fails at once.
+struct DropReference {
+    void operator()(pjsip_tx_data* tdata) const { pjsip_tx_data_dec_ref(tdata); }
+};
+using TxData = std::unique_ptr<pjsip_tx_data, DropReference>;
+
+// The functions below throw std::invalid_argument when what they are given cannot be put on the wire:
+// a URI that does not parse, a line break in a header, more bytes than a datagram holds.
 
 // A response to `request` (RFC 3261 8.2.6). `to_tag` is set when the request's To has none.
-pjsip_tx_data* make_response(pjsip_endpoint* endpoint, const pjsip_msg* request, int status,
-                             std::string_view reason, std::string_view to_tag, const Headers& headers,
-                             std::string_view body);
+TxData make_response(pjsip_endpoint* endpoint, const pjsip_msg* request, int status, std::string_view reason,
+                     std::string_view to_tag, const Headers& headers, std::string_view body);
 
 struct ForwardPlan {
     std::string branch;
@@ -39,15 +50,13 @@ struct ForwardPlan {
 };
 
 // A copy of a request, one hop further (RFC 3261 16.6 steps 1 to 6 and 8).
-// Throws std::invalid_argument when the Request-URI cannot be parsed.
-pjsip_tx_data* forward_request(pjsip_endpoint* endpoint, const pjsip_msg* request, const RawBody& body,
-                               std::size_t raw_size, const ForwardPlan& plan);
+TxData forward_request(pjsip_endpoint* endpoint, const pjsip_msg* request, const RawBody& body,
+                       const ForwardPlan& plan);
 
 // A copy of a response without its topmost Via (RFC 3261 16.7 step 3).
-pjsip_tx_data* forward_response(pjsip_endpoint* endpoint, const pjsip_rx_data* rdata);
+TxData forward_response(pjsip_endpoint* endpoint, const pjsip_rx_data* rdata);
 
 // A request of our own, complete but for its Via.
-// Throws std::invalid_argument when a URI or header cannot be parsed.
-pjsip_tx_data* make_request(pjsip_endpoint* endpoint, const RequestOrder& order);
+TxData make_request(pjsip_endpoint* endpoint, const RequestOrder& order);
 
 }  // namespace push_proxy

@@ -17,6 +17,8 @@ pj_sockaddr to_sockaddr(const Address& address) {
     pj_sockaddr out;
     const int family = address.host.find(':') == std::string::npos ? pj_AF_INET() : pj_AF_INET6();
     const pj_str_t host = borrow(address.host);
+    if (address.port < 0 || address.port > 65535)
+        throw std::invalid_argument("not a port: " + std::to_string(address.port));
     in6_addr probe;  // large enough for both families
     if (pj_inet_pton(family, &host, &probe) != PJ_SUCCESS)
         throw std::invalid_argument("not an IP address: '" + address.host + "'");

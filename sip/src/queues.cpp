@@ -48,8 +48,22 @@ OrderQueue::OrderQueue() {
 }
 
 OrderQueue::~OrderQueue() {
-    // sockets_[0] belongs to pjsip's ioqueue once registered, which closes it.
+    close(sockets_[0]);
     close(sockets_[1]);
+}
+
+int OrderQueue::share() const {
+    const int fd = dup(sockets_[0]);
+    if (fd < 0) throw std::system_error(errno, std::generic_category(), "dup");
+    return fd;
+}
+
+void OrderQueue::clear() {
+    std::lock_guard lock(mutex_);
+    orders_.clear();
+    char knock;
+    while (recv(sockets_[0], &knock, 1, MSG_DONTWAIT) >= 0) {
+    }
 }
 
 void OrderQueue::push(Order order) {

@@ -38,7 +38,10 @@ class OrderQueue {
     OrderQueue(const OrderQueue&) = delete;
     OrderQueue& operator=(const OrderQueue&) = delete;
 
-    int fd() const { return sockets_[0]; }
+    // A descriptor of its own for pjsip's ioqueue, which closes what it is given.
+    int share() const;
+    // Forgets orders meant for a stack that has stopped.
+    void clear();
     void push(Order order);
     std::vector<Order> drain();
 

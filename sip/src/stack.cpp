@@ -1,5 +1,6 @@
 #include "stack.hpp"
 
+#include <chrono>
 #include <pjsua2.hpp>
 
 #include "engine.hpp"
@@ -9,21 +10,29 @@ namespace {
 
 constexpr unsigned kPollMs = 500;  // orders and packets wake the poll at once
 
-// pjsip's log lines become facts; level 2 (warning) and worse.
+// pjsip's log lines become facts; level 2 (warning) and worse. A flood of bad packets must neither
+// fill the fact queue nor the log, and a whole packet (credentials included) belongs in neither.
 class LogFacts : public pj::LogWriter {
    public:
     explicit LogFacts(FactQueue& facts) : facts_(facts) {}
     void write(const pj::LogEntry& entry) override {
-        if (facts_.full()) return;
+        const auto now = std::chrono::steady_clock::now();
+        if (now - window_ >= std::chrono::seconds(1)) {
+            window_ = now;
+            written_ = 0;
+        }
+        if (++written_ > kLinesPerSecond || facts_.full()) return;
         Fact fact = make_fact(FactKind::log);
         fact.status = entry.level;
-        fact.text = entry.msg;
-        while (!fact.text.empty() && (fact.text.back() == '\n' || fact.text.back() == '\r')) fact.text.pop_back();
+        fact.text = entry.msg.substr(0, entry.msg.find_first_of("\r\n"));
         facts_.push(std::move(fact));
     }
 
    private:
+    static constexpr int kLinesPerSecond = 20;
     FactQueue& facts_;
+    std::chrono::steady_clock::time_point window_{};
+    int written_ = 0;
 };
 
 // The datagram that announces orders, as pjsip's ioqueue sees it.
@@ -41,7 +50,7 @@ struct Doorbell {
         }
     }
     void serve() {
-        for (const auto& order : orders.drain()) engine.carry_out(order);
+        for (const auto& order : orders.drain()) guarded("order", [&] { engine.carry_out(order); });
     }
     static void on_read(pj_ioqueue_key_t* key, pj_ioqueue_op_key_t*, pj_ssize_t) {
         auto* bell = static_cast<Doorbell*>(pj_ioqueue_get_user_data(key));
@@ -71,6 +80,7 @@ Stack::~Stack() { stop(); }
 std::vector<Address> Stack::start(const Settings& settings) {
     if (thread_.joinable()) throw std::runtime_error("the SIP stack has been started already");
     facts_.set_limit(settings.queue_limit);
+    orders_.clear();
     std::promise<std::vector<Address>> started;
     auto bound = started.get_future();
     thread_ = std::thread(&Stack::run, this, settings, std::move(started));
@@ -95,57 +105,56 @@ Counters Stack::counters() const {
 
 void Stack::run(Settings settings, std::promise<std::vector<Address>> started) {
     bool announced = false;
-    pj::Endpoint endpoint;
     try {
-        pj_log_set_level(0);  // until libInit hands us the log, pjlib prints to standard output
-        endpoint.libCreate();
-        // pjsua2 owns the writer and deletes it with the library.
-        endpoint.libInit(endpoint_config(new LogFacts(facts_)));
-        endpoint.libStart();
-        auto* pjsip = pjsua_get_pjsip_endpt();
-        // RFC 3261 18.1.1 would move requests above 1,300 bytes to TCP: a UDP phone behind NAT has none.
-        pjsip_cfg()->endpt.disable_tcp_switch = PJ_TRUE;
-        {
-            Engine engine(std::move(settings), pjsip, facts_, counters_mutex_, counters_);
-            auto bound = engine.listen();
-            auto* pool = pjsip_endpt_create_pool(pjsip, "orders", 512, 512);
-            Doorbell bell{.orders = orders_, .engine = engine, .buffer = {}};
-            pj_ioqueue_callback callback{};
-            callback.on_read_complete = &Doorbell::on_read;
-            check(pj_ioqueue_register_sock(pool, pjsip_endpt_get_ioqueue(pjsip), orders_.fd(), &bell, &callback, &bell.key),
-                  "order queue");
-            pj_ioqueue_op_key_init(&bell.operation, sizeof bell.operation);
-            bell.listen();
+        serve(std::move(settings), [&](std::vector<Address> bound) {
             started.set_value(std::move(bound));
             announced = true;
-            bell.serve();  // orders given before we listened
-            while (!engine.stopping()) endpoint.libHandleEvents(kPollMs);
-            pj_ioqueue_unregister(bell.key);
-            pjsip_endpt_release_pool(pjsip, pool);
-        }
-        endpoint.libDestroy(PJSUA_DESTROY_NO_TX_MSG);
-    } catch (...) {
-        auto error = std::current_exception();
-        try {
-            throw;
-        } catch (const pj::Error& e) {
-            error = std::make_exception_ptr(std::runtime_error(e.info()));
-        } catch (...) {
-        }
-        try {
-            endpoint.libDestroy(PJSUA_DESTROY_NO_TX_MSG);
-        } catch (const pj::Error&) {
-            // The library was never created: the first error says why.
-        }
-        if (!announced) {
-            started.set_exception(error);
-            return;
-        }
-        Fact fact = make_fact(FactKind::log);
-        fact.status = 0;
-        fact.text = "the SIP thread has ended by an error";
-        facts_.push(std::move(fact));
+        });
+        return;
+    } catch (const pj::Error& error) {
+        failure_ = error.info();
+    } catch (const std::exception& error) {
+        failure_ = error.what();
     }
+    if (!announced) return started.set_exception(std::make_exception_ptr(std::runtime_error(failure_)));
+    Fact fact = make_fact(FactKind::log);
+    fact.status = 0;
+    fact.text = "the SIP thread has ended by an error: " + failure_;
+    facts_.push(std::move(fact));
+}
+
+void Stack::serve(Settings settings, const std::function<void(std::vector<Address>)>& announce) {
+    pj_log_set_level(0);  // until libInit hands us the log, pjlib prints to standard output
+    // Throws when this process has a stack already; destroys the library when it goes.
+    pj::Endpoint endpoint;
+    endpoint.libCreate();
+    // pjsua2 owns the writer and deletes it with the library.
+    endpoint.libInit(endpoint_config(new LogFacts(facts_)));
+    endpoint.libStart();
+    auto* pjsip = pjsua_get_pjsip_endpt();
+    // RFC 3261 18.1.1 would move requests above 1,300 bytes to TCP: a UDP phone behind NAT has none.
+    pjsip_cfg()->endpt.disable_tcp_switch = PJ_TRUE;
+    {
+        Engine engine(std::move(settings), pjsip, facts_, counters_mutex_, counters_);
+        auto bound = engine.listen();
+        auto* pool = pjsip_endpt_create_pool(pjsip, "orders", 512, 512);
+        Doorbell bell{.orders = orders_, .engine = engine, .buffer = {}};
+        pj_ioqueue_callback callback{};
+        callback.on_read_complete = &Doorbell::on_read;
+        check(pj_ioqueue_register_sock(pool, pjsip_endpt_get_ioqueue(pjsip), orders_.share(), &bell, &callback,
+                                       &bell.key),
+              "order queue");
+        pj_ioqueue_op_key_init(&bell.operation, sizeof bell.operation);
+        bell.listen();
+        announce(std::move(bound));
+        while (!engine.stopping()) {
+            endpoint.libHandleEvents(kPollMs);
+            engine.tidy();
+        }
+        pj_ioqueue_unregister(bell.key);
+        pjsip_endpt_release_pool(pjsip, pool);
+    }
+    endpoint.libDestroy(PJSUA_DESTROY_NO_TX_MSG);
 }
 
 }  // namespace push_proxy

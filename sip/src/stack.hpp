@@ -5,6 +5,7 @@
 // lock of ours is held while pjsip runs. (docs/adr: one SIP thread.)
 #pragma once
 
+#include <functional>
 #include <future>
 #include <memory>
 #include <thread>
@@ -31,12 +32,14 @@ class Stack {
 
    private:
     void run(Settings settings, std::promise<std::vector<Address>> started);
+    void serve(Settings settings, const std::function<void(std::vector<Address>)>& announce);
 
     FactQueue facts_;
     OrderQueue orders_;
     std::thread thread_;
     mutable std::mutex counters_mutex_;
     Counters counters_;
+    std::string failure_;  // written by the SIP thread only
 };
 
 }  // namespace push_proxy

@@ -16,6 +16,7 @@ constexpr char kVersion = 1;
 constexpr std::size_t kSignature = 8;
 constexpr std::string_view kCookie = "z9hG4bK";  // RFC 3261 8.1.1.7
 constexpr std::size_t kBranchRandom = 8;
+constexpr std::size_t kBranchUpstream = 4;
 constexpr std::size_t kBranchSignature = 6;
 
 void put32(std::string& out, std::uint32_t value) {
@@ -55,6 +56,10 @@ bool get_address(std::string_view& in, Address& address) {
 
 bool same(std::string_view a, std::string_view b) {
     return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+std::string upstream_mark(std::string_view bytes, std::string_view upstream, std::string_view key) {
+    return hmac_sha256(key, std::string(bytes) + "|" + std::string(upstream)).substr(0, kBranchUpstream);
 }
 
 }  // namespace
@@ -195,9 +200,10 @@ std::optional<RouteToken> decode_route_token(std::string_view text, std::string_
     return token;
 }
 
-std::string make_branch(std::uint32_t loop_hash, std::string_view key) {
+std::string make_branch(std::uint32_t loop_hash, std::string_view upstream, std::string_view key) {
     std::string bytes = random_bytes(kBranchRandom);
     put32(bytes, loop_hash);
+    bytes += upstream_mark(bytes, upstream, key);
     bytes += hmac_sha256(key, bytes).substr(0, kBranchSignature);
     return std::string(kCookie) + to_hex(bytes);
 }
@@ -205,12 +211,20 @@ std::string make_branch(std::uint32_t loop_hash, std::string_view key) {
 std::optional<std::uint32_t> verify_branch(std::string_view branch, std::string_view key) {
     if (!branch.starts_with(kCookie)) return std::nullopt;
     const auto bytes = from_hex(branch.substr(kCookie.size()));
-    if (!bytes || bytes->size() != kBranchRandom + 4 + kBranchSignature) return std::nullopt;
-    std::string_view signed_part(bytes->data(), kBranchRandom + 4);
+    if (!bytes || bytes->size() != kBranchRandom + 4 + kBranchUpstream + kBranchSignature) return std::nullopt;
+    std::string_view signed_part(bytes->data(), bytes->size() - kBranchSignature);
     std::string_view signature(bytes->data() + signed_part.size(), kBranchSignature);
     if (!same(std::string_view(hmac_sha256(key, signed_part)).substr(0, kBranchSignature), signature))
         return std::nullopt;
     return get32(signed_part.substr(kBranchRandom));
+}
+
+bool branch_leads_to(std::string_view branch, std::string_view upstream, std::string_view key) {
+    const auto bytes = from_hex(branch.substr(kCookie.size()));
+    if (!bytes) return false;
+    const std::string_view all(*bytes);
+    return same(upstream_mark(all.substr(0, kBranchRandom + 4), upstream, key),
+                all.substr(kBranchRandom + 4, kBranchUpstream));
 }
 
 }  // namespace push_proxy

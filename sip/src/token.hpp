@@ -35,9 +35,13 @@ std::string encode_route_token(const RouteToken& token, std::string_view key);
 // Nothing when the signature does not verify: a forged or foreign token.
 std::optional<RouteToken> decode_route_token(std::string_view text, std::string_view key);
 
-// A Via branch: random, a hash for loop detection (RFC 5393), and a signature over both.
-std::string make_branch(std::uint32_t loop_hash, std::string_view key);
+// A Via branch: random, a hash for loop detection (RFC 5393), where its responses go, and a signature
+// over all of it.
+std::string make_branch(std::uint32_t loop_hash, std::string_view upstream, std::string_view key);
 // The loop hash, when the branch is one of ours.
 std::optional<std::uint32_t> verify_branch(std::string_view branch, std::string_view key);
+// Whether that branch (a verified one) was made for a request from `upstream`: without this, whoever
+// has once seen a branch could have us send responses anywhere.
+bool branch_leads_to(std::string_view branch, std::string_view upstream, std::string_view key);
 
 }  // namespace push_proxy

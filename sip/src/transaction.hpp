@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "message.hpp"
 #include "pj.hpp"
@@ -26,11 +27,6 @@ struct Owner {
 // A client transaction within a server transaction: a branch of the response context (RFC 3261 16.6).
 struct Branch : Owner {
     Branch(ServerTxn& t, int i) : Owner(Kind::branch), txn(t), id(i) {}
-    ~Branch() {
-        for (auto& [id_, response] : responses) pjsip_tx_data_dec_ref(response);
-        if (ack) pjsip_tx_data_dec_ref(ack);
-    }
-
     ServerTxn& txn;
     const int id;
     std::string via_branch;
@@ -40,13 +36,12 @@ struct Branch : Owner {
     bool automatic = false;  // responses pass upstream without Python
     bool provisional = false;
     bool final = false;
-    bool relayed_2xx = false;
+    std::optional<std::string> relayed_2xx;  // its To tag
     bool cancel_wanted = false;
     bool cancel_sent = false;
     std::string cancel_reason;
-    std::map<std::uint64_t, pjsip_tx_data*> responses;  // received, ready to be relayed
-    pjsip_tx_data* ack = nullptr;                       // of a 2xx that was ended here, for its retransmissions
-    std::string acked_raw;
+    std::map<std::uint64_t, TxData> responses;  // received, ready to be relayed
+    std::map<std::string, TxData> acks;         // by To tag: of 2xx that were ended here, which may be repeated
 };
 
 struct ServerTxn : Owner {
@@ -66,7 +61,6 @@ struct ServerTxn : Owner {
     pj_pool_t* pool = nullptr;
     pjsip_msg* msg = nullptr;
     RawBody body;
-    std::size_t raw_size = 0;
     std::size_t own_routes = 0;  // leading Route headers that name us
     std::string to_tag;
     std::string from_tag;
@@ -74,14 +68,17 @@ struct ServerTxn : Owner {
     std::uint32_t next_hop = 0;  // toward the sender, for the route token
     Address source;
     Listener* listener = nullptr;
+    std::string upstream;  // where its responses go
     bool invite = false;
+    bool told = false;  // Python knows it; requests inside dialogs it never sees
+    bool provisional_sent = false;
     bool final_sent = false;
     bool cancelled = false;
     pj_timer_entry trying{};
     std::map<int, std::unique_ptr<Branch>> branches;
 };
 
-// A client transaction of our own.
+// The client transaction of a request of our own.
 struct OwnRequest : Owner {
     explicit OwnRequest(std::uint64_t r) : Owner(Kind::request), request(r) {}
     const std::uint64_t request;

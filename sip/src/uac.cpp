@@ -4,17 +4,32 @@
 namespace push_proxy {
 namespace {
 
-constexpr std::size_t kKeptResponses = 16;       // per branch, waiting for Python's decision
-constexpr unsigned kTimerC_ms = 185 * 1000;      // RFC 3261 16.6 item 11: more than three minutes
-constexpr unsigned kCancelled_ms = 32 * 1000;    // RFC 3261 9.1: 64*T1 after CANCEL the branch is over
+constexpr std::size_t kKeptResponses = 16;  // per branch, waiting for Python's decision
+
+std::string to_tag(const pjsip_rx_data* rdata) { return copy(rdata->msg_info.to->tag); }
+
+int status_of(const TxData& response) { return response->msg->line.status.code; }
+
+std::string to_tag(const TxData& response) {
+    return copy(static_cast<pjsip_to_hdr*>(pjsip_msg_find_hdr(response->msg, PJSIP_H_TO, nullptr))->tag);
+}
+
+std::string status_class(int code) { return std::to_string(code / 100) + "xx"; }
 
 }  // namespace
 
 void Engine::start_branch(ServerTxn& txn, int id, const Rewrite& rewrite, bool automatic) {
     const char* order = automatic ? "forward" : "fork";
-    if (!txn.msg || txn.branches.contains(id)) return failed(order, txn.id, id, "the branch has been used already");
-    auto& listener = listener_at(rewrite.local);
+    if (!txn.tsx || !txn.msg) return failed(order, txn.id, id, "the request's transaction is over");
+    if (txn.branches.contains(id)) return failed(order, txn.id, id, "the branch has been used already");
+    if (txn.cancelled && !automatic) return failed(order, txn.id, id, "the INVITE has been cancelled");
+    if (txn.cancelled) {
+        // The CANCEL came before this order: nothing is sent on (RFC 3261 16.10).
+        tell_forwarded(txn, 487, "Request Terminated", true);
+        return respond(txn, make_response(endpoint_, txn.msg, 487, "Request Terminated", txn.to_tag, {}, {}));
+    }
     try {
+        auto& listener = listener_at(rewrite.local);
         to_sockaddr(rewrite.destination);
         ForwardPlan plan;
         plan.request_uri = &rewrite.request_uri;
@@ -23,7 +38,7 @@ void Engine::start_branch(ServerTxn& txn, int id, const Rewrite& rewrite, bool a
         plan.remove = &rewrite.remove;
         if (!rewrite.route_key.empty()) plan.record_route = record_route(txn, rewrite, listener);
         send_branch(txn, id, automatic, plan, {rewrite.destination, &listener});
-    } catch (const std::exception& error) {
+    } catch (const std::invalid_argument& error) {
         failed(order, txn.id, id, error.what());
     }
 }
@@ -32,42 +47,38 @@ void Engine::start_branch(ServerTxn& txn, int id, const Rewrite& rewrite, bool a
 void Engine::send_branch(ServerTxn& txn, int id, bool automatic, ForwardPlan plan, const Hop& hop) {
     auto owned = std::make_unique<Branch>(txn, id);
     auto& branch = *owned;
-    branch.via_branch = plan.branch = make_branch(txn.loop_hash, settings_.token_key);
+    branch.via_branch = plan.branch = make_branch(txn.loop_hash, txn.upstream, settings_.token_key);
     branch.listener = hop.listener;
     branch.destination = hop.destination;
     branch.automatic = automatic;
-    auto* tdata = forward_request(endpoint_, txn.msg, txn.body, txn.raw_size, plan);
+    auto tdata = forward_request(endpoint_, txn.msg, txn.body, plan);
     by_via_branch_[branch.via_branch] = &branch;
     txn.branches.emplace(id, std::move(owned));
-    if (txn.invite && automatic) trying_due(txn);
+    if (txn.invite && automatic) say_trying(txn);
     // Any failure from here on comes through branch_state or below, once.
-    if (!send_in_transaction(tdata, hop, &branch) && !branch.final)
+    if (!send_in_transaction(std::move(tdata), hop, &branch) && !branch.final)
         branch_failed(branch, 503, "Next Hop Unreachable");
 }
 
-// Starts a client transaction; takes over the reference. Null when it could not be sent.
-pjsip_transaction* Engine::send_in_transaction(pjsip_tx_data* tdata, const Hop& hop, Owner* owner) {
-    aim(tdata, hop);
+// Starts a client transaction. Null when it could not be sent.
+pjsip_transaction* Engine::send_in_transaction(TxData tdata, const Hop& hop, Owner* owner) {
+    aim(tdata.get(), hop);
     pjsip_transaction* tsx;
-    if (pjsip_tsx_create_uac2(&g_module, tdata, nullptr, &tsx) != PJ_SUCCESS) {
-        pjsip_tx_data_dec_ref(tdata);
-        return nullptr;
-    }
+    if (pjsip_tsx_create_uac2(&g_module, tdata.get(), nullptr, &tsx) != PJ_SUCCESS) return nullptr;
     tsx->mod_data[g_module.id] = owner;
     if (owner && owner->kind == Owner::Kind::branch) static_cast<Branch*>(owner)->tsx = tsx;
     pjsip_tsx_set_transport(tsx, &tdata->tp_sel);
     if (pjsip_tsx_send_msg(tsx, nullptr) != PJ_SUCCESS) {
-        pjsip_tx_data_dec_ref(tdata);
         if (tsx->state < PJSIP_TSX_STATE_TERMINATED) pjsip_tsx_terminate(tsx, PJSIP_SC_TSX_TRANSPORT_ERROR);
         return nullptr;
     }
+    tdata.release();
     return tsx;
 }
 
-void Engine::send_stateless(pjsip_tx_data* tdata, const Hop& hop) {
-    aim(tdata, hop);
-    if (pjsip_endpt_send_request_stateless(endpoint_, tdata, nullptr, nullptr) != PJ_SUCCESS)
-        pjsip_tx_data_dec_ref(tdata);
+void Engine::send_stateless(TxData tdata, const Hop& hop) {
+    aim(tdata.get(), hop);
+    if (pjsip_endpt_send_request_stateless(endpoint_, tdata.get(), nullptr, nullptr) == PJ_SUCCESS) tdata.release();
 }
 
 // The flow is given: no look-up by pjsip, which would resolve the Request-URI (RFC 3261 16.6 step 7).
@@ -94,6 +105,7 @@ void Engine::aim(pjsip_tx_data* tdata, const Hop& hop) {
 void Engine::branch_state(Branch& branch, pjsip_transaction* tsx, pjsip_event* event) {
     const auto& state = event->body.tsx_state;
     const bool response = state.type == PJSIP_EVENT_RX_MSG && state.src.rdata->msg_info.msg->type == PJSIP_RESPONSE_MSG;
+    if (response) count("received.", status_class(state.src.rdata->msg_info.msg->line.status.code));
     if (response && !branch.final) branch_response(branch, state.src.rdata);
     if (tsx->state < PJSIP_TSX_STATE_TERMINATED) return;
     if (!branch.final) {
@@ -109,33 +121,23 @@ void Engine::branch_state(Branch& branch, pjsip_transaction* tsx, pjsip_event* e
 void Engine::branch_response(Branch& branch, pjsip_rx_data* rdata) {
     auto& txn = branch.txn;
     const auto& line = rdata->msg_info.msg->line.status;
-    const char status_class[] = {static_cast<char>('0' + line.code / 100), 'x', 'x', '\0'};
-    count("received.", status_class);
     const bool first_provisional = line.code < 200 && !branch.provisional;
     branch.provisional = branch.provisional || line.code < 200;
     branch.final = branch.final || line.code >= 200;
     if (first_provisional && branch.cancel_wanted) send_cancel(branch);
 
     if (branch.automatic) {
+        // RFC 3261 16.7 item 2: each 101 to 199 starts Timer C anew; Python has its own for what it forks.
+        if (txn.invite && line.code < 200 && (line.code > 100 || first_provisional) && branch.tsx &&
+            !branch.cancel_sent)
+            pjsip_tsx_set_timeout(branch.tsx, settings_.timer_c_ms);
         if (line.code == 100) return;
-        if (txn.invite && line.code < 200 && branch.tsx && !branch.cancel_sent)
-            pjsip_tsx_set_timeout(branch.tsx, kTimerC_ms);
-        if (line.code >= 200) {
-            Fact fact = make_fact(FactKind::forward_response);
-            fact.txn = txn.id;
-            fact.status = line.code;
-            fact.text = copy(line.reason);
-            facts_.push(std::move(fact));
-        }
-        branch.relayed_2xx = branch.relayed_2xx || line.code / 100 == 2;
+        if (line.code >= 200) tell_forwarded(txn, line.code, copy(line.reason), false);
         return respond(txn, forward_response(endpoint_, rdata));
     }
     Fact fact = make_fact(FactKind::branch_response);
     if (line.code > 100) {
-        if (branch.responses.size() >= kKeptResponses) {
-            pjsip_tx_data_dec_ref(branch.responses.begin()->second);
-            branch.responses.erase(branch.responses.begin());
-        }
+        if (branch.responses.size() >= kKeptResponses) branch.responses.erase(branch.responses.begin());
         fact.response = next_id_++;
         branch.responses[fact.response] = forward_response(endpoint_, rdata);
     }
@@ -150,17 +152,31 @@ void Engine::branch_response(Branch& branch, pjsip_rx_data* rdata) {
 void Engine::branch_failed(Branch& branch, int status, const std::string& reason) {
     auto& txn = branch.txn;
     branch.final = true;
-    Fact fact = make_fact(branch.automatic ? FactKind::forward_response : FactKind::branch_response);
-    fact.txn = txn.id;
-    fact.branch = branch.id;
-    fact.status = status;
-    fact.text = reason;
-    fact.flag = true;
-    facts_.push(std::move(fact));
-    if (!branch.automatic || txn.final_sent || !txn.msg) return;
+    if (!branch.automatic) {
+        Fact fact = make_fact(FactKind::branch_response);
+        fact.txn = txn.id;
+        fact.branch = branch.id;
+        fact.status = status;
+        fact.text = reason;
+        fact.flag = true;
+        return facts_.push(std::move(fact));
+    }
+    tell_forwarded(txn, status, reason, true);
+    if (txn.final_sent || !txn.msg) return;
     // RFC 3261 16.7 step 6: a 503 would make the caller avoid us, not the next hop.
     respond(txn, status == 408 ? make_response(endpoint_, txn.msg, 408, "Request Timeout", txn.to_tag, {}, {})
                                : make_response(endpoint_, txn.msg, 500, "Next Hop Unreachable", txn.to_tag, {}, {}));
+}
+
+// The end of a request given to `forward`.
+void Engine::tell_forwarded(const ServerTxn& txn, int status, const std::string& reason, bool local) {
+    if (!txn.told) return;
+    Fact fact = make_fact(FactKind::forward_response);
+    fact.txn = txn.id;
+    fact.status = status;
+    fact.text = reason;
+    fact.flag = local;
+    facts_.push(std::move(fact));
 }
 
 void Engine::relay(const RelayOrder& order) {
@@ -168,11 +184,13 @@ void Engine::relay(const RelayOrder& order) {
     if (!branch) return failed("relay", order.txn, order.branch, "no such branch");
     const auto found = branch->responses.find(order.response);
     if (found == branch->responses.end()) return failed("relay", order.txn, order.branch, "no such response");
-    if (branch->txn.final_sent) return failed("relay", order.txn, order.branch, "the INVITE has its final response");
-    auto* tdata = found->second;
+    auto& txn = branch->txn;
+    if (txn.final_sent || !txn.tsx)
+        return failed("relay", order.txn, order.branch, "the INVITE has its final response");
+    auto tdata = std::move(found->second);
     branch->responses.erase(found);
-    branch->relayed_2xx = tdata->msg->line.status.code / 100 == 2;
-    respond(branch->txn, tdata);
+    if (status_of(tdata) / 100 == 2) branch->relayed_2xx = to_tag(tdata);
+    respond(txn, std::move(tdata));
 }
 
 void Engine::cancel(const CancelOrder& order) {
@@ -191,32 +209,34 @@ void Engine::want_cancel(Branch& branch, const std::string& reason) {
 
 void Engine::send_cancel(Branch& branch) {
     if (branch.cancel_sent || !branch.tsx || !branch.txn.invite) return;
-    pjsip_tx_data* tdata;
-    if (pjsip_endpt_create_cancel(endpoint_, branch.tsx->last_tx, &tdata) != PJ_SUCCESS) return;
+    pjsip_tx_data* made;
+    if (pjsip_endpt_create_cancel(endpoint_, branch.tsx->last_tx, &made) != PJ_SUCCESS) return;
+    TxData tdata(made);
     branch.cancel_sent = true;
-    if (!branch.cancel_reason.empty()) {
+    if (!branch.cancel_reason.empty() && branch.cancel_reason.find_first_of("\r\n") == std::string::npos) {
         const pj_str_t name = borrow("Reason");
         const pj_str_t value = borrow(branch.cancel_reason);
         auto* header = pjsip_generic_string_hdr_create(tdata->pool, &name, &value);
         pjsip_msg_add_hdr(tdata->msg, reinterpret_cast<pjsip_hdr*>(header));
     }
-    send_in_transaction(tdata, {branch.destination, branch.listener}, nullptr);
-    if (branch.tsx) pjsip_tsx_set_timeout(branch.tsx, kCancelled_ms);
+    send_in_transaction(std::move(tdata), {branch.destination, branch.listener}, nullptr);
+    // RFC 3261 9.1: 64*T1 after the CANCEL the branch is over, answered or not.
+    if (branch.tsx) pjsip_tsx_set_timeout(branch.tsx, pjsip_cfg()->tsx.td);
 }
 
 void Engine::ack_and_bye(const AckAndByeOrder& order) {
     auto* branch = find(order.txn, order.branch);
-    const auto found = branch ? branch->responses.find(order.response) : std::map<std::uint64_t, pjsip_tx_data*>::iterator{};
-    if (!branch || found == branch->responses.end())
-        return failed("ack_and_bye", order.txn, order.branch, "no such response");
-    auto* response = found->second;
+    const auto fail = [&](const char* reason) { failed("ack_and_bye", order.txn, order.branch, reason); };
+    if (!branch) return fail("no such branch");
+    const auto found = branch->responses.find(order.response);
+    if (found == branch->responses.end()) return fail("no such response");
+    if (status_of(found->second) / 100 != 2) return fail("not a 2xx");
+    const auto response = std::move(found->second);
     branch->responses.erase(found);
     auto* msg = response->msg;
     const auto* contact = static_cast<pjsip_contact_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_CONTACT, nullptr));
-    if (!contact || !contact->uri) {
-        pjsip_tx_data_dec_ref(response);
-        return failed("ack_and_bye", order.txn, order.branch, "the 2xx has no Contact to end the dialog at");
-    }
+    if (!contact || !contact->uri || !sip_uri(contact->uri))
+        return fail("the 2xx has no SIP Contact to end the dialog at");
     // RFC 3261 12.1.2: the proxies between us and the phone, nearest to us first.
     std::vector<const pjsip_routing_hdr*> route_set;
     for (const pjsip_hdr* header = msg->hdr.next; header != &msg->hdr; header = header->next) {
@@ -226,30 +246,35 @@ void Engine::ack_and_bye(const AckAndByeOrder& order) {
         if (uri && is_us(uri)) break;
         route_set.insert(route_set.begin(), record);
     }
-    const auto make = [&](const pjsip_method* method, int cseq) -> pjsip_tx_data* {
-        pjsip_tx_data* tdata;
+    const auto make = [&](const pjsip_method* method, int cseq) -> TxData {
+        pjsip_tx_data* made;
         const auto status = pjsip_endpt_create_request_from_hdr(
             endpoint_, method, static_cast<pjsip_uri*>(pjsip_uri_get_uri(contact->uri)),
             static_cast<pjsip_from_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_FROM, nullptr)),
             static_cast<pjsip_to_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_TO, nullptr)), nullptr,
-            static_cast<pjsip_cid_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_CALL_ID, nullptr)), cseq, nullptr, &tdata);
+            static_cast<pjsip_cid_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_CALL_ID, nullptr)), cseq, nullptr, &made);
         if (status != PJ_SUCCESS) return nullptr;
         for (const auto* record : route_set) {
-            auto* route = pjsip_route_hdr_create(tdata->pool);
-            pjsip_name_addr_assign(tdata->pool, &route->name_addr, &record->name_addr);
-            pjsip_msg_add_hdr(tdata->msg, reinterpret_cast<pjsip_hdr*>(route));
+            auto* route = pjsip_route_hdr_create(made->pool);
+            pjsip_name_addr_assign(made->pool, &route->name_addr, &record->name_addr);
+            pjsip_msg_add_hdr(made->msg, reinterpret_cast<pjsip_hdr*>(route));
         }
-        return tdata;
+        return TxData(made);
     };
     const int cseq = static_cast<pjsip_cseq_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_CSEQ, nullptr))->cseq;
     const Hop hop{branch->destination, branch->listener};
-    if (auto* ack = make(pjsip_get_ack_method(), cseq)) {
-        pjsip_tx_data_add_ref(ack);
-        branch->ack = ack;
-        send_stateless(ack, hop);
+    if (auto ack = make(pjsip_get_ack_method(), cseq)) {
+        auto& kept = branch->acks[to_tag(response)];
+        kept = std::move(ack);
+        repeat_ack(kept, hop);
     }
-    if (auto* bye = make(pjsip_get_bye_method(), cseq + 1)) send_in_transaction(bye, hop, nullptr);
-    pjsip_tx_data_dec_ref(response);
+    if (auto bye = make(pjsip_get_bye_method(), cseq + 1)) send_in_transaction(std::move(bye), hop, nullptr);
+}
+
+void Engine::repeat_ack(const TxData& ack, const Hop& hop) {
+    if (ack->is_pending) return;  // the one before has not left yet
+    pjsip_tx_data_add_ref(ack.get());
+    send_stateless(TxData(ack.get()), hop);
 }
 
 void Engine::request(const RequestOrder& order) {
@@ -263,21 +288,22 @@ void Engine::request(const RequestOrder& order) {
         fact.flag = true;
         facts_.push(std::move(fact));
     };
-    pjsip_tx_data* tdata;
     try {
         to_sockaddr(order.destination);
-        tdata = make_request(endpoint_, order);
-    } catch (const std::exception& error) {
-        return fail(error.what());
+        auto& listener = listener_at(order.local);
+        auto tdata = make_request(endpoint_, order);
+        requests_.emplace(own, std::move(owned));
+        const auto* tsx = send_in_transaction(std::move(tdata), {order.destination, &listener}, own);
+        if (!tsx && requests_.erase(own)) fail("the request could not be sent");
+    } catch (const std::invalid_argument& error) {
+        fail(error.what());
     }
-    requests_.emplace(own, std::move(owned));
-    const auto* tsx = send_in_transaction(tdata, {order.destination, &listener_at(order.local)}, own);
-    if (!tsx && requests_.erase(own)) fail("the request could not be sent");
 }
 
 void Engine::request_state(OwnRequest& own, pjsip_transaction* tsx, pjsip_event* event) {
     const auto& state = event->body.tsx_state;
     const bool response = state.type == PJSIP_EVENT_RX_MSG && state.src.rdata->msg_info.msg->type == PJSIP_RESPONSE_MSG;
+    if (response) count("received.", status_class(state.src.rdata->msg_info.msg->line.status.code));
     if (response && state.src.rdata->msg_info.msg->line.status.code < 200) return;
     if (!response && tsx->state < PJSIP_TSX_STATE_TERMINATED) return;
     Fact fact = make_fact(FactKind::request_answered);
@@ -285,8 +311,6 @@ void Engine::request_state(OwnRequest& own, pjsip_transaction* tsx, pjsip_event*
     if (response) {
         const auto* rdata = state.src.rdata;
         const auto& line = rdata->msg_info.msg->line.status;
-        const char status_class[] = {static_cast<char>('0' + line.code / 100), 'x', 'x', '\0'};
-        count("received.", status_class);
         fact.status = line.code;
         fact.text = copy(line.reason);
         fact.raw.assign(rdata->msg_info.msg_buf, static_cast<std::size_t>(rdata->msg_info.len));
@@ -302,48 +326,37 @@ void Engine::request_state(OwnRequest& own, pjsip_transaction* tsx, pjsip_event*
 
 // A response that matches no client transaction: a repeated 2xx, or one from before a restart.
 void Engine::on_stray_response(pjsip_rx_data* rdata) {
-    const auto* via = rdata->msg_info.via;
-    const std::string via_branch = copy(via->branch_param);
+    const int code = rdata->msg_info.msg->line.status.code;
+    count("received.", status_class(code));
+    const std::string via_branch = copy(rdata->msg_info.via->branch_param);
     if (!verify_branch(via_branch, settings_.token_key)) return;  // not ours: dropped (RFC 3261 18.1.2)
     const auto known = by_via_branch_.find(via_branch);
-    if (known == by_via_branch_.end()) return send_upstream(rdata, nullptr);
+    if (known == by_via_branch_.end()) return send_upstream(rdata);
     auto& branch = *known->second;
-    if (rdata->msg_info.msg->line.status.code / 100 != 2) return;
-    if (branch.ack) {
-        // Its ACK was lost: this 2xx was ended by us.
-        pjsip_tx_data_add_ref(branch.ack);
-        send_stateless(branch.ack, {branch.destination, branch.listener});
-    } else if (branch.relayed_2xx) {
-        send_upstream(rdata, &branch.txn);
-    } else if (branch.responses.empty() || !branch.final) {
-        branch_response(branch, rdata);  // a 2xx after the branch was given up
-    }
+    if (code / 100 != 2 || !branch.txn.invite) return;
+    // RFC 3261 16.7 item 5: each 2xx of a request that we only pass on.
+    if (branch.automatic) return send_upstream(rdata);
+    const auto tag = to_tag(rdata);
+    if (branch.relayed_2xx == tag) return send_upstream(rdata);
+    if (const auto ack = branch.acks.find(tag); ack != branch.acks.end())
+        return repeat_ack(ack->second, {branch.destination, branch.listener});  // the first one was lost
+    for (const auto& [id, response] : branch.responses)
+        if (status_of(response) / 100 == 2 && to_tag(response) == tag) return;  // Python is deciding
+    branch_response(branch, rdata);  // after the branch was given up, or a second phone behind it
 }
 
-void Engine::send_upstream(pjsip_rx_data* rdata, const ServerTxn* txn) {
-    auto* tdata = forward_response(endpoint_, rdata);
+// Statelessly, and only to where the request came from (RFC 3261 16.7 items 3 and 9, 18.2.2).
+void Engine::send_upstream(pjsip_rx_data* rdata) {
+    auto tdata = forward_response(endpoint_, rdata);
     const auto* via = static_cast<pjsip_via_hdr*>(pjsip_msg_find_hdr(tdata->msg, PJSIP_H_VIA, nullptr));
+    if (!via) return;
+    const auto target = upstream_of(via);
+    if (!branch_leads_to(view(rdata->msg_info.via->branch_param), target.text(), settings_.token_key)) return;
     pjsip_response_addr address{};
-    bool known = false;
-    if (txn && txn->tsx && txn->tsx->res_addr.transport) {
-        address = txn->tsx->res_addr;
-        known = true;
-    } else if (via) {
-        // RFC 3261 18.2.2, RFC 3581: where the request came from, as the Via remembers it.
-        const auto host = via->recvd_param.slen ? via->recvd_param : via->sent_by.host;
-        const int port = via->rport_param > 0 ? via->rport_param : via->sent_by.port ? via->sent_by.port : 5060;
-        try {
-            const Address target{copy(host), port};
-            address.addr = to_sockaddr(target);
-            address.addr_len = static_cast<int>(pj_sockaddr_get_len(&address.addr));
-            address.transport = listener_at(target).transport;
-            known = true;
-        } catch (const std::invalid_argument&) {
-            known = false;  // a name: never looked up for a stray response
-        }
-    }
-    if (!known || pjsip_endpt_send_response(endpoint_, &address, tdata, nullptr, nullptr) != PJ_SUCCESS)
-        pjsip_tx_data_dec_ref(tdata);
+    address.addr = to_sockaddr(target);
+    address.addr_len = static_cast<int>(pj_sockaddr_get_len(&address.addr));
+    address.transport = same_family(listener_of(rdata), target).transport;
+    if (pjsip_endpt_send_response(endpoint_, &address, tdata.get(), nullptr, nullptr) == PJ_SUCCESS) tdata.release();
 }
 
 }  // namespace push_proxy

@@ -1,4 +1,6 @@
 // Requests coming in: what the stack answers by itself, and what Python decides (RFC 3261 16.3).
+#include <algorithm>
+
 #include "engine.hpp"
 
 namespace push_proxy {
@@ -8,13 +10,73 @@ constexpr pj_time_val kTryingDelay{0, 150};  // Python has stored the INVITE and
 
 bool is_method(const pjsip_msg* msg, std::string_view name) { return view(msg->line.req.method.name) == name; }
 
+// Where pjsip finds out where to answer a request, made to say: to its source address, through the
+// socket it came in by, and without rport to the port that the Via names (RFC 3261 18.2.2, RFC 3581).
+// By itself pjsip would answer a request without rport from any socket of ours.
+class ReplyPath {
+   public:
+    explicit ReplyPath(pjsip_rx_data* rdata)
+        : via_(*rdata->msg_info.via), source_(rdata->pkt_info.src_addr), rport_(via_.rport_param), port_(port()) {
+        if (rport_ >= 0) return;
+        via_.rport_param = upstream_of(&via_).port;
+        pj_sockaddr_set_port(&source_, static_cast<pj_uint16_t>(via_.rport_param));
+    }
+    ~ReplyPath() {
+        via_.rport_param = rport_;
+        pj_sockaddr_set_port(&source_, port_);
+    }
+    ReplyPath(const ReplyPath&) = delete;
+    ReplyPath& operator=(const ReplyPath&) = delete;
+
+   private:
+    pj_uint16_t port() const { return pj_sockaddr_get_port(&source_); }
+
+    pjsip_via_hdr& via_;
+    pj_sockaddr& source_;
+    const int rport_;
+    const pj_uint16_t port_;
+};
+
+// The option tags in Proxy-Require that we do not know, for Unsupported (RFC 3261 16.3 item 5).
+std::string unknown_extensions(const pjsip_msg* msg) {
+    std::string unknown;
+    const pj_str_t name = borrow("Proxy-Require");
+    const void* header = nullptr;
+    while ((header = pjsip_msg_find_hdr_by_name(msg, &name, header)) != nullptr) {
+        std::string_view rest = view(static_cast<const pjsip_generic_string_hdr*>(header)->hvalue);
+        while (!rest.empty()) {
+            const auto comma = std::min(rest.find(','), rest.size());
+            auto tag = rest.substr(0, comma);
+            rest = rest.substr(std::min(comma + 1, rest.size()));
+            while (tag.starts_with(' ') || tag.starts_with('\t')) tag.remove_prefix(1);
+            while (tag.ends_with(' ') || tag.ends_with('\t')) tag.remove_suffix(1);
+            // "privacy" (RFC 3323): an app gets no P-Asserted-Identity of a caller who asked for it.
+            if (tag.empty() || tag == "privacy") continue;
+            unknown += (unknown.empty() ? "" : ", ") + std::string(tag);
+        }
+        header = static_cast<const pjsip_hdr*>(header)->next;
+        if (header == &msg->hdr) break;
+    }
+    return unknown;
+}
+
 }  // namespace
+
+// Before pjsip's transaction layer, which answers some requests by itself.
+void Engine::on_arrival(pjsip_rx_data* rdata) {
+    // RFC 3261 18.2.2 would have us answer wherever maddr points, and look up its name, for anybody.
+    rdata->msg_info.via->maddr_param = {};
+}
 
 void Engine::on_request(pjsip_rx_data* rdata) {
     bury();
     const auto* msg = rdata->msg_info.msg;
     count("received.", view(msg->line.req.method.name));
     if (msg->line.req.method.id == PJSIP_CANCEL_METHOD) return on_cancel(rdata);
+    if (truncated(rdata)) {
+        count("rejected.", "malformed");
+        return answer_stateless(rdata, 400, "Message Shorter Than Content-Length");
+    }
     const bool in_dialog = rdata->msg_info.to->tag.slen != 0;
     if (msg->line.req.method.id == PJSIP_ACK_METHOD || (in_dialog && !is_method(msg, "REGISTER")))
         return on_in_dialog(rdata);
@@ -22,24 +84,40 @@ void Engine::on_request(pjsip_rx_data* rdata) {
     if (is_method(msg, "OPTIONS") && target && is_us(target)) {
         // PBXs qualify the contacts that sleep: 3 s without an answer and callers get 404 (Asterisk).
         return answer_stateless(rdata, 200, "OK", {},
-                                {{"Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, UPDATE, PRACK, INFO, REFER, "
-                                           "SUBSCRIBE, NOTIFY, MESSAGE"},
+                                {{"Allow",
+                                  "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, UPDATE, PRACK, INFO, REFER, "
+                                  "SUBSCRIBE, NOTIFY, MESSAGE"},
                                  {"Accept", "application/sdp"}});
     }
     on_outside_dialog(rdata);
 }
 
-void Engine::on_outside_dialog(pjsip_rx_data* rdata) {
+// What every request must pass that we would send on (RFC 3261 16.3); false when it has been answered.
+bool Engine::may_travel(pjsip_rx_data* rdata) {
     const auto* msg = rdata->msg_info.msg;
+    const bool ack = msg->line.req.method.id == PJSIP_ACK_METHOD;
     const auto* max_forwards = rdata->msg_info.max_fwd;
     if (max_forwards && max_forwards->ivalue <= 0 && !is_method(msg, "REGISTER")) {
         count("rejected.", "max_forwards");
-        return answer_stateless(rdata, 483, "Too Many Hops");
+        answer_stateless(rdata, 483, "Too Many Hops");
+        return false;
     }
-    if (looped(msg, loop_hash(rdata))) {
+    if (!ack && looped(msg, loop_hash(rdata))) {
         count("rejected.", "loop");
-        return answer_stateless(rdata, 482, "Loop Detected");
+        answer_stateless(rdata, 482, "Loop Detected");
+        return false;
     }
+    if (const auto unknown = unknown_extensions(msg); !ack && !unknown.empty()) {
+        count("rejected.", "extension");
+        answer_stateless(rdata, 420, "Bad Extension", {}, {{"Unsupported", unknown}});
+        return false;
+    }
+    return true;
+}
+
+void Engine::on_outside_dialog(pjsip_rx_data* rdata) {
+    const auto* msg = rdata->msg_info.msg;
+    if (!may_travel(rdata)) return;
     std::size_t routes = 0;
     for (const pjsip_hdr* header = msg->hdr.next; header != &msg->hdr; header = header->next)
         routes += header->type == PJSIP_H_ROUTE;
@@ -54,6 +132,7 @@ void Engine::on_outside_dialog(pjsip_rx_data* rdata) {
     }
     auto* txn = open_server(rdata);
     if (!txn) return;
+    txn->told = true;
     if (txn->invite) arm_trying(*txn);
 
     Fact fact = make_fact(FactKind::request);
@@ -76,7 +155,11 @@ void Engine::on_outside_dialog(pjsip_rx_data* rdata) {
 ServerTxn* Engine::open_server(pjsip_rx_data* rdata) {
     auto txn = std::make_unique<ServerTxn>();
     pjsip_transaction* tsx;
-    if (const auto status = pjsip_tsx_create_uas2(&g_module, rdata, nullptr, &tsx); status != PJ_SUCCESS) {
+    const auto status = [&] {
+        ReplyPath path(rdata);
+        return pjsip_tsx_create_uas2(&g_module, rdata, nullptr, &tsx);
+    }();
+    if (status != PJ_SUCCESS) {
         count("rejected.", "malformed");
         answer_stateless(rdata, 400, "Bad Request");
         return nullptr;
@@ -91,12 +174,12 @@ ServerTxn* Engine::open_server(pjsip_rx_data* rdata) {
     txn->msg = pjsip_msg_clone(txn->pool, msg);
     msg->body = body;
     txn->body = raw_body(rdata);
-    txn->raw_size = static_cast<std::size_t>(rdata->msg_info.len);
     txn->own_routes = leading_own_routes(msg);
     txn->to_tag = to_hex(random_bytes(6));
     txn->from_tag = copy(rdata->msg_info.from->tag);
     txn->loop_hash = loop_hash(rdata);
     txn->next_hop = short_hash(reverse_hop(msg));
+    txn->upstream = upstream_of(rdata->msg_info.via).text();
     txn->listener = &listener_of(rdata);
     txn->source = to_address(rdata->pkt_info.src_addr, txn->listener->bound.transport);
     tsx->mod_data[g_module.id] = static_cast<Owner*>(txn.get());
@@ -137,37 +220,45 @@ void Engine::answer_stateless(pjsip_rx_data* rdata, int status, std::string_view
                               const Headers& headers) {
     if (rdata->msg_info.msg->line.req.method.id == PJSIP_ACK_METHOD) return;
     // The same tag for each retransmission: it is derived from the branch (RFC 3261 16.11).
-    const std::string tag = to_tag.empty() ? to_hex(hmac_sha256(settings_.token_key, view(rdata->msg_info.via->branch_param)))
-                                                 .substr(0, 12)
-                                           : std::string(to_tag);
-    auto* tdata = make_response(endpoint_, rdata->msg_info.msg, status, reason, tag, headers, {});
+    const std::string tag =
+        to_tag.empty() ? to_hex(hmac_sha256(settings_.token_key, view(rdata->msg_info.via->branch_param))).substr(0, 12)
+                       : std::string(to_tag);
+    auto tdata = make_response(endpoint_, rdata->msg_info.msg, status, reason, tag, headers, {});
+    ReplyPath path(rdata);
     pjsip_response_addr address;
-    if (pjsip_get_response_addr(tdata->pool, rdata, &address) != PJ_SUCCESS ||
-        pjsip_endpt_send_response(endpoint_, &address, tdata, nullptr, nullptr) != PJ_SUCCESS)
-        pjsip_tx_data_dec_ref(tdata);
+    if (pjsip_get_response_addr(tdata->pool, rdata, &address) == PJ_SUCCESS &&
+        pjsip_endpt_send_response(endpoint_, &address, tdata.get(), nullptr, nullptr) == PJ_SUCCESS)
+        tdata.release();
 }
 
 void Engine::reply(const ReplyOrder& order) {
     auto* txn = find(order.txn);
     if (!txn || txn->final_sent || !txn->tsx)
         return failed("reply", order.txn, 0, "the request has its final response");
-    respond(*txn, make_response(endpoint_, txn->msg, order.status, order.reason, txn->to_tag, order.headers, order.body));
+    try {
+        respond(*txn,
+                make_response(endpoint_, txn->msg, order.status, order.reason, txn->to_tag, order.headers, order.body));
+    } catch (const std::invalid_argument& error) {
+        failed("reply", order.txn, 0, error.what());
+    }
 }
 
-// Sends upstream; takes over the reference.
-void Engine::respond(ServerTxn& txn, pjsip_tx_data* tdata) {
+// Sends upstream.
+void Engine::respond(ServerTxn& txn, TxData tdata) {
     const int status = tdata->msg->line.status.code;
     disarm_trying(txn);
-    if (!txn.tsx || txn.final_sent) {
-        pjsip_tx_data_dec_ref(tdata);
-        return;
-    }
+    if (!txn.tsx || txn.final_sent) return;
+    txn.provisional_sent = true;
     txn.final_sent = status >= 200;
-    if (pjsip_tsx_send_msg(txn.tsx, tdata) != PJ_SUCCESS) {
-        pjsip_tx_data_dec_ref(tdata);
-    } else if (txn.invite && status / 100 == 2 && txn.tsx) {
+    if (pjsip_tsx_send_msg(txn.tsx, tdata.get()) == PJ_SUCCESS) {
+        tdata.release();
         // RFC 6026: the phone repeats its 2xx until the ACK comes; the proxy's transaction does not.
-        pjsip_tsx_stop_retransmit(txn.tsx);
+        if (txn.invite && status / 100 == 2 && txn.tsx) pjsip_tsx_stop_retransmit(txn.tsx);
+    } else if (txn.final_sent && txn.tsx) {
+        // pjsip would wait for another final response, for ever.
+        txn.final_sent = false;
+        pjsip_tsx_terminate(txn.tsx, PJSIP_SC_TSX_TRANSPORT_ERROR);
+        txn.final_sent = true;
     }
     if (txn.final_sent) txn.forget_message();
 }
@@ -175,7 +266,7 @@ void Engine::respond(ServerTxn& txn, pjsip_tx_data* tdata) {
 void Engine::arm_trying(ServerTxn& txn) {
     pj_timer_entry_init(&txn.trying, 1, &txn, [](pj_timer_heap_t*, pj_timer_entry* entry) {
         entry->id = 0;
-        if (g_engine) g_engine->trying_due(*static_cast<ServerTxn*>(entry->user_data));
+        guarded("timer", [&] { g_engine->say_trying(*static_cast<ServerTxn*>(entry->user_data)); });
     });
     const pj_time_val delay = kTryingDelay;
     pjsip_endpt_schedule_timer(endpoint_, &txn.trying, &delay);
@@ -187,25 +278,24 @@ void Engine::disarm_trying(ServerTxn& txn) {
     txn.trying.id = 0;
 }
 
-void Engine::trying_due(ServerTxn& txn) {
-    if (!txn.final_sent && txn.msg) respond(txn, make_response(endpoint_, txn.msg, 100, "Trying", {}, {}, {}));
+// 100, unless something has been said already.
+void Engine::say_trying(ServerTxn& txn) {
+    if (txn.provisional_sent || !txn.msg) return;
+    respond(txn, make_response(endpoint_, txn.msg, 100, "Trying", {}, {}, {}));
 }
 
-void Engine::server_state(ServerTxn& txn, pjsip_transaction* tsx, pjsip_event* event) {
-    if (tsx->state == PJSIP_TSX_STATE_CONFIRMED && tsx->status_code / 100 == 2 &&
-        event->body.tsx_state.type == PJSIP_EVENT_RX_MSG) {
-        // Some phones give the ACK of a 2xx the INVITE's branch: it must travel all the same.
-        return on_in_dialog(event->body.tsx_state.src.rdata);
-    }
+void Engine::server_state(ServerTxn& txn, pjsip_transaction* tsx) {
     if (tsx->state < PJSIP_TSX_STATE_TERMINATED) return;
     tsx->mod_data[g_module.id] = nullptr;
     txn.tsx = nullptr;
     disarm_trying(txn);
     if (!txn.final_sent) {
-        Fact fact = make_fact(FactKind::transaction_lost);
-        fact.txn = txn.id;
-        fact.text = copy(tsx->status_text);
-        facts_.push(std::move(fact));
+        if (txn.told) {
+            Fact fact = make_fact(FactKind::transaction_lost);
+            fact.txn = txn.id;
+            fact.text = copy(tsx->status_text);
+            facts_.push(std::move(fact));
+        }
         for (auto& [id, branch] : txn.branches)
             if (branch->automatic) want_cancel(*branch, {});
     }

@@ -16,6 +16,7 @@ struct Address {
     std::string transport = "udp";
 
     bool operator==(const Address&) const = default;
+    std::string text() const { return host + " " + std::to_string(port); }
 };
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
@@ -26,6 +27,7 @@ struct Settings {
     std::vector<std::string> own_hosts;  // further names that mean us in a Route or Request-URI
     std::string token_key;               // 32 bytes that sign route tokens and branches
     std::size_t queue_limit = 20000;     // facts waiting for Python before we shed load
+    unsigned timer_c_ms = 185 * 1000;    // RFC 3261 16.6 item 11: more than three minutes
 };
 
 enum class FactKind : int {
@@ -128,8 +130,8 @@ struct UnbindOrder {
 };
 struct StopOrder {};
 
-using Order = std::variant<ReplyOrder, ForkOrder, RelayOrder, CancelOrder, AckAndByeOrder, ForwardOrder,
-                           RequestOrder, BindOrder, UnbindOrder, StopOrder>;
+using Order = std::variant<ReplyOrder, ForkOrder, RelayOrder, CancelOrder, AckAndByeOrder, ForwardOrder, RequestOrder,
+                           BindOrder, UnbindOrder, StopOrder>;
 
 using Counters = std::map<std::string, std::uint64_t>;
 
