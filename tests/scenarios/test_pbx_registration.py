@@ -1,6 +1,7 @@
 """Our registrations at a PBX that does what real ones do: challenge, limit, evict, fail."""
 
 from hashlib import md5
+from itertools import pairwise
 
 import pytest
 
@@ -60,7 +61,7 @@ async def test_cut_expiry(extension: MakeExtension, pbx: Pbx) -> None:
     ext = await extension()
     await poll_until(lambda: _accepted(pbx) >= 3, within_s=8)
     refreshes = [r.message for r in pbx.registrations if r.status == 200]
-    gaps = [b.arrived_s - a.arrived_s for a, b in zip(refreshes, refreshes[1:], strict=False)]
+    gaps = [b.arrived_s - a.arrived_s for a, b in pairwise(refreshes)]
     assert gaps
     assert all(1.9 < gap < 3 for gap in gaps), gaps
     assert len({message.call_id for message in refreshes}) == 1
@@ -82,7 +83,7 @@ async def test_stale_nonce(extension: MakeExtension, pbx: Pbx) -> None:
 
 
 async def test_overloaded(extension: MakeExtension, pbx: Pbx) -> None:
-    """503 with Retry-After: shown as retrying, not asked again before that time, then registered."""
+    """503 with Retry-After: shown as retrying, asked again after that time, registered then."""
     pbx.answers.append(Answer(503, "Overloaded", (("Retry-After", "3"),)))
     ext = await extension(registered=False)
     shown = await ext.service.registration_until(
@@ -173,7 +174,7 @@ async def test_evicted(extension: MakeExtension, pbx: Pbx) -> None:
 
 
 async def test_enabled_false(extension: MakeExtension, pbx: Pbx) -> None:
-    """`enabled: false` sends no SIP; switched off later it unregisters, switched on it registers."""
+    """`enabled: false` sends no SIP; switched off it unregisters, switched on it registers."""
     ext = await extension(enabled=False, registered=False)
     assert (await ext.service.registration(ext.account))["state"] == "unused"
     await pbx.agent.expect_nothing(within=0.3)

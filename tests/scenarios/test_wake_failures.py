@@ -1,4 +1,4 @@
-"""No phone comes: the caller is not lost in silence, and the operator sees at which hop it failed."""
+"""No phone comes: the caller is answered in time, and the operator sees which hop failed."""
 
 import time
 
