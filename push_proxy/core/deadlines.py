@@ -39,10 +39,11 @@ def _deadlines(live: Live) -> Iterator[Instant]:
 def give_up_at(live: Live, part: Part) -> Instant | None:
     """When we stop waiting for a device that has not come.
 
-    At the wake's deadline; after ``ack_s`` already when it gives no sign of life at all.
+    At the wake's deadline; after ``ack_s`` already when it gives no sign of life at all. What
+    rings rings on, and who comes later is still rung.
     """
     branch = live.open_of(part.device)
-    if live.expired or not (_unheard(part, branch) if branch else part.awaited):
+    if not (_unheard(part, branch) if branch else part.awaited):
         return None
     since = part.pushed_at if part.pushable or branch is None else branch.made_at
     if live.settings.ack_s is None or since is None or not part.silent:
@@ -74,7 +75,7 @@ def second_push_at(live: Live, part: Part) -> Instant | None:
 
 
 def _while_waking(live: Live, due: Instant) -> Instant | None:
-    return due if not live.expired and due < live.push_until else None
+    return due if due < live.push_until else None
 
 
 def _unheard(part: Part, branch: Branch) -> bool:

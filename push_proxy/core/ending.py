@@ -57,7 +57,6 @@ def answered(
         (Relay(branch=branch.id, response=event.response), Note("answered", branch.device)),
         outcome.answered(),
         reason=COMPLETED_ELSEWHERE,
-        spared=branch.device,
         now=now,
     )
 
@@ -135,7 +134,6 @@ def _end(
     result: Outcome,
     *,
     reason: str,
-    spared: str | None = None,
     now: Instant,
 ) -> tuple[Ended, tuple[Action, ...]]:
     cancels = tuple(
@@ -146,7 +144,7 @@ def _end(
     farewells = tuple(
         order
         for part in live.parts
-        if part.needs_farewell and part.device != spared and not _hears_sip(live, part)
+        if part.needs_farewell and not _hears_sip(live, part)
         for order in _farewell(live, part, farewell)
     )
     forget = (ForgetInvite(),) if live.stored else ()

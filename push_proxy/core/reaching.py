@@ -17,7 +17,7 @@ Done = tuple[Live, tuple[Action, ...]]
 
 def push(live: Live, part: Part, now: Instant) -> Done:
     """Send a call push, unless it could only arrive after the wake's end."""
-    if now >= live.push_until or live.expired:
+    if now >= live.push_until:
         return live, ()
     part, push_id = pushed(part, live.invite.call, now)
     order = SendPush(

@@ -23,8 +23,6 @@ class Live:
     """The caller has heard ringing, ours or a device's."""
     rang: bool = False
     """A device rings or rang: the public state is ``ringing``."""
-    expired: bool = False
-    """The wake's deadline has passed: nothing is awaited any more, what rings rings on."""
 
     @property
     def wake_deadline(self) -> Instant:
@@ -47,8 +45,8 @@ class Live:
     @property
     def hopeful(self) -> bool:
         """Whether any device may still answer."""
-        return any(branch.open for branch in self.branches) or (
-            not self.expired and any(part.awaited for part in self.parts)
+        return any(branch.open for branch in self.branches) or any(
+            part.awaited for part in self.parts
         )
 
     @property

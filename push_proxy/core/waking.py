@@ -125,7 +125,7 @@ def token_rotated(live: Live, device: DeviceId, now: Instant) -> Done:
 
 
 def time_passed(live: Live, now: Instant) -> Done:
-    """Do whatever is due by now."""
+    """Do whatever is due by now: first what ends, so that nothing begins too late."""
     actions: tuple[Action, ...] = ()
     for branch in live.branches:
         if branch.open and now >= branch.timer_c_at:
@@ -136,8 +136,6 @@ def time_passed(live: Live, now: Instant) -> Done:
         if _due(give_up_at(live, part), now):
             live, more = cancel_device(live.with_part(replace(part, given_up=True)), part.device)
             actions += (*more, Note("given_up", part.device))
-    if now >= live.wake_deadline:
-        live = replace(live, expired=True)
     for part in live.parts:
         if _due(first_push_at(live, part), now):
             live, more = push(live, part, now)

@@ -69,6 +69,7 @@ SETTINGS = st.builds(
     ringing=st.sampled_from(Ringing),
     repush_after_s=st.sampled_from([None, 1.0, 5.0]),
     ack_s=st.sampled_from([None, 3.0]),
+    fresh_answer_s=st.sampled_from([1.0, 7.0]),
 )
 
 
@@ -199,10 +200,10 @@ class Races(RuleBasedStateMachine):
     def device_unregisters(self, device: DeviceId) -> None:
         self.feed(DeviceUnregistered(device))
 
-    @precondition(lambda self: self.wire.lines and not self.finished)
+    @precondition(lambda self: self.wire.may_respond(self.now))
     @rule(data=st.data(), status=st.sampled_from(STATUSES), times=st.sampled_from([1, 1, 2]))
     def device_responds(self, data: st.DataObject, status: int, times: int) -> None:
-        branch = data.draw(st.sampled_from(sorted(self.wire.lines)))
+        branch = data.draw(st.sampled_from(self.wire.may_respond(self.now)))
         local = status in {408, 503} and data.draw(st.booleans())
         self.answers += 1
         for _ in range(times):

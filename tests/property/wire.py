@@ -86,6 +86,7 @@ class Wire:
     forgets: int = 0
     states: list[CallState] = field(default_factory=lambda: [CallState.WAKING])
     outcome: Outcome | None = None
+    ended_at: float = 0.0
     winner: BranchId | None = None
     rotations: int = 0
     responses: dict[int, ResponseReceived] = field(default_factory=dict)
@@ -101,6 +102,13 @@ class Wire:
 
     def line_open(self, device: DeviceId) -> bool:
         return any(line.open and line.binding.device == device for line in self.lines.values())
+
+    def may_respond(self, now: float) -> list[BranchId]:
+        """Branches on which a response may come: a client transaction ends after 32 s."""
+        if not self.over:
+            return sorted(self.lines)
+        gone = now - self.ended_at > 32
+        return [] if gone else sorted(b for b, line in self.lines.items() if line.status < 200)
 
     # events
 
@@ -154,6 +162,7 @@ class Wire:
         due = [branch for branch, line in self.lines.items() if line.answer_due]
         assert not due, f"a 2xx was neither relayed nor ended, on {due}"
         if self.over and not was_over:
+            self.ended_at = now
             self._check_end()
 
     def _take(self, action: Action, now: float) -> None:  # noqa: C901, PLR0912 - a case per action
@@ -222,6 +231,7 @@ class Wire:
         line = self.lines[relay.branch]
         if response.status < 200:
             assert not self.finals
+            assert not line.cancelled, "relayed for a phone that was called off"
             self.provisionals.append(response.status)
             return
         self._final(response.status)
@@ -279,11 +289,15 @@ class Wire:
             and not is_flow_failure(status=line.status, local=line.local)
             for line in self.lines.values()
         )
-        if won or refused or device in self.registered or pushed.calls == 0:
+        hears = any(
+            line.binding.device == device
+            and line.status > 0
+            and not is_flow_failure(status=line.status, local=line.local)
+            for line in self.lines.values()
+        )
+        if won or refused or hears or device in self.registered or pushed.calls == 0:
             assert not pushed.farewells, "a terminal push to one that knows"
-        elif pushed.accepted and not any(
-            line.binding.device == device and line.status > 0 for line in self.lines.values()
-        ):
+        elif pushed.accepted:
             assert pushed.farewells, "may ring for a dead call: no terminal push"
         if pushed.farewells and self.winner is not None:
             assert pushed.farewells == [PushType.ANSWERED_ELSEWHERE]

@@ -410,6 +410,19 @@ async def test_a_call_ends_after_a_restart() -> None:
         assert (record.state, record.outcome.ended_by) == (CallState.ENDED, "caller")
 
 
+async def test_a_phone_that_rings_for_ever() -> None:
+    """Timer C ends it, though the timer first armed was for something that did not happen."""
+    async with FakeService() as service:
+        await service.device()
+        service.register()
+        txn = service.invite()
+        service.sip.respond(txn, ONE, 180)
+        await service.pass_time(184.9)
+        assert service.finals(txn) == []
+        await service.pass_time(0.1)
+        assert service.final(txn).headers == (("X-Push-Reason", "no_answer"),)
+
+
 async def test_metrics_follow_the_call() -> None:
     """Wakes, pushes, relays and verdicts are counted; nothing waits afterwards."""
     async with FakeService() as service:

@@ -225,6 +225,33 @@ def test_moved_phone_may_answer_on_both_flows() -> None:
         _ = call << Relay(1) << Cancel(2, COMPLETED_ELSEWHERE) << ANSWERED << Finish
 
 
+def test_the_old_flows_refusal_is_nobodys() -> None:
+    """The branch that was called off ends with 487, or rings: neither concerns the caller."""
+    with Playbook(fresh("phone")) as call:
+        _ = call << Ring("phone") << StoreInvite() >> registers("phone", port=7)
+        _ = call << Cancel(1, "") << Ring("phone", 7)
+        _ = call >> Answered("phone", 180, branch=1) >> Answered("phone", 487, branch=1)
+        _ = call >> Answered("phone", 180) << Relay(2) << RINGING
+
+
+def test_a_phone_that_hears_sip_gets_no_terminal_push() -> None:
+    """Pushed because it was slow, it has answered by SIP since: the CANCEL reaches it."""
+    with Playbook(fresh("phone")) as call:
+        _ = call << Ring("phone") << StoreInvite() >> Wait(1) << Push("phone") >> Took("phone")
+        _ = call >> Answered("phone", 180) << Relay(1) << RINGING
+        _ = call >> CallerCancelled("") << Reply(487) << Cancel(1) << ENDED << Finish
+
+
+def test_a_phone_called_off_may_still_answer_late() -> None:
+    """The INVITE had moved, the caller has gone: the old flow's 200 is ended by us."""
+    with Playbook(fresh("phone")) as call:
+        _ = call << Ring("phone") << StoreInvite() >> registers("phone", port=7)
+        _ = call << Cancel(1, "") << Ring("phone", 7)
+        _ = call >> CallerCancelled("") << Reply(487) << Cancel(2) << ENDED << Finish
+        _ = call >> Answered("phone", 487, branch=2)
+        _ = call >> Answered("phone", 200, branch=1) << AckAndBye
+
+
 def test_two_names_one_phone() -> None:
     """The same ``+sip.instance`` is one phone, whatever device it says it is."""
     with Playbook(asleep("a"), asleep("b")) as call:
