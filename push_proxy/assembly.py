@@ -1,5 +1,6 @@
 """How the parts are put together: from settings and an open store to a running call path."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,8 @@ async def open_call_path(
         signaling=signaling,
         directory=directory,
         clock=clock,
-        nonces=Nonces(nonce_key),
+        # Not kept: which nonces were used is forgotten with the process, so they end with it.
+        nonces=Nonces(os.urandom(_KEY_BYTES)),
         key=nonce_key,
     )
     challenger.start()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .ids import DeviceId, Instant
-from .matching import is_anonymous, match_device, route_key
+from .matching import is_anonymous, match_device, route_key, same_instance
 from .model import Account, Address, Binding, Device
 from .register import (
     BadRegister,
@@ -110,9 +110,9 @@ def _updated(
     wanted = [(contact, seconds) for contact, seconds in granted if seconds > 0]
     for contact, seconds in sorted(wanted, key=lambda pair: -pair[0].q):
         if contact.instance is not None:
-            if contact.instance in instances:
+            if contact.instance.lower() in instances:
                 continue  # one binding per installation: its best Contact has been taken
-            instances.add(contact.instance)
+            instances.add(contact.instance.lower())
         device = match_device(
             contact,
             call_id=register.call_id,
@@ -122,8 +122,9 @@ def _updated(
         )
         if (old := current.get(device)) is not None:
             _check_order(register, old)
-        for binding in _bound_to(contact, after.values()):
-            if binding.device != device:
+        for binding in tuple(after.values()):
+            # An installation known by another name until now has one binding all the same.
+            if binding.device != device and _is_same_phone(binding, contact):
                 _check_order(register, binding)
                 del after[binding.device]
         taken.add(device)
@@ -171,6 +172,12 @@ def _check_order(register: Register, binding: Binding) -> None:
     """RFC 3261 §10.3 step 7: within one Call-ID only a higher CSeq changes a binding."""
     if binding.call_id == register.call_id and register.cseq <= binding.cseq:
         raise BadRegister(500, "CSeq Out Of Order")
+
+
+def _is_same_phone(binding: Binding, contact: Contact) -> bool:
+    return contact_identity(binding.contact) == contact.identity or (
+        contact.instance is not None and same_instance(binding.instance, contact.instance)
+    )
 
 
 def _bound_to(contact: Contact, bindings: Iterable[Binding]) -> list[Binding]:

@@ -38,10 +38,10 @@ def match_device(
     known = {device.device for device in devices} - taken
     if contact.instance is not None:
         for device in devices:
-            if device.device in known and _same(device.instance_id, contact.instance):
+            if device.device in known and same_instance(device.instance_id, contact.instance):
                 return device.device
         for binding in bindings:
-            if binding.device in known and _same(binding.instance, contact.instance):
+            if binding.device in known and same_instance(binding.instance, contact.instance):
                 return binding.device
     if contact.prid is not None:
         for device in devices:
@@ -83,7 +83,7 @@ def _is_other(binding: Binding, contact: Contact, call_id: str) -> bool:
     Neither with an instance: taken for the same one, since a phone that wakes on another
     network has a new address and often a new Call-ID.
     """
-    if _same(binding.instance, contact.instance) or binding.call_id == call_id:
+    if same_instance(binding.instance, contact.instance) or binding.call_id == call_id:
         return False
     if binding.instance is not None and contact.instance is not None:
         return True
@@ -93,8 +93,8 @@ def _is_other(binding: Binding, contact: Contact, call_id: str) -> bool:
         return True
 
 
-def _same(one: str | None, other: str | None) -> bool:
-    """Instances are URNs: case does not count (RFC 4122 §3)."""
+def same_instance(one: str | None, other: str | None) -> bool:
+    """Whether two instances are one: URNs, whose case does not count (RFC 4122 §3)."""
     if one is None or other is None:
         return one is other
     return one.strip("<>").lower() == other.strip("<>").lower()
