@@ -162,13 +162,16 @@ async def extension(
     """Makes extensions: account, devices, and our registration at the PBX, waited for."""
     made: list[Extension] = []
 
-    async def make(*devices: str, registered: bool = True, **fields: Any) -> Extension:
+    async def make(
+        *devices: str, registered: bool = True, at: Pbx | None = None, **fields: Any
+    ) -> Extension:
+        home = at or pbx
         new = Extension(
             service=service,
-            pbx=pbx,
+            pbx=home,
             sink=push_sink,
             user=str(next(_numbers)),
-            registrar=f"sip:{pbx.domain}",
+            registrar=f"sip:{home.domain}",
         )
         made.append(new)
         await new.put(**fields)
