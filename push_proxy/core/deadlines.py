@@ -61,7 +61,7 @@ def first_push_at(live: Live, part: Part) -> Instant | None:
     branch = live.open_of(part.device)
     if branch is None or branch.heard:
         return None
-    return _while_waking(live, Instant(branch.made_at + live.settings.fresh_answer_s))
+    return Instant(branch.made_at + live.settings.fresh_answer_s)
 
 
 def second_push_at(live: Live, part: Part) -> Instant | None:
@@ -71,11 +71,7 @@ def second_push_at(live: Live, part: Part) -> Instant | None:
         return None
     if part.repushed or not part.awaited or part.pending or not part.silent:
         return None
-    return _while_waking(live, Instant(part.accepted_at + again_after_s))
-
-
-def _while_waking(live: Live, due: Instant) -> Instant | None:
-    return due if due < live.push_until else None
+    return Instant(part.accepted_at + again_after_s)
 
 
 def _unheard(part: Part, branch: Branch) -> bool:

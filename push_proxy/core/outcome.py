@@ -127,7 +127,14 @@ def _answer_verdict(status: int, *, rang: bool) -> Verdict:
 
 def furthest(parts: Sequence[Part]) -> Part | None:
     """The device that decides: of equals the one that might still have come."""
-    return max(parts, key=lambda part: (_RANK[part_verdict(part)], part.awaited), default=None)
+    return max(parts, key=_distance, default=None)
+
+
+def _distance(part: Part) -> tuple[int, bool, bool]:
+    # An INVITE into the blue, with nothing heard back, got no further than a push did.
+    blind = part.answer is None and part.reached is Reach.NOTHING
+    rank = 0 if blind else _RANK[part_verdict(part)]
+    return rank, part.binding is not None, part.awaited
 
 
 def exhausted(parts: Sequence[Part], *, status: int, ended_by: str) -> Outcome:

@@ -417,6 +417,7 @@ async def test_a_phone_that_rings_for_ever() -> None:
         service.register()
         txn = service.invite()
         service.sip.respond(txn, ONE, 180)
+        await service.settled()
         await service.pass_time(184.9)
         assert service.finals(txn) == []
         await service.pass_time(0.1)

@@ -269,6 +269,23 @@ def test_a_phone_nobody_knew_of() -> None:
         _ = call << ANSWERED << Finish
 
 
+def test_no_push_after_the_wakes_end() -> None:
+    """Neither to a new token nor for a flow that fails: it could only ring for a dead call."""
+    with Playbook(asleep("a"), fresh("b"), repush_after_s=None) as call:
+        _ = call << Push("a") << Ring("b") << StoreInvite() >> Took("a")
+        _ = call >> Answered("b", 180) << Relay(1) << RINGING >> Wait(20)
+        _ = call >> TokenRotated(DeviceId("a")) >> Answered("b", 503, local=True)
+        _ = call << Reply(480, "no_answer") << Push("a", PushType.CANCEL) << ENDED << Finish
+
+
+def test_deadlines_later_than_the_wake() -> None:
+    """A second push that would be due after the end, or a slow fresh phone, changes nothing."""
+    with Playbook(asleep("a"), fresh("b"), repush_after_s=60, fresh_answer_s=60) as call:
+        _ = call << Push("a") << Ring("b") << StoreInvite() >> Took("a") >> Wait(15)
+        _ = call << Cancel(1) << Reply(480, "not_woken")
+        _ = call << Push("a", PushType.CANCEL) << ENDED << Finish
+
+
 def test_token_rotates() -> None:
     """Pushed again; the old token's refusal changes nothing, nor does a late rotation."""
     with Playbook(asleep("phone")) as call:
