@@ -7,31 +7,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.lab.kamailio import Kamailio, KamailioOptions
-from tests.lab.pbx import Answer, Binding, Pbx
+from tests.lab.pbx import Binding, Pbx
 from tests.lab.sip_digest import digest_fields
 
 from .conftest import MakeExtension
 
 StartKamailio = Callable[[KamailioOptions], Awaitable[Kamailio]]
-ALGORITHMS = [
-    (("MD5",), "MD5"),
-    (("SHA-256",), "SHA-256"),
-    (("SHA-256", "MD5"), "SHA-256"),
-    (("MD5", "SHA-256"), "SHA-256"),
-]
-
-
-@pytest.mark.parametrize(("offered", "used"), ALGORITHMS)
-async def test_digest(extension: MakeExtension, offered: tuple[str, ...], used: str) -> None:
-    """The strongest challenge is answered, in whatever order they stand."""
-    async with Pbx(algorithms=offered) as pbx:
-        ext = await extension(at=pbx)
-        proof = digest_fields(pbx.registrations[-1].message.header("Authorization"))
-        assert proof["algorithm"] == used
-        shown = await ext.service.is_registered(ext.account)
-        assert (shown["last_status"], shown["granted_s"]) == (200, 600)
-        binding = await pbx.registered(ext.user)
-        assert binding.uri.startswith(f"sip:{ext.user}@127.0.0.1:{ext.service.sip_port};pp=")
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
@@ -54,83 +35,6 @@ async def test_kamailio(
     await ext.service.eventually(
         at_pbx, lambda found: not found["bindings"], within=5, what="unregistration"
     )
-
-
-async def test_an_identical_put_sends_no_sip(extension: MakeExtension, pbx: Pbx) -> None:
-    """Neither does the same device again."""
-    ext = await extension()
-    await ext.service.is_registered(ext.account)
-    count = len(pbx.registrations)
-    await ext.put()
-    await ext.put_device()
-    await pbx.agent.expect_nothing(within=0.3, method="REGISTER")
-    assert len(pbx.registrations) == count
-
-
-async def test_enabled_and_deleted(extension: MakeExtension, pbx: Pbx) -> None:
-    """`enabled: false` and deletion unregister; `enabled: true` registers again."""
-    ext = await extension()
-    await ext.put(enabled=False)
-    await pbx.unregistered(ext.user)
-    await ext.put(enabled=True)
-    await pbx.registered(ext.user)
-    await ext.service.delete_account(ext.account)
-    await pbx.unregistered(ext.user)
-
-
-async def test_without_a_device_nothing_is_registered(extension: MakeExtension, pbx: Pbx) -> None:
-    """The last device's end is the registration's end; `register: always` needs none."""
-    ext = await extension()
-    await ext.service.expect("DELETE", f"/v1/accounts/{ext.account}/devices/handset")
-    await pbx.unregistered(ext.user)
-    await ext.put(register="always")
-    await pbx.registered(ext.user)
-
-
-async def test_a_wrong_password_stops_and_shows(extension: MakeExtension, pbx: Pbx) -> None:
-    """Rejected after one right try, with advice; the right password is tried at once."""
-    ext = await extension(registered=False, password="wrong")
-    shown = await ext.service.registration_until(
-        ext.account, lambda found: found["state"] == "rejected"
-    )
-    assert shown["last_status"] == 401
-    assert "password" in shown["advice"]
-    count = len(pbx.registrations)
-    await pbx.agent.expect_nothing(within=0.5, method="REGISTER")
-    assert len(pbx.registrations) == count == 2
-    await ext.put()
-    await ext.service.is_registered(ext.account)
-
-
-async def test_forbidden_stops_and_shows(extension: MakeExtension, pbx: Pbx) -> None:
-    """403 is for good."""
-    pbx.always = Answer(403, "Forbidden")
-    ext = await extension(registered=False)
-    shown = await ext.service.registration_until(
-        ext.account, lambda found: found["state"] == "rejected"
-    )
-    assert (shown["last_status"], shown["last_reason"]) == (403, "Forbidden")
-    assert shown["next_attempt_at"] is None
-
-
-async def test_unavailable_is_tried_again(extension: MakeExtension, pbx: Pbx) -> None:
-    """503 with Retry-After, then it works; CSeq grows within one Call-ID."""
-    pbx.answers.append(Answer(503, "Overloaded", (("Retry-After", "1"),)))
-    ext = await extension(registered=False)
-    await ext.service.registration_until(ext.account, lambda found: found["last_status"] == 503)
-    await pbx.registered(ext.user, within=10)
-    assert len({r.message.call_id for r in pbx.registrations}) == 1
-    cseqs = [r.message.cseq for r in pbx.registrations]
-    assert cseqs == sorted(set(cseqs))
-
-
-async def test_too_brief(extension: MakeExtension) -> None:
-    """423: what the PBX wants at least is asked for."""
-    async with Pbx(min_expires_s=900) as pbx:
-        ext = await extension(at=pbx)
-        assert [r.status for r in pbx.registrations] == [401, 423, 200]
-        shown = await ext.service.is_registered(ext.account)
-        assert shown["granted_s"] == 900
 
 
 async def test_refresh(extension: MakeExtension) -> None:
