@@ -115,7 +115,7 @@ def _final(chosen: Answer, result: Outcome) -> tuple[Action, int]:
 
 
 def settle(
-    live: Live, refusal: Answer, actions: tuple[Action, ...], now: Instant
+    live: Live, actions: tuple[Action, ...], now: Instant
 ) -> tuple[Settling, tuple[Action, ...]]:
     """A 6xx: cancel all others, make no new branch, and wait a moment for answers that cross.
 
@@ -125,7 +125,7 @@ def settle(
         if branch.open:
             live, cancel = cancel_branch(live, branch, _DECLINED_ELSEWHERE)
             actions += cancel
-    return Settling(live=live, refusal=refusal, until=Instant(now + SETTLE_S)), actions
+    return Settling(live=live, until=Instant(now + SETTLE_S)), actions
 
 
 def _end(

@@ -139,13 +139,12 @@ def _go_on(done: tuple[Live, tuple[Action, ...]], now: Instant) -> Step:
 def _refuse_or_go_on(done: tuple[Live, tuple[Action, ...]], now: Instant) -> Step:
     """As `_go_on`, but a 6xx takes hope from all (RFC 3261 §16.7 step 5)."""
     live, actions = done
-    refusals = (part.answer for part in live.parts if part.answer and part.answer.relayable)
-    refusal = next((answer for answer in refusals if answer.status >= 600), None)
-    if refusal is None or not live.hopeful:
+    answers = (part.answer for part in live.parts if part.answer and part.answer.relayable)
+    if not live.hopeful or all(answer.status < 600 for answer in answers):
         return _go_on(done, now)
     if not any(branch.open for branch in live.branches):
         return ending.exhausted(live, actions, now)
-    return ending.settle(live, refusal, actions, now)
+    return ending.settle(live, actions, now)
 
 
 def _settling(settling: Settling, event: Event, now: Instant) -> Step:

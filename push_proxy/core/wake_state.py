@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from .events import Invite, WakeSettings
-from .forking import Answer, Branch
+from .forking import Branch
 from .ids import BranchId, CallId, DeviceId, Instant
 from .part import Part
 
@@ -82,7 +82,6 @@ class Settling:
     """A 6xx ends the call everywhere; the cancelled branches may still cross it with a 2xx."""
 
     live: Live
-    refusal: Answer
     until: Instant
     """Then the 6xx goes upstream, whatever the others have said."""
 

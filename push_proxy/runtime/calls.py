@@ -12,7 +12,7 @@ import structlog
 
 from ..core.ids import CallId, Instant
 from ..core.model import CallRecord, CallState, Direction, Outcome, TimelineEntry, Verdict
-from ..core.outcome import outcome
+from ..core.outcome import answered, outcome
 from ..errors import StoreUnavailable
 from ..observability.metrics import Metrics
 from ..ports import Store
@@ -64,7 +64,7 @@ class Calls:
         store: Store,
         clock: TimerClock,
         metrics: Metrics,
-        write_after_s: float = 0.5,
+        write_after_s: float = 1.0,
         memory_limit: int = 20_000,
     ) -> None:
         """``write_after_s``: how long changes are gathered before they are written.
@@ -187,8 +187,9 @@ class Calls:
             return
         far_end = "caller" if record.direction is Direction.INCOMING else "pbx"
         ended_by = "device" if fact.by_device else far_end
-        if record.outcome is not None:
-            live.record = replace(record, outcome=replace(record.outcome, ended_by=ended_by))
+        # Without an outcome: we were killed before it was written. A BYE follows an answer.
+        result = record.outcome or answered()
+        live.record = replace(record, outcome=replace(result, ended_by=ended_by))
         self.note(record.id, TimelineEntry(at, "hung_up", detail=fact.reason or ended_by))
         self.move(record.id, CallState.ENDED, at)
 

@@ -79,7 +79,7 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 async def test_a_short_call_is_written_once(scene: Scene) -> None:
-    """All that happens within half a second of the first change is one write."""
+    """All that happens within a second of the first change is one write."""
     scene.open()
     scene.calls.note(CALL, TimelineEntry(scene.clock.now(), "push_sent"))
     scene.calls.move(CALL, CallState.RINGING, scene.clock.now())
@@ -194,6 +194,17 @@ async def test_an_outgoing_call_is_answered_and_hung_up(scene: Scene) -> None:
     last = scene.store.written[-1]
     assert last.outcome is not None
     assert (last.state, last.outcome.ended_by) == (CallState.ENDED, "pbx")
+
+
+async def test_a_bye_after_we_were_killed(scene: Scene) -> None:
+    """The answer had not been written: the BYE proves that there was one."""
+    await scene.store.put_call(record(CALL, scene.clock.now()))
+    scene.calls.dialog_ended(DialogEnded(call=CALL, by_device=True, reason=""))
+    await scene.pass_time(0)
+    last = scene.store.written[-1]
+    assert last.outcome is not None
+    assert (last.state, last.outcome.verdict) == (CallState.ENDED, Verdict.ANSWERED)
+    assert last.outcome.ended_by == "device"
 
 
 async def test_a_bye_for_an_unknown_call(scene: Scene) -> None:
