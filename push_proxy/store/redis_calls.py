@@ -40,7 +40,7 @@ class CallsInRedis:
 
     async def release_invite(self, key: AccountKey, call: CallId) -> None:
         """See `ports.Store.release_invite`."""
-        await self._client.call("HDEL", keys.held(key), call)
+        await self._client.write("HDEL", keys.held(key), call)
 
     async def held_invites(self, key: AccountKey) -> tuple[HeldInvite, ...]:
         """See `ports.Store.held_invites`."""
@@ -72,7 +72,7 @@ class CallsInRedis:
         if record.id in self._indexed:
             await self._client.run(*keep)
             return
-        await self._client.pipeline([*self._index(record, oldest, forget_ms), evalsha(*keep)])
+        await self._client.write_all([*self._index(record, oldest, forget_ms), evalsha(*keep)])
         self._remember(record.id)
 
     async def get_call(self, call: CallId) -> CallRecord | None:

@@ -33,6 +33,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..errors import ConfigurationError, StoreUnavailable
 from . import scripts
+from .redis_lane import Lane
 from .scripts import Script
 
 _log = structlog.get_logger(__name__)
@@ -85,6 +86,7 @@ class RedisClient:
         except ValueError as error:
             raise ConfigurationError(f"redis.url {self.where!r}: {error}") from None
         self._redis = Redis.from_pool(pool)
+        self._lane = Lane(pool, timeout_s=timeout_s)
         # redis-py would make True of the former value that SET … GET returns.
         self._redis.set_response_callback("SET", _as_it_is)
 
@@ -124,34 +126,50 @@ class RedisClient:
     async def run(self, script: Script, keys: Sequence[str], *args: Any) -> Any:
         """One script's reply, in one round trip."""
         try:
-            return await self.call("EVALSHA", script.sha, len(keys), *keys, *args)
+            return await self.write(*evalsha(script, keys, *args))
         except NoScriptError:
             # The server was restarted since connect().
-            return await self.call("EVAL", script.text, len(keys), *keys, *args)
+            return await self.write("EVAL", script.text, len(keys), *keys, *args)
+
+    async def write(self, *command: Any) -> Any:
+        """One command's reply as the server gave it; cheap, for the path of calls."""
+        return await self._guarded(lambda: self._lane.call(command), self._timeout_s)
+
+    async def write_all(self, commands: Sequence[Command]) -> list[Any]:
+        """As `pipeline`, with replies as the server gave them; cheap, for the path of calls."""
+        return await self._checked(lambda: self._lane.several(commands))
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Several commands' replies, in one round trip; not atomic."""
         if not commands:
             return []
-        replies: list[Any] = await self._guarded(self._several(commands), self._timeout_s)
+        return await self._checked(self._several(commands))
+
+    async def _checked(self, send: _Send) -> list[Any]:
+        replies: list[Any] = await self._guarded(send, self._timeout_s)
         if any(isinstance(reply, NoScriptError) for reply in replies):
             # All commands are safe to repeat: each sets values, none counts.
             await self.connect()
-            replies = await self._guarded(self._several(commands), self._timeout_s)
+            replies = await self._guarded(send, self._timeout_s)
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise self._judged(reply)
+            if isinstance(reply, Exception):
+                raise reply
         return replies
 
     def _one(self, command: Command) -> _Send:
         return lambda: self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def _several(self, commands: Sequence[Command]) -> _Send:
-        pipe = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipe.execute_command(*command)
-        # Raised by redis-py, an error would quote the whole command with its data.
-        return lambda: pipe.execute(raise_on_error=False)
+        def send() -> Awaitable[Any]:
+            pipe = self._redis.pipeline(transaction=False)
+            for command in commands:
+                pipe.execute_command(*command)
+            # Raised by redis-py, an error would quote the whole command with its data.
+            return pipe.execute(raise_on_error=False)
+
+        return send
 
     def _judged(self, error: ResponseError) -> Exception:
         if str(error).startswith(_PASSING) or isinstance(error, _PASSING_ERRORS):

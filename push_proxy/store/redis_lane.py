@@ -1,0 +1,92 @@
+"""One connection that many commands share: what is asked while it is busy leaves in one write.
+
+redis-py gives each command a connection, a retry loop and a callback of its own, which costs
+more than the command. On the path of calls there are half a dozen writes per call, most of
+them at the same moment.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ResponseError
+
+from ..tasks import spawn
+
+_Waiting = tuple[tuple[Any, ...], asyncio.Future[Any]]
+
+
+class Lane:
+    """Sends commands in order and gives each its raw reply (no redis-py callback)."""
+
+    def __init__(self, pool: BlockingConnectionPool, *, timeout_s: float) -> None:
+        """``timeout_s``: how long a batch may take before the connection is given up."""
+        self._pool = pool
+        self._timeout_s = timeout_s
+        self._waiting: list[_Waiting] = []
+        self._running = False
+
+    async def call(self, command: tuple[Any, ...]) -> Any:
+        """One command's reply. Raises what redis-py raises, and `TimeoutError`."""
+        return await self._submit(command)
+
+    async def several(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Several commands' replies; a command's own error stands in its place."""
+        return await asyncio.gather(*map(self._submit, commands), return_exceptions=True)
+
+    def _submit(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
+        reply = asyncio.get_running_loop().create_future()
+        self._waiting.append((command, reply))
+        if not self._running:
+            self._running = True
+            spawn(self._run(), name="lane to Redis")
+        return reply
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._exchange(batch)
+        finally:
+            self._running = False
+
+    async def _exchange(self, batch: list[_Waiting]) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+                try:
+                    await _send(connection, [command for command, _ in batch])
+                    for _, reply in batch:
+                        _settle(reply, await _read(connection))
+                except BaseException:
+                    # Replies still on their way must not answer somebody else's command.
+                    await connection.disconnect(nowait=True)
+                    raise
+                finally:
+                    await self._pool.release(connection)
+        except Exception as error:  # noqa: BLE001 - every asker gets it
+            for _, reply in batch:
+                _settle(reply, error)
+
+
+async def _send(connection: AbstractConnection, commands: list[tuple[Any, ...]]) -> None:
+    packed = connection.pack_commands(commands)
+    await connection.send_packed_command(packed, check_health=False)
+
+
+async def _read(connection: AbstractConnection) -> Any:
+    try:
+        return await connection.read_response(disconnect_on_error=False)
+    except ResponseError as error:
+        return error
+
+
+def _settle(reply: asyncio.Future[Any], answer: Any) -> None:
+    if reply.done():
+        return  # its asker has given up
+    if isinstance(answer, Exception):
+        reply.set_exception(answer)
+    else:
+        reply.set_result(answer)
