@@ -17,8 +17,8 @@ pj_bool_t on_rx_request(pjsip_rx_data* rdata) {
 }
 
 pj_bool_t on_rx_response(pjsip_rx_data* rdata) {
-    // Those that belong to a transaction arrive by on_tsx_state.
-    guarded("response", [&] { g_engine->on_stray_response(rdata); });
+    // A response that belongs to a transaction is told here too, before on_tsx_state.
+    if (!pjsip_rdata_get_tsx(rdata)) guarded("response", [&] { g_engine->on_stray_response(rdata); });
     return PJ_TRUE;
 }
 
@@ -48,6 +48,7 @@ pjsip_module describe_entry() {
     // Before the transaction layer.
     auto module = describe_module(name, PJSIP_MOD_PRIORITY_TSX_LAYER - 1);
     module.on_rx_request = &on_arrival;
+    module.on_rx_response = &on_arrival;
     return module;
 }
 

@@ -70,11 +70,10 @@ class Engine {
     void want_cancel(Branch& branch, const std::string& reason);
     void send_cancel(Branch& branch);
     void ack_and_bye(const AckAndByeOrder& order);
-    void repeat_ack(const TxData& ack, const Hop& hop);
     void request(const RequestOrder& order);
     void request_state(OwnRequest& own, pjsip_transaction* tsx, pjsip_event* event);
     pjsip_transaction* send_in_transaction(TxData tdata, const Hop& hop, Owner* owner);
-    void send_stateless(TxData tdata, const Hop& hop);
+    void send_stateless(const TxData& tdata, const Hop& hop);
     void send_upstream(pjsip_rx_data* rdata);
     void aim(pjsip_tx_data* tdata, const Hop& hop);
 

@@ -145,6 +145,19 @@ bool truncated(const pjsip_rx_data* rdata) {
     return content_length(block).value_or(0) > data.size();
 }
 
+std::optional<std::string> raw_header(const pjsip_rx_data* rdata, std::string_view name, std::string_view compact) {
+    return raw_header(split(rdata).first, name, compact);
+}
+
+bool ambiguous(const pjsip_msg* msg) {
+    for (const auto type : {PJSIP_H_FROM, PJSIP_H_TO, PJSIP_H_CALL_ID, PJSIP_H_CSEQ, PJSIP_H_MAX_FORWARDS,
+                            PJSIP_H_CONTENT_LENGTH, PJSIP_H_CONTENT_TYPE}) {
+        const auto* first = static_cast<const pjsip_hdr*>(pjsip_msg_find_hdr(msg, type, nullptr));
+        if (first && first->next != &msg->hdr && pjsip_msg_find_hdr(msg, type, first->next)) return true;
+    }
+    return false;
+}
+
 std::string header_value(const pjsip_msg* msg, std::string_view name) {
     const pj_str_t wanted = borrow(name);
     const auto* header =
@@ -233,8 +246,28 @@ TxData forward_request(pjsip_endpoint* endpoint, const pjsip_msg* request, const
     if (!max_forwards) add_header(tdata.get(), "Max-Forwards", "70");
     if (plan.add)
         for (const auto& [name, value] : *plan.add) add_header(tdata.get(), name, value);
+    follow_strict_route(tdata.get());
     set_body(tdata.get(), body.content_type, body.data);
     return seal(std::move(tdata));
+}
+
+void follow_strict_route(pjsip_tx_data* tdata) {
+    auto* msg = tdata->msg;
+    auto* first = static_cast<pjsip_route_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_ROUTE, nullptr));
+    if (!first) return;
+    auto* uri = static_cast<pjsip_uri*>(pjsip_uri_get_uri(&first->name_addr));
+    const bool sip = PJSIP_URI_SCHEME_IS_SIP(uri) || PJSIP_URI_SCHEME_IS_SIPS(uri);
+    if (!sip || reinterpret_cast<pjsip_sip_uri*>(uri)->lr_param) return;
+    auto* last = first;
+    while (auto* next = last->next == reinterpret_cast<pjsip_route_hdr*>(&msg->hdr)
+                            ? nullptr
+                            : static_cast<pjsip_route_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_ROUTE, last->next)))
+        last = next;
+    auto* route = pjsip_route_hdr_create(tdata->pool);
+    route->name_addr.uri = msg->line.req.uri;
+    pj_list_insert_after(last, route);
+    pj_list_erase(first);
+    msg->line.req.uri = uri;
 }
 
 TxData forward_response(pjsip_endpoint* endpoint, const pjsip_rx_data* rdata) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,16 @@ RawBody raw_body(const pjsip_rx_data* rdata);
 
 // Content-Length names more bytes than have come: the datagram was cut (RFC 3261 18.3).
 bool truncated(const pjsip_rx_data* rdata);
+
+// The value of the first header of that name as it came, folded lines joined.
+std::optional<std::string> raw_header(const pjsip_rx_data* rdata, std::string_view name, std::string_view compact);
+
+// Replaces From and To of a received message by headers that print what came (fromto.cpp).
+void keep_from_and_to(pjsip_rx_data* rdata);
+
+// Whether a header that a request must have once is there twice: one could be checked and the other
+// one believed (RFC 3261 7.3.1).
+bool ambiguous(const pjsip_msg* msg);
 
 // The value of the first header of that name (case-insensitive) in a message, or empty.
 std::string header_value(const pjsip_msg* msg, std::string_view name);
@@ -52,6 +63,10 @@ struct ForwardPlan {
 // A copy of a request, one hop further (RFC 3261 16.6 steps 1 to 6 and 8).
 TxData forward_request(pjsip_endpoint* endpoint, const pjsip_msg* request, const RawBody& body,
                        const ForwardPlan& plan);
+
+// RFC 3261 16.6 step 6: when the next hop is a strict router (RFC 2543), it wants itself in the
+// Request-URI and the Request-URI in the last Route.
+void follow_strict_route(pjsip_tx_data* tdata);
 
 // A copy of a response without its topmost Via (RFC 3261 16.7 step 3).
 TxData forward_response(pjsip_endpoint* endpoint, const pjsip_rx_data* rdata);

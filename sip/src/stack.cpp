@@ -59,6 +59,19 @@ struct Doorbell {
     }
 };
 
+// Construction throws when this process has a stack already.
+struct Library {
+    pj::Endpoint endpoint;
+    ~Library() {
+        try {
+            // Nothing to unregister. With reception on, pjsua would swallow packets for another second.
+            endpoint.libDestroy(PJSUA_DESTROY_NO_NETWORK);
+        } catch (const pj::Error&) {
+            // Thrown when the library was never created, and then the first error says why.
+        }
+    }
+};
+
 pj::EpConfig endpoint_config(LogFacts* log) {
     pj::EpConfig config;
     config.uaConfig.threadCnt = 0;  // ours is the only thread
@@ -125,8 +138,8 @@ void Stack::run(Settings settings, std::promise<std::vector<Address>> started) {
 
 void Stack::serve(Settings settings, const std::function<void(std::vector<Address>)>& announce) {
     pj_log_set_level(0);  // until libInit hands us the log, pjlib prints to standard output
-    // Throws when this process has a stack already; destroys the library when it goes.
-    pj::Endpoint endpoint;
+    Library library;
+    auto& endpoint = library.endpoint;
     endpoint.libCreate();
     // pjsua2 owns the writer and deletes it with the library.
     endpoint.libInit(endpoint_config(new LogFacts(facts_)));
@@ -154,7 +167,6 @@ void Stack::serve(Settings settings, const std::function<void(std::vector<Addres
         pj_ioqueue_unregister(bell.key);
         pjsip_endpt_release_pool(pjsip, pool);
     }
-    endpoint.libDestroy(PJSUA_DESTROY_NO_TX_MSG);
 }
 
 }  // namespace push_proxy

@@ -68,6 +68,14 @@ pjsip_transaction* Engine::send_in_transaction(TxData tdata, const Hop& hop, Own
     tsx->mod_data[g_module.id] = owner;
     if (owner && owner->kind == Owner::Kind::branch) static_cast<Branch*>(owner)->tsx = tsx;
     pjsip_tsx_set_transport(tsx, &tdata->tp_sel);
+    // The flow is given (RFC 3261 16.6 step 7): pjsip would go by the Request-URI or the first Route, and
+    // refuse to send when one of them says sips: or another transport=.
+    const auto& target = tdata->dest_info.addr.entry[0];
+    tsx->transport = hop.listener->transport;
+    pjsip_transport_add_ref(tsx->transport);
+    pj_memcpy(&tsx->addr, &target.addr, static_cast<std::size_t>(target.addr_len));
+    tsx->addr_len = target.addr_len;
+    tsx->is_reliable = PJSIP_TRANSPORT_IS_RELIABLE(tsx->transport);
     if (pjsip_tsx_send_msg(tsx, nullptr) != PJ_SUCCESS) {
         if (tsx->state < PJSIP_TSX_STATE_TERMINATED) pjsip_tsx_terminate(tsx, PJSIP_SC_TSX_TRANSPORT_ERROR);
         return nullptr;
@@ -76,12 +84,14 @@ pjsip_transaction* Engine::send_in_transaction(TxData tdata, const Hop& hop, Own
     return tsx;
 }
 
-void Engine::send_stateless(TxData tdata, const Hop& hop) {
+// An ACK: no transaction of ours, no answer. pjsip holds a reference of its own until it has left.
+void Engine::send_stateless(const TxData& tdata, const Hop& hop) {
     aim(tdata.get(), hop);
-    if (pjsip_endpt_send_request_stateless(endpoint_, tdata.get(), nullptr, nullptr) == PJ_SUCCESS) tdata.release();
+    const auto& target = tdata->dest_info.addr.entry[0];
+    pjsip_transport_send(hop.listener->transport, tdata.get(), &target.addr, target.addr_len, nullptr, nullptr);
 }
 
-// The flow is given: no look-up by pjsip, which would resolve the Request-URI (RFC 3261 16.6 step 7).
+// Names the flow in everything that pjsip looks at, and in our Via.
 void Engine::aim(pjsip_tx_data* tdata, const Hop& hop) {
     auto& info = tdata->dest_info;
     info.name = pooled(tdata->pool, hop.destination.host);
@@ -100,6 +110,11 @@ void Engine::aim(pjsip_tx_data* tdata, const Hop& hop) {
     tdata->via_addr.host = pooled(tdata->pool, settings_.public_host);
     tdata->via_addr.port = hop.listener->bound.port;
     tdata->via_tp = hop.listener->transport;
+    auto* via = static_cast<pjsip_via_hdr*>(pjsip_msg_find_hdr(tdata->msg, PJSIP_H_VIA, nullptr));
+    via->transport = pj_str(hop.listener->transport->type_name);
+    via->sent_by = tdata->via_addr;
+    via->rport_param = 0;  // RFC 3581: asked for
+    pjsip_tx_data_invalidate_msg(tdata);
 }
 
 void Engine::branch_state(Branch& branch, pjsip_transaction* tsx, pjsip_event* event) {
@@ -259,22 +274,18 @@ void Engine::ack_and_bye(const AckAndByeOrder& order) {
             pjsip_name_addr_assign(made->pool, &route->name_addr, &record->name_addr);
             pjsip_msg_add_hdr(made->msg, reinterpret_cast<pjsip_hdr*>(route));
         }
+        follow_strict_route(made);
         return TxData(made);
     };
     const int cseq = static_cast<pjsip_cseq_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_CSEQ, nullptr))->cseq;
     const Hop hop{branch->destination, branch->listener};
     if (auto ack = make(pjsip_get_ack_method(), cseq)) {
-        auto& kept = branch->acks[to_tag(response)];
-        kept = std::move(ack);
-        repeat_ack(kept, hop);
+        auto* via = static_cast<pjsip_via_hdr*>(pjsip_msg_find_hdr(ack->msg, PJSIP_H_VIA, nullptr));
+        via->branch_param = pooled(ack->pool, make_branch(0, "", settings_.token_key));
+        send_stateless(ack, hop);
+        branch->acks[to_tag(response)] = std::move(ack);
     }
     if (auto bye = make(pjsip_get_bye_method(), cseq + 1)) send_in_transaction(std::move(bye), hop, nullptr);
-}
-
-void Engine::repeat_ack(const TxData& ack, const Hop& hop) {
-    if (ack->is_pending) return;  // the one before has not left yet
-    pjsip_tx_data_add_ref(ack.get());
-    send_stateless(TxData(ack.get()), hop);
 }
 
 void Engine::request(const RequestOrder& order) {
@@ -328,6 +339,8 @@ void Engine::request_state(OwnRequest& own, pjsip_transaction* tsx, pjsip_event*
 void Engine::on_stray_response(pjsip_rx_data* rdata) {
     const int code = rdata->msg_info.msg->line.status.code;
     count("received.", status_class(code));
+    // A CANCEL has the branch of its INVITE, and its answer goes no further (RFC 3261 9.1).
+    if (rdata->msg_info.cseq->method.id == PJSIP_CANCEL_METHOD) return;
     const std::string via_branch = copy(rdata->msg_info.via->branch_param);
     if (!verify_branch(via_branch, settings_.token_key)) return;  // not ours: dropped (RFC 3261 18.1.2)
     const auto known = by_via_branch_.find(via_branch);
@@ -338,8 +351,11 @@ void Engine::on_stray_response(pjsip_rx_data* rdata) {
     if (branch.automatic) return send_upstream(rdata);
     const auto tag = to_tag(rdata);
     if (branch.relayed_2xx == tag) return send_upstream(rdata);
-    if (const auto ack = branch.acks.find(tag); ack != branch.acks.end())
-        return repeat_ack(ack->second, {branch.destination, branch.listener});  // the first one was lost
+    if (const auto ack = branch.acks.find(tag); ack != branch.acks.end()) {
+        // The ACK was lost, unless it still waits to leave.
+        if (!ack->second->is_pending) send_stateless(ack->second, {branch.destination, branch.listener});
+        return;
+    }
     for (const auto& [id, response] : branch.responses)
         if (status_of(response) / 100 == 2 && to_tag(response) == tag) return;  // Python is deciding
     branch_response(branch, rdata);  // after the branch was given up, or a second phone behind it

@@ -65,7 +65,8 @@ std::string unknown_extensions(const pjsip_msg* msg) {
 // Before pjsip's transaction layer, which answers some requests by itself.
 void Engine::on_arrival(pjsip_rx_data* rdata) {
     // RFC 3261 18.2.2 would have us answer wherever maddr points, and look up its name, for anybody.
-    rdata->msg_info.via->maddr_param = {};
+    if (rdata->msg_info.msg->type == PJSIP_REQUEST_MSG) rdata->msg_info.via->maddr_param = {};
+    keep_from_and_to(rdata);
 }
 
 void Engine::on_request(pjsip_rx_data* rdata) {
@@ -73,9 +74,10 @@ void Engine::on_request(pjsip_rx_data* rdata) {
     const auto* msg = rdata->msg_info.msg;
     count("received.", view(msg->line.req.method.name));
     if (msg->line.req.method.id == PJSIP_CANCEL_METHOD) return on_cancel(rdata);
-    if (truncated(rdata)) {
+    const bool cut = truncated(rdata);
+    if (cut || ambiguous(msg)) {
         count("rejected.", "malformed");
-        return answer_stateless(rdata, 400, "Message Shorter Than Content-Length");
+        return answer_stateless(rdata, 400, cut ? "Message Shorter Than Content-Length" : "Repeated Header");
     }
     const bool in_dialog = rdata->msg_info.to->tag.slen != 0;
     if (msg->line.req.method.id == PJSIP_ACK_METHOD || (in_dialog && !is_method(msg, "REGISTER")))

@@ -45,13 +45,13 @@ void equal(const A& got, const B& wanted, const char* text, const char* file, in
 
 #define CHECK_JOIN2(a, b) a##b
 #define CHECK_JOIN(a, b) CHECK_JOIN2(a, b)
-#define TEST(claim)                                                                                  \
-    static void CHECK_JOIN(test_, __LINE__)();                                                       \
-    static const check::Registration CHECK_JOIN(registration_, __LINE__)(__FILE__, claim,            \
+#define TEST(claim)                                                                                    \
+    static void CHECK_JOIN(test_, __LINE__)();                                                         \
+    static const check::Registration CHECK_JOIN(registration_, __LINE__)(__FILE__, claim,              \
                                                                          CHECK_JOIN(test_, __LINE__)); \
     static void CHECK_JOIN(test_, __LINE__)()
-#define CHECK(condition)                                                              \
-    do {                                                                              \
-        if (!(condition)) check::fail(__FILE__, __LINE__, "not true: " #condition);   \
+#define CHECK(condition)                                                            \
+    do {                                                                            \
+        if (!(condition)) check::fail(__FILE__, __LINE__, "not true: " #condition); \
     } while (false)
 #define CHECK_EQ(got, wanted) check::equal(got, wanted, #got " == " #wanted, __FILE__, __LINE__)
