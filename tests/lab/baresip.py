@@ -73,13 +73,14 @@ class Baresip:
 
     async def command(self, name: str, parameters: str = "") -> str:
         """Any command of its menu; the text that it prints. Raises RuntimeError."""
+        if self.process.running:
+            await poll_until(lambda: self._control is not None, within_s=START_S)
         if self._control is None:
             raise RuntimeError("baresip sleeps: start() it first")
         return await self._control.command(name, parameters)
 
     async def registered(self, *, within: float = 5.0) -> None:
         """Waits for a 2xx to its REGISTER. Raises ProcessError."""
-        # Not by its event: that may precede our control connection.
         await self.process.wait_for(r"/UDP/v4\} 200 OK", within_s=within, since=self._log_start)
 
     async def dial(self, uri: str) -> None:
@@ -111,8 +112,12 @@ class Baresip:
         return self.events(kind)[count - 1]
 
     async def established(self, *, within: float = 5.0) -> None:
-        """Waits until a call is up. Raises ProcessError."""
-        await self.wait_event("CALL_ESTABLISHED", within=within)
+        """Waits until a call is up; it may have to wake first. Raises ProcessError."""
+        await self._logged("Call established", within)
+
+    async def ringing(self, *, within: float = 5.0) -> None:
+        """Waits for a call that it shows to its user. Raises ProcessError."""
+        await self._logged("Incoming call from", within)
 
     async def ended(self, *, within: float = 5.0) -> str:
         """Waits for the end of a call; the reason that it gives. Raises ProcessError."""
@@ -122,6 +127,13 @@ class Baresip:
         """RTP packets (sent, received) of its first call, known once that has ended."""
         summary = await self.process.wait_for(r"^packets: +(\d+) +(\d+)", within_s=within)
         return int(summary[1]), int(summary[2])
+
+    async def _logged(self, text: str, within: float) -> None:
+        # Not an event: a woken phone has its call before our control connection. It may still sleep.
+        deadline = time.monotonic() + within
+        await poll_until(lambda: self.process.running, within_s=within)
+        left_s = max(deadline - time.monotonic(), 0)
+        await self.process.wait_for(text, within_s=left_s, since=self._log_start)
 
     def _hang_up_control(self) -> None:
         if self._control is not None:

@@ -295,6 +295,8 @@ async def test_reinvite_from_both_sides(extension: MakeExtension) -> None:
         assert response.body == sdp.ANSWER
         asking.ack(response)
         await asked.expect("ACK")
+        answers = [m for m in asking.agent.received(status=200) if m.branch == sent.branch]
+        assert len(answers) == 1
     assert len(ext.pushes()) == 1
     callee.send("BYE")
     await dialog.expect_bye()
