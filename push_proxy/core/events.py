@@ -152,9 +152,6 @@ class ResponseReceived:
     reason: str = ""
     local: bool = False
     """Made by our stack: timeout (408) or transport failure (503)."""
-    reliable: bool = False
-    """A provisional with ``Require: 100rel``."""
-    retry_after_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

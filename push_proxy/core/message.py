@@ -8,6 +8,7 @@ blanks; folded lines are joined with one space.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 _COMPACT = {
     "a": "accept-contact",
@@ -115,6 +116,7 @@ class Message:
         return int(match[1]), match[2]
 
 
+@lru_cache(maxsize=8)  # a request is read by the router and again by who takes it
 def parse(raw: bytes) -> Message:
     """Read one message.
 

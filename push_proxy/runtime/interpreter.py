@@ -4,6 +4,7 @@ All orders are given within the same turn of the loop as the fact that led to th
 the store's writes start in that turn and run on beside each other.
 """
 
+import asyncio
 from typing import assert_never
 
 import structlog
@@ -168,6 +169,10 @@ class Interpreter:
             )
 
     async def _hold(self, held: HeldCall) -> None:
+        # A push's request needs two turns of the loop until it is written. Sealing and sending
+        # the INVITE takes as long as that: the phone comes first, only the 100 waits for this.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         fact = held.fact
         invite = HeldInvite(
             call=held.call,

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import lru_cache
 
 import structlog
 
@@ -182,7 +183,8 @@ def _networks(peers: Iterable[str]) -> tuple[_Network, ...]:
     return tuple(ipaddress.ip_network(peer) for peer in peers)
 
 
-def _within(host: str, networks: Iterable[_Network]) -> bool:
+@lru_cache(maxsize=4096)  # asked several times for each request, of the same few PBXs
+def _within(host: str, networks: tuple[_Network, ...]) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -190,6 +192,7 @@ def _within(host: str, networks: Iterable[_Network]) -> bool:
     return any(address in network for network in networks)
 
 
+@lru_cache(maxsize=4096)
 def _is_literal(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
