@@ -211,7 +211,7 @@ MakeExtension = Callable[..., Awaitable[Extension]]
 
 @pytest.fixture
 async def extension(stage: Stage, sink: PushSink) -> AsyncIterator[MakeExtension]:
-    """Makes extensions on the stage: `await extension("hold")`."""
+    """Makes extensions on the stage, in `hold` or in `trunk`."""
     made: list[Extension] = []
 
     async def make(topology: str = "hold", **fields: Any) -> Extension:

@@ -18,7 +18,8 @@ async def test_sleeping_baresip(
     extension: MakeExtension, make_baresip: MakeBaresip, topology: str
 ) -> None:
     """A call to a sleeping baresip is held, pushed, relayed when it registers, answered, and hung
-    up by the caller; the PBX gets one 200."""
+    up by the caller; the PBX gets one 200.
+    """
     ext = await extension(topology)
     phone = ext.baresip(make_baresip)
     ext.wake_on_push(phone.start)
@@ -116,7 +117,8 @@ async def test_sipp(
     extension: MakeExtension, sipp: Sipp, caller: str, callee: str, topology: str
 ) -> None:
     """SIPp calls a SIPp phone that starts with its push; each scenario ends as it should, and
-    the phone gets no INVITE twice."""
+    the phone gets no INVITE twice.
+    """
     ext = await extension(topology)
 
     async def wake() -> None:
@@ -191,7 +193,8 @@ async def test_sdp_through_the_pbx(extension: MakeExtension) -> None:
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 async def test_app_calls_out(extension: MakeExtension, topology: str) -> None:
     """An app's own call goes through us to the PBX, whose 407 it answers itself (in trunk: ours);
-    the far end rings, answers, and the record says outgoing."""
+    the far end rings, answers, and the record says outgoing.
+    """
     ext = await extension(topology)
     target = "desk" if topology == "trunk" else "9002"  # trunk sends numbers back to us
     desk = Phone(f"sip:{target}@{REALM}", proxy=ext.pbx.address, password=f"pw-{target}")
@@ -256,9 +259,7 @@ async def _answer_reinvite(callee) -> None:  # noqa: ANN001
     invite = await callee.expect("INVITE")
     assert invite.body == sdp.HOLD
     contact = ("Contact", f"<sip:lab@{callee.agent.hostport}>")
-    callee.agent.respond(
-        invite, 200, "OK", headers=(contact, sdp.CONTENT_TYPE), body=sdp.ANSWER
-    )
+    callee.agent.respond(invite, 200, "OK", headers=(contact, sdp.CONTENT_TYPE), body=sdp.ANSWER)
 
 
 def _sipp_caller(sipp: Sipp, ext, scenario: str):  # noqa: ANN001, ANN202
