@@ -154,8 +154,6 @@ class RedisClient:
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise self._judged(reply)
-            if isinstance(reply, Exception):
-                raise reply
         return replies
 
     def _one(self, command: Command) -> _Send:

@@ -33,8 +33,15 @@ class Lane:
         return await self._submit(command)
 
     async def several(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Several commands' replies; a command's own error stands in its place."""
-        return await asyncio.gather(*map(self._submit, commands), return_exceptions=True)
+        """Several commands' replies; a command's own error stands in its place.
+
+        Raises as `call` when not all of them may have been done.
+        """
+        replies = await asyncio.gather(*map(self._submit, commands), return_exceptions=True)
+        for reply in replies:
+            if isinstance(reply, BaseException) and not isinstance(reply, ResponseError):
+                raise reply
+        return replies
 
     def _submit(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
         reply = asyncio.get_running_loop().create_future()
