@@ -129,7 +129,7 @@ class Baresip:
         return int(summary[1]), int(summary[2])
 
     async def _logged(self, text: str, within: float) -> None:
-        # Not an event: a woken phone has its call before our control connection. It may still sleep.
+        # Not an event: a woken phone has its call before our control connection.
         deadline = time.monotonic() + within
         await poll_until(lambda: self.process.running, within_s=within)
         left_s = max(deadline - time.monotonic(), 0)

@@ -101,6 +101,16 @@ class LabService(Service):
         assert values, f"no metric {name}"
         return sum(values)
 
+    async def nothing_waits(self, *, within: float = 1.0) -> None:
+        """Waits until no call is held any more."""
+
+        async def waiting() -> dict[str, Any]:
+            return {"calls": await self.metric("push_proxy_waiting_calls")}
+
+        await self.eventually(
+            waiting, lambda found: found["calls"] == 0, within=within, what="end of all waiting"
+        )
+
     async def eventually(
         self,
         ask: Callable[[], Awaitable[dict[str, Any]]],

@@ -104,6 +104,10 @@ class OutgoingCall:
         )
         return of_cancel, await self.final(within=within)
 
+    def is_final(self, message: Message) -> bool:
+        """Whether `message` is a final response to this very INVITE."""
+        return self._mine(message)
+
     def _hop_by_hop(self, method: str, to: str, headers: tuple[Header, ...] = ()) -> bytes:
         same = [("Via", self.invite.header("Via")), ("Max-Forwards", "70")]
         same += [("Route", route) for route in self.invite.all("Route")]

@@ -34,6 +34,7 @@ class Extension:
     user: str
     registrar: str
     phones: list[Phone] = field(default_factory=list)
+    calls: list[OutgoingCall] = field(default_factory=list)
 
     @property
     def account(self) -> str:
@@ -54,7 +55,16 @@ class Extension:
 
     def call(self, **fields: Any) -> OutgoingCall:
         """The PBX calls it."""
-        return self.pbx.call(self.user, **fields)
+        self.calls.append(self.pbx.call(self.user, **fields))
+        return self.calls[-1]
+
+    def leave(self) -> None:
+        """Cancel what the test left open, so that nothing of it meets the next one."""
+        for call in self.calls:
+            if self.pbx.agent.is_open and not any(map(call.is_final, self.pbx.agent.history)):
+                call.send_cancel()
+        for phone in self.phones:
+            phone.sleep()
 
     async def woken(
         self, device: str | None = None, **fields: Any
@@ -185,6 +195,5 @@ async def extension(
 
     yield make
     for each in made:
+        each.leave()
         await service.delete_account(each.account)
-        for phone in each.phones:
-            phone.sleep()
