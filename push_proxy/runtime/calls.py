@@ -154,6 +154,18 @@ class Calls:
             outcome(Verdict.ANSWERED, phase=CallState.ANSWERED, ended_by="pbx", status=200),
         )
 
+    def outgoing_challenged(self, call: CallId, *, status: int, reason: str, at: Instant) -> None:
+        """The PBX wants to know who calls (401, 407): the app's next INVITE will be the call.
+
+        Only a PBX that takes its time leaves a trace, for then the record has been written.
+        """
+        live = self._live.get(call)
+        if live is None or not live.dirty:
+            self.outgoing_failed(call, status=status, reason=reason, local=False, at=at)
+            return
+        del self._live[call]
+        self._due.pop(call, None)
+
     def outgoing_failed(
         self, call: CallId, *, status: int, reason: str, local: bool, at: Instant
     ) -> None:

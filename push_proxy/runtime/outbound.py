@@ -40,6 +40,9 @@ class OutgoingCalls(Protocol):
     def outgoing_answered(self, call: CallId, *, at: Instant) -> None:
         """The far end answered; the record ends with `facts.DialogEnded`."""
 
+    def outgoing_challenged(self, call: CallId, *, status: int, reason: str, at: Instant) -> None:
+        """The INVITE was challenged: it was no call yet."""
+
     def outgoing_failed(
         self, call: CallId, *, status: int, reason: str, local: bool, at: Instant
     ) -> None:
@@ -115,6 +118,10 @@ class Outbound:
             )
         elif 200 <= fact.status < 300:
             self._calls.outgoing_answered(running.call, at=now)
+        elif fact.status in (401, 407) and not fact.local:
+            self._calls.outgoing_challenged(
+                running.call, status=fact.status, reason=fact.reason, at=now
+            )
         else:
             self._calls.outgoing_failed(
                 running.call, status=fact.status, reason=fact.reason, local=fact.local, at=now

@@ -44,6 +44,8 @@ async def test_outgoing_call(extension: MakeExtension) -> None:
     await phone.agent.expect(method="BYE", status=200, within=5)
     record = await ext.record()
     assert (record["verdict"], record["ended_by"]) == ("answered", "device")
+    page = await ext.service.expect("GET", f"/v1/calls?account={ext.account}")
+    assert len(page["calls"]) == 1, "the challenged INVITE was no call"
 
 
 async def test_outgoing_refused(extension: MakeExtension) -> None:

@@ -109,6 +109,11 @@ class Notices:
         assert at
         self.fates.append((call, "answered"))
 
+    def outgoing_challenged(self, call: object, *, status: int, reason: str, at: Instant) -> None:
+        assert at
+        assert isinstance(reason, str)
+        self.fates.append((call, "challenged", status))
+
     def outgoing_failed(
         self, call: object, *, status: int, reason: str, local: bool, at: Instant
     ) -> None:
