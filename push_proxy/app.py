@@ -84,7 +84,8 @@ class Service:
             stack.push_async_callback(server.stop)
             await _unless(stopping, self._open(stack))
             if self._path is not None:
-                _log.info("starting -> ready", sip=[str(a) for a in self._path.own.listening])
+                listening = ", ".join(str(address) for address in self._path.own.listening)
+                _log.info("starting -> ready", sip=listening)
                 await stopping.wait()
                 _log.info("ready -> draining", waiting_calls=self._path.wakes.waiting)
             self._draining = True
