@@ -1,6 +1,7 @@
 """Killed and started again: established calls go on, registrations and bindings stay."""
 
 from tests.lab import sdp
+from tests.lab.fixtures import MakeBaresip
 from tests.lab.kamailio import Kamailio
 from tests.lab.push_sink import PushSink
 from tests.lab.service import LabService
@@ -71,6 +72,25 @@ async def test_established_calls_survive_kill(
         await other.agent.expect(method="BYE", status=200, within=5)
     assert (await first.record())["ended_by"] == "caller"
     assert (await second.record())["ended_by"] == "device"
+
+
+async def test_baresips_call_survives_kill(
+    own_service: LabService, kamailio: Kamailio, push_sink: PushSink, make_baresip: MakeBaresip
+) -> None:
+    """A woken baresip talks on through a kill -9: the caller's re-INVITE is answered afterwards,
+    and baresip hangs up.
+    """
+    ext = await new_extension(own_service, kamailio, push_sink)
+    phone = ext.baresip(make_baresip)
+    ext.wake_on_push(phone.start)
+    async with ext.caller() as caller:
+        dialog = await caller.call(ext.aor).answered(within=10)
+        await phone.established()
+        own_service.kill()
+        await own_service.start()
+        assert (await dialog.reinvite(sdp.HOLD)).status == 200
+        await phone.hang_up()
+        await dialog.expect_bye()
 
 
 async def test_registration_at_the_pbx_survives(

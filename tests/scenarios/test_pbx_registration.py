@@ -198,7 +198,9 @@ async def test_register_policy(extension: MakeExtension, pbx: Pbx) -> None:
 
 
 async def test_identical_put(extension: MakeExtension, pbx: Pbx) -> None:
-    """The same account and device again send no SIP and keep their versions."""
+    """The same account and device again send no SIP and change nothing; nor does a change that
+    the PBX has no part in send any.
+    """
     ext = await extension()
     await ext.service.is_registered(ext.account)
     before = len(pbx.registrations)
@@ -206,6 +208,9 @@ async def test_identical_put(extension: MakeExtension, pbx: Pbx) -> None:
     again = await ext.put()
     await ext.put_device()
     assert first["updated_at"] == again["updated_at"]
+    # What the PBX does not see changes nothing there either.
+    await ext.put(language="de", wake={"deadline_s": 20})
+    await ext.put_device(platform="android", permissions={"notifications": True})
     await pbx.agent.expect_nothing(within=0.3)
     assert len(pbx.registrations) == before
 
