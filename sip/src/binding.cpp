@@ -33,6 +33,10 @@ std::string string_of(const nb::bytes& bytes) { return {bytes.c_str(), bytes.siz
 }  // namespace
 
 NB_MODULE(_stack, m) {
+    // The service ends by SystemExit, whose frames keep the stack alive to the very end: nothing that
+    // an operator should read about at every stop.
+    nb::set_leak_warnings(false);
+
     m.doc() = "SIP stack on pjsip: facts out, orders in. Used by push_proxy.signaling.native only.";
 
     nb::class_<Address>(m, "Address")
