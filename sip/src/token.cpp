@@ -220,8 +220,8 @@ std::optional<std::uint32_t> verify_branch(std::string_view branch, std::string_
 }
 
 bool branch_leads_to(std::string_view branch, std::string_view upstream, std::string_view key) {
+    if (!verify_branch(branch, key)) return false;
     const auto bytes = from_hex(branch.substr(kCookie.size()));
-    if (!bytes) return false;
     const std::string_view all(*bytes);
     return same(upstream_mark(all.substr(0, kBranchRandom + 4), upstream, key),
                 all.substr(kBranchRandom + 4, kBranchUpstream));

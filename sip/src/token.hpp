@@ -40,7 +40,7 @@ std::optional<RouteToken> decode_route_token(std::string_view text, std::string_
 std::string make_branch(std::uint32_t loop_hash, std::string_view upstream, std::string_view key);
 // The loop hash, when the branch is one of ours.
 std::optional<std::uint32_t> verify_branch(std::string_view branch, std::string_view key);
-// Whether that branch (a verified one) was made for a request from `upstream`: without this, whoever
+// Whether the branch is one of ours and was made for a request from `upstream`: without this, whoever
 // has once seen a branch could have us send responses anywhere.
 bool branch_leads_to(std::string_view branch, std::string_view upstream, std::string_view key);
 

@@ -141,11 +141,11 @@ void Engine::branch_response(Branch& branch, pjsip_rx_data* rdata) {
     branch.final = branch.final || line.code >= 200;
     if (first_provisional && branch.cancel_wanted) send_cancel(branch);
 
+    // RFC 3261 16.7 item 2: each 101 to 199 starts Timer C anew. Python has its own for what it forks;
+    // should it forget a branch, that one ends after twice the time.
+    if (txn.invite && line.code < 200 && (line.code > 100 || first_provisional) && branch.tsx && !branch.cancel_sent)
+        pjsip_tsx_set_timeout(branch.tsx, settings_.timer_c_ms * (branch.automatic ? 1 : 2));
     if (branch.automatic) {
-        // RFC 3261 16.7 item 2: each 101 to 199 starts Timer C anew; Python has its own for what it forks.
-        if (txn.invite && line.code < 200 && (line.code > 100 || first_provisional) && branch.tsx &&
-            !branch.cancel_sent)
-            pjsip_tsx_set_timeout(branch.tsx, settings_.timer_c_ms);
         if (line.code == 100) return;
         if (line.code >= 200) tell_forwarded(txn, line.code, copy(line.reason), false);
         return respond(txn, forward_response(endpoint_, rdata));

@@ -62,13 +62,6 @@ std::string unknown_extensions(const pjsip_msg* msg) {
 
 }  // namespace
 
-// Before pjsip's transaction layer, which answers some requests by itself.
-void Engine::on_arrival(pjsip_rx_data* rdata) {
-    // RFC 3261 18.2.2 would have us answer wherever maddr points, and look up its name, for anybody.
-    if (rdata->msg_info.msg->type == PJSIP_REQUEST_MSG) rdata->msg_info.via->maddr_param = {};
-    keep_from_and_to(rdata);
-}
-
 void Engine::on_request(pjsip_rx_data* rdata) {
     bury();
     const auto* msg = rdata->msg_info.msg;

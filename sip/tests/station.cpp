@@ -42,7 +42,7 @@ push_proxy::Settings settings() {
     return made;
 }
 
-FastTimers::FastTimers() { set_timers(30, 250, 300, 2000); }
+FastTimers::FastTimers() { set_timers(30, 250, 300, 1000); }
 FastTimers::~FastTimers() { set_timers(500, 4000, 5000, 32000); }
 
 Station::Station(const push_proxy::Settings& with) : bound_(stack_.start(with)) {}
