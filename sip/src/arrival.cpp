@@ -12,7 +12,7 @@ bool unfold(char* packet, std::size_t size) {
         const char next = packet[at + 1];
         if (next == '\n' || next == '\r') break;  // the empty line, or as good as one
         if (next != ' ' && next != '\t') continue;
-        packet[at] = ' ';
+        packet[at] = packet[at + 1] = ' ';
         if (at > 0 && packet[at - 1] == '\r') packet[at - 1] = ' ';
         found = true;
     }

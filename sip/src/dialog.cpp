@@ -72,17 +72,15 @@ Address upstream_of(const pjsip_via_hdr* via) {
     return {copy(host), via->rport_param > 0 ? via->rport_param : via->sent_by.port ? via->sent_by.port : 5060};
 }
 
-// Same values on a second pass mean a loop. A spiral has another Request-URI, or inside a dialog fewer
-// Routes: two extensions of ours that talk by way of their PBX (RFC 5393 4.2.2).
+// Same values on a second pass mean a loop; a spiral has another Request-URI or, inside a dialog between
+// two of our own devices, another Route (RFC 5393 4.2.2).
 std::uint32_t loop_hash(const pjsip_rx_data* rdata) {
     const auto* msg = rdata->msg_info.msg;
     std::string text = print_uri(PJSIP_URI_IN_REQ_URI, msg->line.req.uri);
+    for (const auto& part : {rdata->msg_info.cid->id, rdata->msg_info.from->tag, rdata->msg_info.to->tag})
+        text += "|" + copy(part);
     for (std::size_t index = 0; const auto* route = route_header(msg, index); ++index)
-        text += '|' + print_uri(PJSIP_URI_IN_ROUTING_HDR, &route->name_addr);
-    for (const auto& part : {rdata->msg_info.cid->id, rdata->msg_info.from->tag, rdata->msg_info.to->tag}) {
-        text += '|';
-        text += view(part);
-    }
+        text += "|" + print_uri(PJSIP_URI_IN_ROUTING_HDR, pjsip_uri_get_uri(&route->name_addr));
     return short_hash(text + "|" + std::to_string(rdata->msg_info.cseq->cseq));
 }
 

@@ -311,3 +311,58 @@ TEST("a stray response goes on only if its branch is ours and it goes back where
     after.expect_alive();
     after.stop();
 }
+
+TEST("two of our devices in one dialog, through a proxy between: a spiral, no loop") {
+    Station station;
+    Call call(station, [](Draft& invite) { invite.set("From", "<sip:100@pbx.example.com>;tag=caller"); });
+    const Agent& ann = call.pbx;  // the first device; its INVITE is forwarded to the PBX
+    const Agent& bob = call.phone;
+    const Agent pbx("127.0.0.2");
+    auto outward = call.rewrite(pbx);
+    outward.request_uri = "sip:101@pbx.example.com";
+    outward.device_is_caller = true;
+    outward.route_key = "ffeeddccbbaa0099";
+    station.stack().order(push_proxy::ForwardOrder{call.held.txn, outward});
+    const auto at_pbx = pbx.expect("INVITE ");
+    // The PBX is a proxy: the same INVITE, its Via on top, comes back for Bob.
+    const auto pass_on = [&](const Message& message, const std::string& uri) {
+        Draft draft;
+        draft.start = message.start().substr(0, message.start().find(' ')) + " " + uri + " SIP/2.0";
+        draft.add("Via", "SIP/2.0/UDP " + pbx.host_port() + ";rport;branch=z9hG4bK" + wire::unique("pbx"));
+        for (const auto* name : {"Via", "Record-Route", "Route", "From", "To", "Call-ID", "CSeq", "Contact"})
+            for (const auto& value : message.all(name)) draft.add(name, value);
+        return draft.add("Max-Forwards", "60");
+    };
+    pbx.send(pass_on(at_pbx, station.uri("101") + ";pp=bob"), station.at());
+    call.held = station.fact(FactKind::request);
+    auto at_bob = call.fork();
+    CHECK_EQ(at_bob.all("Record-Route").size(), 2U);
+    station.relay(call.phone_says(at_bob, 200, "OK", "bob"));
+    auto back = pbx.receive(1000);
+    while (back && back->status() == 100) back = pbx.receive(1000);
+    CHECK(back && back->status() == 200);
+    Draft up;
+    up.start = back->start();
+    const auto vias = back->all("Via");
+    for (std::size_t i = 1; i < vias.size(); ++i) up.add("Via", vias[i]);
+    for (const auto* name : {"Record-Route", "From", "To", "Call-ID", "CSeq", "Contact"})
+        for (const auto& value : back->all(name)) up.add(name, value);
+    pbx.send(up, station.at());
+    auto ok = ann.receive(1000);
+    while (ok && ok->status() == 100) ok = ann.receive(1000);
+    CHECK(ok && ok->status() == 200);
+    const auto routes = ok->all("Record-Route");  // Bob's side first
+    for (const bool from_ann : {true, false}) {
+        const auto& from = from_ann ? ann : bob;
+        const auto& to = from_ann ? bob : ann;
+        const auto uri = "sip:x@" + to.host_port();
+        auto bye = wire::request("BYE", uri, from);
+        bye.set("From", ok->first(from_ann ? "From" : "To")).set("To", ok->first(from_ann ? "To" : "From"));
+        bye.set("Call-ID", ok->first("Call-ID"));
+        bye.add("Route", routes[from_ann ? 1 : 0]).add("Route", routes[from_ann ? 0 : 1]);
+        from.send(bye, station.at());
+        pbx.send(pass_on(pbx.expect("BYE "), uri), station.at());
+        to.expect("BYE " + uri);
+    }
+    station.stop();
+}
