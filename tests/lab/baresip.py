@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,20 +121,20 @@ class Baresip:
         await self._logged("Incoming call from", within)
 
     async def ended(self, *, within: float = 5.0) -> str:
-        """Waits for the end of a call; the reason that it gives. Raises ProcessError."""
-        return str((await self.wait_event("CALL_CLOSED", within=within)).get("param", ""))
+        """Waits until the other side ends a call; the reason that it gives. Raises ProcessError."""
+        return (await self._logged("session closed: (.*)", within))[1]
 
     async def rtp_packets(self, *, within: float = 2.0) -> tuple[int, int]:
         """RTP packets (sent, received) of its first call, known once that has ended."""
         summary = await self.process.wait_for(r"^packets: +(\d+) +(\d+)", within_s=within)
         return int(summary[1]), int(summary[2])
 
-    async def _logged(self, text: str, within: float) -> None:
+    async def _logged(self, pattern: str, within: float) -> re.Match[str]:
         # Not an event: a woken phone has its call before our control connection.
         deadline = time.monotonic() + within
         await poll_until(lambda: self.process.running, within_s=within)
         left_s = max(deadline - time.monotonic(), 0)
-        await self.process.wait_for(text, within_s=left_s, since=self._log_start)
+        return await self.process.wait_for(pattern, within_s=left_s, since=self._log_start)
 
     def _hang_up_control(self) -> None:
         if self._control is not None:
