@@ -87,6 +87,17 @@ TEST("an app's INVITE: 100 at once, the answers relayed, the final one told, BYE
     station.stop();
 }
 
+TEST("an app's INVITE that has had its 100 gets no second one when it is sent on") {
+    Station station;
+    Outbound out(station, "INVITE", false);
+    station.reply(out.fact, 100, "Trying");
+    out.phone.expect("SIP/2.0 100");
+    out.order(out.pbx.address());
+    out.pbx.expect("INVITE ");
+    out.phone.expect_silence(300);
+    station.stop();
+}
+
 TEST("an app's CANCEL is passed to the PBX with its Reason, and the 487 comes back") {
     Station station;
     Outbound out(station);
