@@ -124,7 +124,8 @@ def parse(raw: bytes) -> Message:
     empty lines before the start line are skipped (§7.5).
 
     Raises:
-        MalformedMessage: no start line, a header line without colon, or a short body.
+        MalformedMessage: no start line, a header line without colon, a short body, or a bare
+            CR or LF between CRLFs: SIP stacks end a line there, so that a header could hide.
     """
     stripped = raw.lstrip(b"\r\n")
     end = _HEAD_END.search(stripped)
@@ -134,6 +135,9 @@ def parse(raw: bytes) -> Message:
     if "\n " in head or "\n\t" in head:
         head = _FOLD.sub(" ", head)
     start, *lines = head.split("\r\n") if "\r\n" in head else _LINE_END.split(head)
+    breaks = (len(lines), len(lines)) if "\r\n" in head else (0, len(lines))
+    if (head.count("\r"), head.count("\n")) != breaks:
+        raise MalformedMessage("a bare CR or LF in the headers")
     headers: dict[str, list[str]] = {}
     for line in lines:
         name, colon, value = line.partition(":")

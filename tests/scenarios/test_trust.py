@@ -262,6 +262,20 @@ async def test_asserted_identity(extension: MakeExtension) -> None:
     ext.pbx.agent.respond(seen, 486, "Busy Here", to_tag="x")
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r"])
+async def test_no_header_is_smuggled(extension: MakeExtension, line_end: str) -> None:
+    """A bare line feed or carriage return ends a line for SIP stacks: an app hides neither an
+    asserted identity nor a Route behind one.
+    """
+    ext = await extension()
+    phone = ext.phone(host="127.0.0.3")
+    await phone.register()
+    for hidden in ("P-Asserted-Identity: <sip:100@pbx.test>", "Route: <sip:127.0.0.9:5099;lr>"):
+        call = phone.call(ext.pbx.aor("200"), headers=(("X-Lab", f"a{line_end}{hidden}"),))
+        assert (await call.final()).status in (400, 403), hidden
+    await ext.pbx.agent.expect_nothing(within=0.1, method="INVITE")
+
+
 async def test_push_parameters_stay_here(extension: MakeExtension) -> None:
     """pn-* parameters of an app's Contact never reach the PBX."""
     ext = await extension()

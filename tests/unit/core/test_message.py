@@ -118,6 +118,9 @@ def test_leading_empty_lines_and_bare_line_feeds_are_accepted() -> None:
         b"INVITE sip:a SIP/2.0\r\nContent-Length: 9999\r\n\r\nshort",
         b"SIP/2.0 4294967301 better not break the receiver\r\nVia: x\r\n\r\n",
         b"\xff\xfe\x00\x01\r\n\r\n",
+        b"INVITE sip:a SIP/2.0\r\nX: a\nRoute: <sip:b>\r\n\r\n",
+        b"INVITE sip:a SIP/2.0\r\nX: a\rRoute: <sip:b>\r\n\r\n",
+        b"INVITE sip:a SIP/2.0\nX: a\rRoute: <sip:b>\n\n",
     ],
 )
 def test_what_is_no_message_is_refused(raw: bytes) -> None:
