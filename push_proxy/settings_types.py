@@ -33,7 +33,8 @@ Sha256Hex = Annotated[
 ]
 """A SHA-256 in hexadecimal."""
 
-_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.?")
+_LABEL = "[A-Za-z0-9-]{1,63}"
+_HOST = re.compile(rf"(?=.{{1,253}}$)(?!-){_LABEL}(?:\.{_LABEL})*(?<!-)\.?")
 
 
 def check_host(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .model import Account
 from .uri import SipUri
@@ -44,6 +45,7 @@ def pbx_of(account: Account, pbxes: Mapping[str, Pbx]) -> Pbx | None:
     return Pbx(key=account.registrar, registrar=account.registrar)
 
 
+@lru_cache(maxsize=4096)  # asked for every account each minute, of the same few PBXs
 def endpoint(uri: str) -> Endpoint:
     """Where a registrar's or proxy's URI points. Raises `uri.MalformedUri`."""
     parsed = SipUri.parse(uri)

@@ -155,7 +155,7 @@ class PbxAddresses:
         try:
             async with self._turn:
                 found = await self._resolver(host)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter: no name at all (an empty label)
             if host not in self._failed:
                 _log.warning(
                     "PBX name does not resolve: check the name and this machine's DNS",

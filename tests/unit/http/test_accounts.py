@@ -101,6 +101,8 @@ async def test_app_auth_is_kept_when_omitted_and_removed_by_null(api: Api) -> No
         ({"aor": "sip:1%0d%0a@pbx.example.com"}, "aor"),
         ({"aor": "tel:+4144"}, "aor"),
         ({"registrar": "pbx.example.com"}, "registrar"),
+        ({"registrar": "sip:pbx..example.com"}, "registrar"),
+        ({"registrar": f"sip:{'x' * 64}.example.com"}, "registrar"),
         ({"registrar": "sip:u@pbx.example.com"}, "registrar"),
         ({"registrar": "sips:pbx.example.com"}, "registrar"),
         ({"registrar": "sip:pbx.example.com;transport=tcp"}, "registrar"),

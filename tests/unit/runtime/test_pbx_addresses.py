@@ -83,6 +83,19 @@ async def test_a_failing_resolver_keeps_what_was_known(scene: Scene) -> None:
         await addresses.aclose()
 
 
+async def test_a_name_that_no_resolver_takes_harms_nobody(scene: Scene) -> None:
+    """Stored before such names were refused: the start and all other PBXs go on."""
+    bad = await scene.add(hold("666", pbx=None, registrar="sip:pbx..example.com"))
+    good = await scene.add(hold("667", pbx=None, registrar="sip:localhost"))
+    addresses = PbxAddresses(scene.directory, scene.pbxes)
+    await addresses.start()
+    try:
+        assert addresses.destination(bad, scene.own) is None
+        assert addresses.destination(good, scene.own) == Address("127.0.0.1", 5060)
+    finally:
+        await addresses.aclose()
+
+
 async def test_the_systems_resolver_knows_localhost() -> None:
     """The real one."""
     assert "127.0.0.1" in await resolve("localhost")
