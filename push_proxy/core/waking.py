@@ -61,9 +61,19 @@ def pushed(live: Live, event: PushAnswered, now: Instant) -> Done:
     live = live.with_part(push_answered(part, event.push, event.outcome, now))
     notes = (Note(f"push_{event.outcome.value}", event.device, event.reason),)
     if event.outcome is not PushOutcome.ACCEPTED:
-        return live, notes
+        live, orders = _ring_unpushed(live, event.device, now)
+        return live, (*notes, *orders)
     live, ringing = _tell_ringing(live)
     return live, (*notes, *ringing)
+
+
+def _ring_unpushed(live: Live, device: DeviceId, now: Instant) -> Done:
+    """No push brings the device: if it is registered it may be awake, and is rung there."""
+    part = live.part(device)
+    if part is None or part.binding is None or part.answer is not None:
+        return live, ()
+    tried = any(branch.on_flow_of(part.binding) for branch in live.branches)
+    return (live, ()) if tried or part.awaited or part.given_up else ring(live, part.binding, now)
 
 
 def bound(live: Live, binding: Binding, now: Instant) -> Done:

@@ -39,6 +39,7 @@ from tests.unit.core.playbook import (
     Took,
     Wait,
     asleep,
+    binding,
     fresh,
     plain,
     registers,
@@ -198,6 +199,26 @@ def test_503_of_a_phone_is_not_ours() -> None:
     with Playbook(plain("phone")) as call:
         _ = call << Ring("phone") << StoreInvite() >> Answered("phone", 503)
         _ = call << Reply(500, "device_error") << ENDED << Over(Verdict.DEVICE_ERROR)
+
+
+@pytest.mark.parametrize("outcome", [PushOutcome.UNAVAILABLE, PushOutcome.REJECTED])
+def test_no_push_gets_through_to_a_registered_phone(outcome: PushOutcome) -> None:
+    """It has not been heard lately, but it is registered: it is rung there, not given up."""
+    phone = asleep("phone", binding=binding("phone"))
+    with Playbook(phone) as call:
+        _ = call << Push("phone") << StoreInvite() >> Took("phone", outcome) << Ring("phone")
+        _ = call >> Answered("phone", 180) << Relay(1) << RINGING
+
+
+def test_no_push_gets_through_and_the_binding_is_dead() -> None:
+    """Rung in vain until the wake's end: it is the push that did not get through."""
+    phone = asleep("phone", binding=binding("phone"))
+    with Playbook(phone) as call:
+        _ = call << Push("phone") << StoreInvite()
+        _ = call >> Took("phone", PushOutcome.UNAVAILABLE) << Ring("phone") >> Wait(15)
+        _ = call << Cancel(1) << Reply(480, "provider_unavailable")
+        _ = call << Push("phone", PushType.CANCEL) << ENDED
+        _ = call << Over(Verdict.PROVIDER_UNAVAILABLE)
 
 
 @pytest.mark.parametrize(("status", "local"), [(408, True), (503, True), (430, False)])
