@@ -71,7 +71,7 @@ _ADVICE: dict[Verdict, str] = {
 # Q.850: 0 (Asterisk's Dial timeout), 18 no user responding, 19 no answer, 102 timer expired.
 _TIMER_CAUSES = frozenset({("Q.850", n) for n in (0, 18, 19, 102)} | {("SIP", 408), ("SIP", 480)})
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
-_CAUSE = re.compile(r"^\s*([^\s;]+)\s*;(?:.*;)?\s*cause\s*=\s*(\d+)", re.IGNORECASE)
+_CAUSE = re.compile(r"^\s*([^\s;]+)\s*;(?:.*;)?\s*cause\s*=\s*(\d{1,9})(?!\d)", re.IGNORECASE)
 
 
 class _Cancelled(NamedTuple):

@@ -115,6 +115,7 @@ def test_cancelled(
         ('SIP;cause=200;text="a, SIP;cause=486"', {("SIP", 200)}),
         ('SIP;text="elsewhere";cause=200, Q.850;cause=26', {("SIP", 200), ("Q.850", 26)}),
         ("nonsense,,;cause=x", set()),
+        (f"SIP;cause={'9' * 5000}", set()),
     ],
 )
 def test_reason_header(reason: str, found: set[tuple[str, int]]) -> None:
