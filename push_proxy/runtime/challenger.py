@@ -128,6 +128,7 @@ class Challenger:
 
         Always the same for an AOR, and each form as often as among the accounts there are.
         """
+        aor = _canonical(aor)
         number = int.from_bytes(hashlib.sha256(self._key + aor.encode()).digest()[:8], "big")
         domain = _domain(aor)
         forms = self._by_domain.get(domain, self._all)
@@ -152,6 +153,13 @@ class Challenger:
         self._all.count(form, step)
         if not forms.counts:
             del self._by_domain[domain]
+
+
+def _canonical(aor: str) -> str:
+    try:
+        return SipUri.parse(aor).aor
+    except MalformedUri:
+        return aor
 
 
 def _domain(aor: str) -> str:

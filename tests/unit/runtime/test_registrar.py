@@ -65,6 +65,21 @@ async def test_an_unknown_aor_takes_the_form_of_its_neighbours(scene: Scene) -> 
     assert (challenge.realm, challenge.algorithm) == ("asterisk", Algorithm.MD5)
 
 
+async def test_an_unknown_aor_has_one_form_however_it_is_written(scene: Scene) -> None:
+    """An account has one: to ask again with another parameter must not tell the two apart."""
+    ha1 = Credentials(ha1={Algorithm.MD5: "a" * 32}, realm="asterisk")
+    await scene.add(hold("301", aor="sip:301@two.example.com", credentials=ha1))
+    await scene.add(hold("302", aor="sip:302@two.example.com"))
+    shown = set()
+    for number in range(32):
+        aor = f"sip:399@Two.example.com;x={number}"
+        (order,) = scene.send("REGISTER", "sip:two.example.com", from_=aor, to=aor)
+        challenge = Challenge.parse(order.headers["WWW-Authenticate"][0])
+        assert challenge is not None
+        shown.add(challenge.realm)
+    assert len(shown) == 1
+
+
 async def test_our_own_address_may_be_the_domain(scene: Scene) -> None:
     """A phone that was told only our address registers by its user part."""
     orders = scene.register(aor="sip:101@push.example.com")
