@@ -1,6 +1,7 @@
 """Search of calls, the same for every store: which records match, and where a page ends."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 from ..core.ids import CallId, Instant, split_account_key
 from ..core.model import CallRecord
@@ -42,7 +43,10 @@ def parse_cursor(cursor: str | None) -> Position | None:
         return None
     started_at, _, call = cursor.partition("_")
     try:
-        return Position(float(started_at), CallId(call))
+        at = float(started_at)
+        if not isfinite(at):
+            raise ValueError(started_at)
+        return Position(at, CallId(call))
     except ValueError:
         raise InvalidInput(
             "cursor is not one that this service gave; start again without it", field="cursor"
