@@ -3,8 +3,9 @@
 import asyncio
 import hmac
 import json
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from ..core.events import PushOutcome
+from ..core.ids import Instant
 from ..core.payload import Privacy, Push, payload
 from ..errors import ConfigurationError
 from ..ports import Clock, PushResult
@@ -99,12 +101,19 @@ class WebhookProvider:
         if endpoint is None:
             return PushResult(outcome=PushOutcome.MISCONFIGURED, reason="unknown_app", attempts=0)
         started = self._clock.now()
+        # What others compare with their own clocks; ours may lag behind after a suspension.
+        skew_s = time.time() - started
+        said = replace(
+            push,
+            sent_at=Instant(push.sent_at + skew_s),
+            expires_at=Instant(push.expires_at + skew_s),
+        )
         body = json.dumps(
-            payload(push, privacy=self._privacy, with_token=True),
+            payload(said, privacy=self._privacy, with_token=True),
             ensure_ascii=False,
             separators=(",", ":"),
         ).encode(errors="replace")  # a caller's name may hold anything
-        headers = sign(endpoint.hmac_key, body, unix=int(started))
+        headers = sign(endpoint.hmac_key, body, unix=int(started + skew_s))
         last = Attempt(PushOutcome.UNAVAILABLE, "expired")
         attempts = 0
         while attempts < ATTEMPTS:

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,29 @@ async def test_signed_push_arrives(provider: WebhookProvider, sink: PushSink) ->
     assert push.headers["Content-Type"] == "application/json"
     assert push.payload["token"] == "t-1"
     assert push.payload["caller_name"] == "Jörg ?"
+
+
+async def test_times_are_the_worlds(sink: PushSink) -> None:
+    """Our clock counts from its start: after a suspended machine or a late NTP step it is an hour
+    behind, but a signature of then, or a push that has expired, would be turned down for ever.
+    """
+
+    class Behind(SystemClock):
+        def now(self) -> Instant:
+            return Instant(super().now() - 3600)
+
+    behind = Behind()
+    endpoint = WebhookEndpoint(app_id=APP, url=sink.url, hmac_key=KEY)
+    provider = WebhookProvider([endpoint], behind)
+    now = behind.now()
+    try:
+        await provider.send(replace(a_push(), sent_at=now, expires_at=Instant(now + 15)))
+    finally:
+        await provider.aclose()
+    (push,) = sink.pushes
+    assert push.signature_error == ""
+    expires_in_s = datetime.fromisoformat(push.payload["expires_at"]).timestamp() - time.time()
+    assert 10 < expires_in_s <= 15
 
 
 @pytest.mark.parametrize(
