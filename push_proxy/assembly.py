@@ -47,7 +47,8 @@ class CallPath:
     metrics: Metrics
 
     async def aclose(self) -> None:
-        """Stop taking SIP, then finish what waits to be written. Nothing is unregistered."""
+        """Answer the callers who wait, stop taking SIP, then finish what waits to be written. Nothing is unregistered."""
+        self.wakes.end_all()
         await self.signaling.stop()
         await self.addresses.aclose()
         await self.registrations.aclose()

@@ -177,6 +177,11 @@ class CallerLost:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceStopping:
+    """We go down: what has no final response now would never get one."""
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """A deadline of ours has come; ``now`` says which."""
 
@@ -193,5 +198,6 @@ Event = (
     | BranchFailed
     | CallerCancelled
     | CallerLost
+    | ServiceStopping
     | TimePassed
 )

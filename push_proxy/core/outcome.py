@@ -65,6 +65,8 @@ _ADVICE: dict[Verdict, str] = {
     " is reachable from here.",
     Verdict.NO_DEVICE: "The account has no device that can be woken: let the app register its"
     " push token.",
+    Verdict.PROXY_ERROR: "This service was stopped while the call waited, or failed: its log says"
+    " why.",
     Verdict.PBX_LOST: "The PBX's side of the call vanished: check the connection to the PBX.",
 }
 
@@ -193,6 +195,12 @@ def lost(*, ringing: bool) -> Outcome:
     """The PBX's transaction is gone: nothing can be answered any more."""
     phase = CallState.RINGING if ringing else CallState.WAKING
     return outcome(Verdict.PBX_LOST, phase=phase, ended_by="pbx", status=0)
+
+
+def stopped(*, ringing: bool) -> Outcome:
+    """We were stopped while the call waited."""
+    phase = CallState.RINGING if ringing else CallState.WAKING
+    return outcome(Verdict.PROXY_ERROR, phase=phase, ended_by="proxy", status=480)
 
 
 def outcome(verdict: Verdict, *, phase: CallState, ended_by: str, status: int) -> Outcome:

@@ -48,6 +48,7 @@ from .events import (
     InviteStored,
     PushAnswered,
     ResponseReceived,
+    ServiceStopping,
     TimePassed,
     TokenRotated,
     WakeSettings,
@@ -126,6 +127,8 @@ def _live(live: Live, event: Event, now: Instant) -> Step:  # noqa: C901, PLR091
             return ending.cancelled(live, event.reason, now)
         case CallerLost():
             return ending.lost(live, event.reason, now)
+        case ServiceStopping():
+            return ending.stopped(live, now)
         case _:
             assert_never(event)
 
@@ -168,6 +171,8 @@ def _settling(settling: Settling, event: Event, now: Instant) -> Step:
             return ending.cancelled(live, event.reason, now)
         case CallerLost():
             return ending.lost(live, event.reason, now)
+        case ServiceStopping():
+            return ending.exhausted(live, (), now)
         case AppReported():
             return settling, (waking.report_note(event),)
         case AppActed():
@@ -212,7 +217,7 @@ def _ended(ended: Ended, event: Event, now: Instant) -> Step:
             return ended, ()
         case PushAnswered() | DeviceUnregistered() | AppActed() | TokenRotated():
             return ended, ()
-        case CallerCancelled() | CallerLost():
+        case CallerCancelled() | CallerLost() | ServiceStopping():
             return ended, ()
         case _:
             assert_never(event)

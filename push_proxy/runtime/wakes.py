@@ -19,6 +19,7 @@ from ..core.events import (
     Event,
     Invite,
     ResponseReceived,
+    ServiceStopping,
     TokenRotated,
     WakeSettings,
 )
@@ -98,6 +99,11 @@ class Wakes:
     def lingering(self) -> int:
         """Calls that have ended, of which a branch may still answer."""
         return len(self._by_call) - len(self._open)
+
+    def end_all(self) -> None:
+        """The service stops: every call without a final response gets one now."""
+        for call in tuple(self._open):
+            self._by_call[call].tell(ServiceStopping())
 
     async def aclose(self) -> None:
         """Stop all timers. What is held stays in the store until its deadline."""

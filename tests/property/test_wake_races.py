@@ -31,6 +31,7 @@ from push_proxy.core.events import (
     PushAnswered,
     PushOutcome,
     ResponseReceived,
+    ServiceStopping,
     TimePassed,
     TokenRotated,
     WakeSettings,
@@ -243,6 +244,11 @@ class Races(RuleBasedStateMachine):
     @rule()
     def pbx_vanishes(self) -> None:
         self.feed(CallerLost("connection reset"))
+
+    @rule()
+    def service_stops(self) -> None:
+        self.feed(ServiceStopping())
+        assert self.wire.over
 
     # what must hold
 

@@ -134,6 +134,28 @@ async def test_no_push_gets_through(outcome: PushOutcome, reason: str) -> None:
         assert service.wakes.waiting == 0
 
 
+async def test_the_service_stops_while_a_phone_rings() -> None:
+    """No caller is left hearing ringing: 480 at once, the phone is called off, and it is ours."""
+    async with FakeService() as service:
+        await service.device()
+        txn = service.invite()
+        await service.settled()
+        service.register()
+        service.sip.respond(txn, BranchId(1), 180)
+        service.wakes.end_all()
+        await service.settled()
+        final = service.final(txn)
+        assert (final.status, final.headers) == (480, (("X-Push-Reason", "proxy_error"),))
+        assert [o for o in service.sip.orders if isinstance(o, Cancelled)]
+        assert service.wakes.waiting == 0
+        record = await service.record(service.call_of())
+        assert record.state is CallState.ENDED
+        assert record.outcome is not None
+        assert (record.outcome.verdict, record.outcome.ended_by) == (Verdict.PROXY_ERROR, "proxy")
+        service.wakes.end_all()
+        assert len(service.finals(txn)) == 1
+
+
 async def test_no_device_at_all() -> None:
     """480 at once, and nothing is stored."""
     async with FakeService() as service:
