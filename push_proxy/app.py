@@ -75,7 +75,8 @@ class Service:
     async def run(self, stopping: asyncio.Event) -> None:
         """Start everything, serve until ``stopping``, stop everything.
 
-        Raises `errors.ConfigurationError` when the configuration cannot be served.
+        Raises `errors.ConfigurationError` when the configuration cannot be served, and
+        `errors.PushProxyError` when the SIP stack has died.
         """
         async with AsyncExitStack() as stack:
             http = self._settings.http
@@ -86,9 +87,13 @@ class Service:
             if self._path is not None:
                 listening = ", ".join(str(address) for address in self._path.own.listening)
                 _log.info("starting -> ready", sip=listening)
-                await stopping.wait()
+                await _first(stopping, self._path.stack_ended)
                 _log.info("ready -> draining", waiting_calls=self._path.wakes.waiting)
             self._draining = True
+        if self._path is not None and self._path.stack_ended.is_set():
+            raise PushProxyError(
+                "the SIP stack has died; the log says why. Start the service again."
+            )
 
     async def _open(self, stack: AsyncExitStack) -> None:
         settings = self._settings
@@ -209,6 +214,14 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> N
     except TimeoutError:
         if not limit.expired():
             raise
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Return when one of these is set."""
+    waiting = [spawn(event.wait(), name="stop of the service") for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 async def _expire_when(stopping: asyncio.Event, limit: asyncio.Timeout) -> None:

@@ -1,5 +1,6 @@
 """How the parts are put together: from settings and an open store to a running call path."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,9 +46,14 @@ class CallPath:
     addresses: PbxAddresses
     providers: Providers
     metrics: Metrics
+    stack_ended: asyncio.Event
+    """The SIP stack has died: only a new process helps."""
 
     async def aclose(self) -> None:
-        """Answer the callers who wait, stop taking SIP, then finish what waits to be written. Nothing is unregistered."""
+        """Answer the callers who wait, stop taking SIP, then finish what waits to be written.
+
+        Nothing is unregistered.
+        """
         self.wakes.end_all()
         await self.signaling.stop()
         await self.addresses.aclose()
@@ -194,6 +200,7 @@ async def open_call_path(
         addresses=addresses,
         providers=providers,
         metrics=metrics,
+        stack_ended=router.stack_ended,
     )
 
 

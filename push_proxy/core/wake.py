@@ -150,7 +150,7 @@ def _refuse_or_go_on(done: tuple[Live, tuple[Action, ...]], now: Instant) -> Ste
     return ending.settle(live, actions, now)
 
 
-def _settling(settling: Settling, event: Event, now: Instant) -> Step:
+def _settling(settling: Settling, event: Event, now: Instant) -> Step:  # noqa: C901, PLR0912 - a case per event
     live = settling.live
     match event:
         case ResponseReceived() if 200 <= event.status < 300:

@@ -22,7 +22,7 @@ from . import redaction
 from .sampling import Sampler, kind_of
 
 LEVELS = ("debug", "info", "warning", "error")
-_STACK_LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}
+_STACK_LEVELS = {0: logging.ERROR, 1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}
 # Talkative at info about each request and connection.
 _QUIET_LIBRARIES = ("aiohttp", "asyncio", "uvicorn.access", "uvicorn.error", "redis")
 

@@ -5,6 +5,7 @@ flow; a PBX by its address; everybody else is a stranger and gets the same answe
 not what they ask for exists.
 """
 
+import asyncio
 from typing import Protocol
 
 import structlog
@@ -12,6 +13,7 @@ import structlog
 from ..core.message import MalformedMessage, Message, parse
 from ..core.model import Account, Binding
 from ..core.trust import called_account, strip_toward_app
+from ..observability.logs import StackLogs
 from ..ports import Clock
 from ..signaling.contract import Rewrite, Signaling
 from ..signaling.facts import (
@@ -95,6 +97,9 @@ class Router:
         self._calls = calls
         self._registrations = registrations
         self._metrics = metrics
+        self._stack_logs = StackLogs()
+        self.stack_ended = asyncio.Event()
+        """The SIP thread has died: nothing comes in or goes out any more."""
 
     def on_fact(self, fact: Fact) -> None:
         """Take one fact. Never raises: one bad message must not stop the others."""
@@ -123,8 +128,9 @@ class Router:
             case DeviceHeard():
                 self._directory.heard(fact.route_key, fact.source, self._clock.now())
             case StackLog():
-                level = {1: "error", 2: "warning"}.get(fact.level, "info")
-                getattr(_log, level)("SIP stack", text=fact.text)
+                self._stack_logs.take(fact)
+                if fact.level == 0:
+                    self.stack_ended.set()
 
     def _request(self, fact: RequestReceived) -> None:
         if fact.method == "REGISTER":

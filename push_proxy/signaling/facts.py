@@ -118,7 +118,10 @@ class OrderFailed:
 
 @dataclass(frozen=True, slots=True)
 class StackLog:
-    """A line of the stack's own log: 1 error, 2 warning, 3 info."""
+    """A line of the stack's own log: 1 error, 2 warning, 3 info.
+
+    0: its thread has died, and with it all of SIP.
+    """
 
     level: int
     text: str

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from push_proxy.core.ids import ServerTxn
 from push_proxy.core.model import Address, Direction
@@ -279,6 +280,23 @@ async def test_facts_go_to_their_owners(scene: Scene) -> None:
     scene.router.on_fact(DeviceHeard(route_key=binding.route_key, source=PHONE))
     assert scene.directory.bindings(hold().key)[0].heard_at == scene.clock.now()
     scene.router.on_fact(StackLog(2, "careful"))
+
+
+async def test_the_stacks_noise_fills_no_disk(scene: Scene) -> None:
+    """Strangers make the stack talk: of a thousand lines alike a few are written."""
+    with capture_logs() as lines:
+        for number in range(1000):
+            scene.router.on_fact(StackLog(2, f"bad packet from 192.0.2.1:{number}"))
+    assert 0 < len(lines) < 10
+
+
+async def test_the_end_of_the_sip_thread_is_told(scene: Scene) -> None:
+    """Without it nothing rings any more: it shows as an error, and the service can end."""
+    assert not scene.router.stack_ended.is_set()
+    with capture_logs() as lines:
+        scene.router.on_fact(StackLog(0, "the SIP thread has ended by an error: x"))
+    assert scene.router.stack_ended.is_set()
+    assert [line["log_level"] for line in lines] == ["error"]
 
 
 async def test_a_fault_of_ours_answers_500(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
