@@ -130,9 +130,7 @@ class Service:
         )
         stack.push_async_callback(path.aclose)
         self._callers = Callers(directory)
-        if first := await load_keys(self._callers, settings, store):
-            sys.stderr.write(first_key_text(first))
-            sys.stderr.flush()
+        await _let_in(self._callers, settings, store)
         await self._open_api(path, store, directory, self._callers, stack)
         # Accounts live for ever: a full collection over them would stop calls for tens of
         # milliseconds, and a young one every 700 objects costs a call several (p99 at 300
@@ -178,7 +176,7 @@ class Service:
             settings = load()
             providers = configured_providers(settings, self._clock)
             if self._callers is not None and self._store is not None:
-                await load_keys(self._callers, settings, self._store)
+                await _let_in(self._callers, settings, self._store)
         except PushProxyError as error:
             _log.error("reload refused; the former configuration goes on", error=str(error))
             return
@@ -214,6 +212,13 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> N
     except TimeoutError:
         if not limit.expired():
             raise
+
+
+async def _let_in(callers: Callers, settings: Settings, store: Store) -> None:
+    """Load the API keys; one that had to be made is shown, this once."""
+    if first := await load_keys(callers, settings, store):
+        sys.stderr.write(first_key_text(first))
+        sys.stderr.flush()
 
 
 async def _first(*events: asyncio.Event) -> None:
