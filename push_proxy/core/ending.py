@@ -85,12 +85,12 @@ def lost(live: Live, reason: str, now: Instant) -> tuple[Ended, tuple[Action, ..
     return _end(live, final, outcome.lost(ringing=live.ringing), reason="", now=now)
 
 
-def stopped(live: Live, now: Instant) -> tuple[Ended, tuple[Action, ...]]:
-    """The service stops: the caller is not left waiting for somebody who is gone."""
-    result = outcome.stopped(ringing=live.ringing)
+def given_up(live: Live, reason: str, now: Instant) -> tuple[Ended, tuple[Action, ...]]:
+    """It is our fault: the caller is not left waiting for somebody who is gone."""
+    result = outcome.given_up(ringing=live.ringing)
     headers = (("X-Push-Reason", result.verdict.value),)
     final = Reply(status=result.status, reason=_UNAVAILABLE.reason, headers=headers)
-    return _end(live, (final, Note("service_stopping")), result, reason="", now=now)
+    return _end(live, (final, Note("proxy_error", detail=reason)), result, reason="", now=now)
 
 
 def exhausted(

@@ -177,8 +177,10 @@ class CallerLost:
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceStopping:
-    """We go down: what has no final response now would never get one."""
+class GivingUp:
+    """We stop, or have failed: what has no final response now would never get one."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,6 @@ Event = (
     | BranchFailed
     | CallerCancelled
     | CallerLost
-    | ServiceStopping
+    | GivingUp
     | TimePassed
 )

@@ -197,8 +197,8 @@ def lost(*, ringing: bool) -> Outcome:
     return outcome(Verdict.PBX_LOST, phase=phase, ended_by="pbx", status=0)
 
 
-def stopped(*, ringing: bool) -> Outcome:
-    """We were stopped while the call waited."""
+def given_up(*, ringing: bool) -> Outcome:
+    """We were stopped while the call waited, or failed."""
     phase = CallState.RINGING if ringing else CallState.WAKING
     return outcome(Verdict.PROXY_ERROR, phase=phase, ended_by="proxy", status=480)
 

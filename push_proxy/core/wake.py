@@ -44,11 +44,11 @@ from .events import (
     DeviceRegistered,
     DeviceUnregistered,
     Event,
+    GivingUp,
     Invite,
     InviteStored,
     PushAnswered,
     ResponseReceived,
-    ServiceStopping,
     TimePassed,
     TokenRotated,
     WakeSettings,
@@ -127,8 +127,8 @@ def _live(live: Live, event: Event, now: Instant) -> Step:  # noqa: C901, PLR091
             return ending.cancelled(live, event.reason, now)
         case CallerLost():
             return ending.lost(live, event.reason, now)
-        case ServiceStopping():
-            return ending.stopped(live, now)
+        case GivingUp():
+            return ending.given_up(live, event.reason, now)
         case _:
             assert_never(event)
 
@@ -171,7 +171,7 @@ def _settling(settling: Settling, event: Event, now: Instant) -> Step:  # noqa: 
             return ending.cancelled(live, event.reason, now)
         case CallerLost():
             return ending.lost(live, event.reason, now)
-        case ServiceStopping():
+        case GivingUp():
             return ending.exhausted(live, (), now)
         case AppReported():
             return settling, (waking.report_note(event),)
@@ -217,7 +217,7 @@ def _ended(ended: Ended, event: Event, now: Instant) -> Step:
             return ended, ()
         case PushAnswered() | DeviceUnregistered() | AppActed() | TokenRotated():
             return ended, ()
-        case CallerCancelled() | CallerLost() | ServiceStopping():
+        case CallerCancelled() | CallerLost() | GivingUp():
             return ended, ()
         case _:
             assert_never(event)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 
 from ..core.actions import Action
-from ..core.events import Event, TimePassed
+from ..core.events import Event, GivingUp, TimePassed
 from ..core.ids import Instant
 from ..core.wake import State, Step, deadline, step
 from .clock import Timer, TimerClock
@@ -83,9 +83,18 @@ class LiveWake:
         try:
             while self._events:
                 before = self.state
-                self._follow(step(before, self._events.popleft(), self._clock.now()), before)
+                self._follow(self._step(before, self._events.popleft()), before)
         finally:
             self._busy = False
+
+    def _step(self, before: State, event: Event) -> Step:
+        now = self._clock.now()
+        try:
+            return step(before, event, now)
+        except Exception:  # noqa: BLE001 - logged
+            # The timer may have been spent on this: a call that is not ended now never ends.
+            _log.exception("wake failed", call=self.held.call, event_kind=type(event).__name__)
+            return step(before, GivingUp("internal error: the log has it"), now)
 
     def _follow(self, result: Step, before: State) -> None:
         self.state, actions = result

@@ -17,9 +17,9 @@ from ..core.events import (
     DeviceRegistered,
     DeviceUnregistered,
     Event,
+    GivingUp,
     Invite,
     ResponseReceived,
-    ServiceStopping,
     TokenRotated,
     WakeSettings,
 )
@@ -103,7 +103,7 @@ class Wakes:
     def end_all(self) -> None:
         """The service stops: every call without a final response gets one now."""
         for call in tuple(self._open):
-            self._by_call[call].tell(ServiceStopping())
+            self._by_call[call].tell(GivingUp("the service was stopped"))
 
     async def aclose(self) -> None:
         """Stop all timers. What is held stays in the store until its deadline."""

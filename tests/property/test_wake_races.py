@@ -26,12 +26,12 @@ from push_proxy.core.events import (
     DeviceRegistered,
     DeviceUnregistered,
     Event,
+    GivingUp,
     Invite,
     InviteStored,
     PushAnswered,
     PushOutcome,
     ResponseReceived,
-    ServiceStopping,
     TimePassed,
     TokenRotated,
     WakeSettings,
@@ -246,8 +246,8 @@ class Races(RuleBasedStateMachine):
         self.feed(CallerLost("connection reset"))
 
     @rule()
-    def service_stops(self) -> None:
-        self.feed(ServiceStopping())
+    def service_gives_up(self) -> None:
+        self.feed(GivingUp("stopped"))
         assert self.wire.over
 
     # what must hold

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from push_proxy.core.events import AppAction, AppEvent, PushOutcome
-from push_proxy.core.ids import BranchId, DeviceId
+from push_proxy.core.events import AppAction, AppEvent, Event, PushOutcome, TimePassed
+from push_proxy.core.ids import BranchId, DeviceId, Instant
 from push_proxy.core.model import CallState, Verdict
+from push_proxy.core.wake import State, Step, step
 from push_proxy.errors import StoreUnavailable
 from push_proxy.signaling.facts import DialogEnded
 from push_proxy.signaling.fake import Cancelled, Ended, Forked
@@ -154,6 +155,24 @@ async def test_the_service_stops_while_a_phone_rings() -> None:
         assert (record.outcome.verdict, record.outcome.ended_by) == (Verdict.PROXY_ERROR, "proxy")
         service.wakes.end_all()
         assert len(service.finals(txn)) == 1
+
+
+async def test_a_fault_of_ours_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should the machine fail, the caller is told so: a call without a timer would never end."""
+
+    def faulty(state: State, event: Event, now: Instant) -> Step:
+        if isinstance(event, TimePassed):
+            raise ArithmeticError("bug")
+        return step(state, event, now)
+
+    async with FakeService() as service:
+        await service.device()
+        txn = service.invite()
+        await service.settled()
+        monkeypatch.setattr("push_proxy.runtime.live_wake.step", faulty)
+        await service.pass_time(60)
+        assert service.final(txn).headers == (("X-Push-Reason", "proxy_error"),)
+        assert service.wakes.waiting == 0
 
 
 async def test_no_device_at_all() -> None:
