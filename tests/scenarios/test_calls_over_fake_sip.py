@@ -162,7 +162,7 @@ async def test_a_fault_of_ours_ends_the_call(monkeypatch: pytest.MonkeyPatch) ->
 
     def faulty(state: State, event: Event, now: Instant) -> Step:
         if isinstance(event, TimePassed):
-            raise ArithmeticError("bug")
+            raise TypeError("bug")
         return step(state, event, now)
 
     async with FakeService() as service:
