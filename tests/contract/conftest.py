@@ -17,6 +17,7 @@ from push_proxy.store.memory import MemoryStore
 from push_proxy.store.redis import RedisStore
 from push_proxy.store.search import HistoryLimits
 from push_proxy.store.secrets import KeyRing
+from tests.lab.redis_server import redis_server
 
 RING = KeyRing({"test": b"k" * 32})
 HISTORY = HistoryLimits(calls_per_account=5, keep_s=3600.0)
@@ -47,15 +48,10 @@ def folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def debian_redis(folder: Path) -> Iterator[str]:
-    """Redis as Debian ships it (``redis-tools`` holds the server under another name)."""
-    program = shutil.which("redis-server") or shutil.which("redis-check-rdb")
-    if program is None:
-        pytest.skip("no redis-server: apt-get install redis-tools")
+    """Redis as Debian ships it."""
     path = folder / "redis.sock"
     options = ["--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", ""]
-    process = subprocess.Popen(
-        ["redis-server", *options], executable=program, stdout=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([redis_server(folder), *options], stdout=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 10
         while True:

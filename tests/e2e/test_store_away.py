@@ -1,7 +1,6 @@
 """The store is down, dies, or hangs: calls to known bindings go on, and everybody is told."""
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from tests.lab.kamailio import Kamailio
 from tests.lab.ports import free_port
 from tests.lab.process import Process
 from tests.lab.push_sink import PushSink
+from tests.lab.redis_server import redis_server
 from tests.lab.service import LabService, ServiceOptions
 
 from .conftest import Extension, StartService
@@ -20,10 +20,9 @@ from .conftest import Extension, StartService
 @pytest.fixture
 def redis(workdir: Path) -> Iterator[Process]:
     """A Redis of Debian's on a free port, not started; it keeps its data over a restart."""
-    program = shutil.which("redis-server")
-    assert program, "no redis-server: apt-get install redis-tools"
     directory = workdir / "redis"
     directory.mkdir()
+    program = redis_server(directory)
     port = free_port()
     process = Process(
         [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory),
