@@ -151,11 +151,13 @@ TEST("a device's newest binding is used, and after it is gone the flow that the 
     call.answered();
     const Agent moved;
     station.stack().order(BindOrder{kRoute, moved.address(), station.at()});
+    station.carried_out();
     pass(station, call.pbx, moved, call.from_pbx("INFO", 2));
     call.phone.expect_silence(50);
     pass(station, moved, call.pbx, call.from_phone("INFO", 2));
     CHECK_EQ(station.fact(FactKind::device_heard).source.port, moved.address().port);
     station.stack().order(UnbindOrder{kRoute});
+    station.carried_out();
     pass(station, call.pbx, call.phone, call.from_pbx("INFO", 3));
     station.stop();
 }
@@ -167,6 +169,7 @@ TEST("requests leave from the socket that the device registered at") {
     Call call(station);
     call.answered();
     station.stack().order(BindOrder{kRoute, call.phone.address(), station.at(1)});
+    station.carried_out();
     const auto info = pass(station, call.pbx, call.phone, call.from_pbx("INFO", 2));
     CHECK_EQ(info.source.port, station.at(1).port);
     station.stop();

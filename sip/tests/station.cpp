@@ -120,6 +120,11 @@ void Station::expect_alive() {
     somebody.expect("SIP/2.0 200");
 }
 
+void Station::carried_out() {
+    stack_.order(push_proxy::CancelOrder{0, 0, ""});  // fails, and says so
+    fact(FactKind::order_failed);
+}
+
 void Station::reply(const Fact& request, int status, const std::string& reason, push_proxy::Headers headers) {
     stack_.order(push_proxy::ReplyOrder{request.txn, status, reason, std::move(headers), ""});
 }

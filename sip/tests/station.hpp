@@ -49,6 +49,8 @@ class Station {
     // The stack still answers.
     void expect_alive();
 
+    // The orders given so far have been carried out: sockets are served in no particular order.
+    void carried_out();
     void reply(const Fact& request, int status, const std::string& reason, push_proxy::Headers headers = {});
     void relay(const Fact& response);
 
