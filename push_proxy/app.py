@@ -112,11 +112,10 @@ class Service:
         self._store = store = RedisStore(url, ring=ring, clock=self._clock)
         stack.push_async_callback(store.aclose)
         self._watch = watch = StoreWatch(store, where=where)
-        await watch.open()
+        directory = Directory(store, self._clock)
+        await watch.open(then=directory.load)
         watch.start()
         stack.push_async_callback(watch.aclose)
-        directory = Directory(store, self._clock)
-        await directory.load()
         stack.push_async_callback(directory.aclose)
         self._directory = directory
         path = await open_call_path(

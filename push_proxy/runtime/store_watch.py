@@ -1,6 +1,7 @@
 """Whether the store answers: asked again and again, told when it changes."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
@@ -33,12 +34,16 @@ class StoreWatch:
         self._task: asyncio.Task[None] | None = None
         self.fault = "the store has not answered yet"
 
-    async def open(self) -> None:
-        """Return when the store is open; tries for ever, and says each time what fails."""
+    async def open(self, then: Callable[[], Awaitable[None]]) -> None:
+        """Return when the store is open and ``then`` has read what it needs.
+
+        Tries for ever, and says each time what fails.
+        """
         wait_s = FIRST_RETRY_S
         while True:
             try:
                 await self._store.open()
+                await then()
             except StoreUnavailable as error:
                 self.fault = f"{self._where}: {error}"
                 _log.error("the store does not answer", error=self.fault, retry_in_s=wait_s)

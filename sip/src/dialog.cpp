@@ -7,6 +7,11 @@
 namespace push_proxy {
 namespace {
 
+// What an app may not say of itself (RFC 3325 5, DESIGN: no open relay); Python removes the same
+// from its requests outside dialogs.
+const std::vector<std::string> kNotFromApps{"P-Asserted-Identity", "Remote-Party-ID", "Diversion",
+                                            "History-Info",        "X-Push-ID",       "X-Push-Reason"};
+
 bool is_ip(const std::string& host) {
     try {
         to_sockaddr({host, 0});
@@ -184,6 +189,7 @@ void Engine::on_in_dialog(pjsip_rx_data* rdata) {
     }
     ForwardPlan plan;
     plan.routes_to_pop = routed->routes_to_pop;
+    if (routed->from_device) plan.remove = &kNotFromApps;
     if (ack) {
         // RFC 3261 16.11: an ACK of a 2xx is its own transaction, and has no response.
         plan.branch = make_branch(loop_hash(rdata), upstream_of(rdata->msg_info.via).text(), settings_.token_key);

@@ -218,8 +218,13 @@ void Engine::want_cancel(Branch& branch, const std::string& reason) {
     if (branch.final || branch.cancel_wanted) return;
     branch.cancel_wanted = true;
     branch.cancel_reason = reason;
-    // RFC 3261 9.1: no CANCEL before a provisional response.
-    if (branch.provisional) send_cancel(branch);
+    // RFC 3261 9.1: no CANCEL before a provisional response. The INVITE is not repeated either: a
+    // phone that wakes only now would ring for a call that is over.
+    if (branch.provisional) {
+        send_cancel(branch);
+    } else if (branch.tsx && branch.txn.invite) {
+        pjsip_tsx_stop_retransmit(branch.tsx);
+    }
 }
 
 void Engine::send_cancel(Branch& branch) {

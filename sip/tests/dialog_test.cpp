@@ -72,6 +72,20 @@ TEST("an established call: INFO and re-INVITE both ways, BYE from the phone is t
     station.stop();
 }
 
+TEST("what an app asserts of itself inside a dialog is removed, what the PBX asserts is not") {
+    Station station;
+    Call call(station);
+    call.answered();
+    const std::string name = "P-Asserted-Identity";
+    const auto from_app = call.from_phone("INFO", 9).add(name, "<sip:boss@pbx.test>").add("Diversion", "<sip:x@y>");
+    const auto at_pbx = pass(station, call.phone, call.pbx, from_app);
+    CHECK_EQ(at_pbx.all(name).size(), 0U);
+    CHECK_EQ(at_pbx.all("Diversion").size(), 0U);
+    const auto from_pbx = call.from_pbx("INFO", 2).add(name, "<sip:boss@pbx.test>");
+    CHECK_EQ(pass(station, call.pbx, call.phone, from_pbx).all(name).size(), 1U);
+    station.stop();
+}
+
 TEST("BYE from the PBX reaches the phone, repeated once it is answered again and told once") {
     Station station;
     Call call(station);
