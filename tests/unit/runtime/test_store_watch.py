@@ -1,9 +1,8 @@
 """The store's watch: patient at the start, quick to tell afterwards."""
 
-import asyncio
-
 import pytest
 
+from push_proxy.demo.process import poll_until
 from push_proxy.errors import StoreUnavailable
 from push_proxy.runtime import store_watch
 from push_proxy.runtime.store_watch import StoreWatch
@@ -84,9 +83,7 @@ async def test_tells_when_it_goes_and_comes() -> None:
     watch.start()
 
     async def until(fault: str) -> None:
-        async with asyncio.timeout(5):
-            while watch.fault != fault:
-                await asyncio.sleep(0.001)
+        assert await poll_until(lambda: watch.fault == fault, within_s=5)
 
     store.away = True
     await until("redis.url: gone")
