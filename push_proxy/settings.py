@@ -1,4 +1,4 @@
-"""The configuration: one YAML file, every key also an environment variable (DESIGN §6).
+"""The configuration: one YAML file, every key also an environment variable (docs/contracts.md).
 
 `load` reads and checks it; what is wrong is told with the key's full name. The keys are
 explained, with defaults and units, in ``deploy/push-proxy.example.yaml``.

@@ -11,7 +11,7 @@ from .model import Binding, CallState, Outcome
 
 
 class PushType(StrEnum):
-    """``type`` of the payload (DESIGN §7)."""
+    """``type`` of the payload (docs/contracts.md)."""
 
     CALL = "call"
     CANCEL = "cancel"

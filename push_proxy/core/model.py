@@ -78,7 +78,7 @@ class AppAuth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WakeOverrides:
-    """An account's own wake settings; None takes the service's (DESIGN §6 ``wake``)."""
+    """An account's own wake settings; None takes the service's (docs/contracts.md)."""
 
     deadline_s: float | None = None
     ringing: Ringing | None = None
@@ -206,7 +206,7 @@ class Direction(StrEnum):
 
 
 class Verdict(StrEnum):
-    """How a call ended and at which hop (DESIGN §9)."""
+    """How a call ended and at which hop (docs/contracts.md)."""
 
     ANSWERED = "answered"
     DECLINED = "declined"

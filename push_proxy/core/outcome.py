@@ -1,4 +1,4 @@
-"""How a call ended, at which hop, and whose fault it was (DESIGN §9).
+"""How a call ended, at which hop, and whose fault it was (docs/contracts.md).
 
 One table ranks the verdicts by how far a device got; with several devices the one that got
 furthest decides. A CANCEL hides no failure: what had gone wrong for long enough when the

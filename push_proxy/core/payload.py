@@ -1,4 +1,4 @@
-"""What a push says: a flat map of strings, the same for every provider (DESIGN §7)."""
+"""What a push says: a flat map of strings, the same for every provider (docs/contracts.md)."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime

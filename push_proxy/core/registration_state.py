@@ -108,7 +108,7 @@ class Registration:
     listed_as: str | None = None
     """How the PBX listed it when it was registered."""
     leftovers: tuple[str, ...] = ()
-    """Earlier Contacts of ours to be removed with the next REGISTER (pjsip.md 10)."""
+    """Earlier Contacts of ours to be removed with the next REGISTER."""
     expires_at: Instant | None = None
     granted_s: int | None = None
     min_expires_s: int = 0

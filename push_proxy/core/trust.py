@@ -1,4 +1,4 @@
-"""Who may ask for what: no open relay, and nothing learnt from a refusal (DESIGN §2)."""
+"""Who may ask for what: no open relay, and nothing learnt from a refusal (docs/architecture.md)."""
 
 from collections.abc import Callable, Iterable, Sequence
 

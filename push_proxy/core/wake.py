@@ -211,7 +211,7 @@ def _ended(ended: Ended, event: Event, now: Instant) -> Step:
         case AppReported():
             return ended, (waking.report_note(event),)
         case DeviceRegistered():
-            # Too late: the app asks for the call's fate by HTTP (DESIGN §3).
+            # Too late: the app asks for the call's fate by HTTP (docs/architecture.md).
             return ended, (Note("registered_late", event.binding.device),)
         case ResponseReceived() | BranchFailed() | InviteStored() | TimePassed():
             return ended, ()

@@ -43,7 +43,7 @@ def lines(call: Call) -> list[str]:
 
 
 def as_json(call: Call, found: Sequence[str]) -> dict[str, Any]:
-    """The object of `--json` (DESIGN §5)."""
+    """The object of `--json` (docs/contracts.md)."""
     return {
         "ok": not found,
         "faults": list(found),

@@ -1,4 +1,4 @@
-"""The metrics of DESIGN §8, in a registry of their own.
+"""The metrics of docs/contracts.md, in a registry of their own.
 
 No user, number or token is ever a label; values from outside pass `labels` first.
 """

@@ -1,4 +1,4 @@
-"""The sleeping phone's only ear: an HTTP listener that takes the webhook push (DESIGN §7).
+"""The sleeping phone's only ear: an HTTP listener that takes the webhook push (docs/contracts.md).
 
 POST /         a push
 POST /hangup   end the running call

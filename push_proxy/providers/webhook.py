@@ -1,4 +1,4 @@
-"""Pushes by HTTP POST to the app's own backend, signed (DESIGN §7)."""
+"""Pushes by HTTP POST to the app's own backend, signed (docs/contracts.md)."""
 
 import asyncio
 import hmac

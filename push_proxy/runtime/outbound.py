@@ -1,4 +1,4 @@
-"""Apps' own requests: from a proven flow to the account's PBX, and nowhere else (DESIGN §2)."""
+"""Apps' own requests: from a proven flow to the account's PBX, and nowhere else."""
 
 import uuid
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """The only way in from the SIP stack: who is asking, and who takes it from here.
 
-Order of admission (DESIGN §2): a REGISTER proves itself; an app is known by its registered
+Order of admission: a REGISTER proves itself; an app is known by its registered
 flow; a PBX by its address; everybody else is a stranger and gets the same answer whether or
 not what they ask for exists.
 """

@@ -7,7 +7,7 @@
 namespace push_proxy {
 namespace {
 
-// What an app may not say of itself (RFC 3325 5, DESIGN: no open relay); Python removes the same
+// What an app may not say of itself (RFC 3325 5: no open relay); Python removes the same
 // from its requests outside dialogs.
 const std::vector<std::string> kNotFromApps{"P-Asserted-Identity", "Remote-Party-ID", "Diversion",
                                             "History-Info",        "X-Push-ID",       "X-Push-Reason"};

@@ -1,4 +1,4 @@
-// A held call: answered, repeated, refused (pjsip.md 1 and 2).
+// A held call: answered, repeated, refused.
 #include "check.hpp"
 #include "station.hpp"
 

@@ -1,4 +1,4 @@
-// What must arrive as it left: bodies byte for byte, header values, sizes (pjsip.md 5, 6 and 7).
+// What must arrive as it left: bodies byte for byte, header values, sizes.
 #include "check.hpp"
 #include "station.hpp"
 

@@ -4,7 +4,7 @@
 
 using namespace station;
 
-TEST("a malformed header gets 400 with our tag instead of silence (pjsip.md 7)") {
+TEST("a malformed header gets 400 with our tag instead of silence") {
     Station station;
     const Agent pbx;
     const std::pair<const char*, const char*> bad[] = {

@@ -1,4 +1,4 @@
-"""Any interleaving of what may happen to a call: the invariants hold (DESIGN §3)."""
+"""Any interleaving of what may happen to a call: the invariants hold (docs/architecture.md)."""
 
 import os
 from dataclasses import replace

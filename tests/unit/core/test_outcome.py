@@ -1,4 +1,4 @@
-"""core.outcome: verdict, fault and phase, as DESIGN §9 has them."""
+"""core.outcome: verdict, fault and phase, as docs/contracts.md has them."""
 
 from typing import Any
 
