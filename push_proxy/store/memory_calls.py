@@ -1,12 +1,14 @@
 """Held INVITEs and call history in memory."""
 
+from abc import ABC, abstractmethod
+
 from ..core.ids import AccountKey, CallId, Instant
 from ..core.model import CallRecord, HeldInvite
 from ..ports import CallPage, CallQuery, Clock
 from .search import HistoryLimits, matches, parse_cursor, position
 
 
-class CallsInMemory:
+class CallsInMemory(ABC):
     """The calls' part of `memory.MemoryStore`."""
 
     def __init__(self, clock: Clock, history: HistoryLimits) -> None:
@@ -62,8 +64,9 @@ class CallsInMemory:
         page = tuple(found[: query.limit])
         return CallPage(page, str(position(page[-1])) if len(found) > query.limit else None)
 
+    @abstractmethod
     def _knows(self, key: AccountKey) -> bool:
-        raise NotImplementedError(key)
+        """Whether the account is (still) there."""
 
     def _oldest(self) -> Instant:
         return Instant(self._calls_clock.now() - self._history.keep_s)
