@@ -156,10 +156,16 @@ async def test_two_starts_at_once(folder: Path) -> None:
 
 
 async def test_killed_valkey_is_started_again(valkey: EmbeddedValkey) -> None:
-    """When Valkey itself is killed it comes back by itself, with its data."""
+    """When Valkey itself is killed it comes back by itself, with all that is in its file.
+
+    What it took a moment ago may not be: while a flush of the file is under way, Valkey puts
+    its writes off for up to two seconds, but answers.
+    """
     store = RedisStore(valkey.url, ring=RING, clock=HandClock())
     await store.open()
     await store.put_account(account(), expected_version=0)
+    async with Redis.from_url(valkey.url) as client:
+        assert await client.execute_command("WAITAOF", 1, 0, 10_000) == [1, 0]
     first = valkey.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)

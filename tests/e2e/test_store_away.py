@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from tests.lab.kamailio import Kamailio
 from tests.lab.ports import free_port
@@ -189,11 +190,14 @@ async def test_redis_down_at_start(
 async def test_embedded_valkey_dies(
     own_service: LabService, kamailio: Kamailio, push_sink: PushSink
 ) -> None:
-    """The embedded Valkey is killed: it is started again with its data, and calls go through
-    before and after.
+    """The embedded Valkey is killed: it is started again with what is in its file, and calls go
+    through before and after.
     """
     ext = Extension(service=own_service, pbx=kamailio, sink=push_sink, user="101")
     await ext.provision()
+    socket = own_service.directory / "data" / "valkey.sock"
+    async with Redis.from_url(f"unix://{socket}") as valkey:
+        assert await valkey.execute_command("WAITAOF", 1, 0, 10_000) == [1, 0]
     pid = int((own_service.directory / "data" / "valkey.lock").read_text())
     os.kill(pid, signal.SIGKILL)
     await call_through(ext, pushed=1)
