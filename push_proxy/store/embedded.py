@@ -1,8 +1,8 @@
 """A Valkey of our own, when no ``redis.url`` is configured.
 
-It listens on a unix socket in ``data_dir`` alone, appends every change to a file there (on
-disk within a second, in the kernel's hands at once: a killed process loses nothing), dies
-with us as far as the system allows, and is started again when it dies by itself.
+It listens on a unix socket in ``data_dir`` alone and appends every change to a file there,
+which is flushed once a second (what a kill of Valkey itself may lose: ADR 0005). It is told to
+stop when we die, as far as the system allows, and is started again when it dies by itself.
 """
 
 import asyncio
