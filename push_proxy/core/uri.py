@@ -137,16 +137,6 @@ def header_params(text: str) -> dict[str, str]:
     return params
 
 
-def canonical_aor(text: str) -> str:
-    """``sip:user@host`` of a SIP URI or name-addr: what accounts are compared by.
-
-    The host in lower case, escapes undone where they need not be (RFC 3261 §19.1.4), no port,
-    no parameters, ``sips`` as ``sip``. Raises `MalformedUri`.
-    """
-    uri = NameAddr.parse(text).sip() if "<" in text else SipUri.parse(text.strip())
-    return uri.aor
-
-
 def _uri_params(text: str) -> dict[str, str]:
     params: dict[str, str] = {}
     for item in text.split(";"):

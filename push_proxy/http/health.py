@@ -1,9 +1,9 @@
 """Whether we are alive, whether calls should come here, and the metrics."""
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import Field
 
+from ..observability.metrics import CONTENT_TYPE
 from .backend import ReadyState
 from .deps import Deps
 from .fields import View
@@ -52,4 +52,4 @@ async def readyz(deps: Deps, response: Response) -> Ready:
 )
 async def metrics(deps: Deps) -> Response:
     """In the Prometheus text format."""
-    return Response(deps.metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(deps.metrics(), headers={"Content-Type": CONTENT_TYPE})

@@ -4,18 +4,14 @@ A call's lines carry its ``call_id``: given by name, or bound for a stretch of c
 `about_call`. The SIP stack's own lines come through `StackLogs`, sampled.
 """
 
-import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterator
 from typing import TextIO
 
 import structlog
-from structlog.contextvars import bound_contextvars
 from structlog.types import Processor
 
-from ..core.ids import CallId
 from ..errors import ConfigurationError
 from ..signaling.facts import StackLog
 from . import redaction
@@ -70,13 +66,6 @@ def configure_logs(level: str = "info", *, stream: TextIO | None = None, json: b
         logger_factory=structlog.WriteLoggerFactory(file=target),
         cache_logger_on_first_use=False,
     )  # fmt: skip
-
-
-@contextlib.contextmanager
-def about_call(call: CallId) -> Iterator[None]:
-    """Every line logged inside (and in tasks started inside) carries this ``call_id``."""
-    with bound_contextvars(call_id=call):
-        yield
 
 
 class StackLogs:

@@ -1,6 +1,5 @@
 """Logs: JSON lines with the call's id, without secrets, and never a flood."""
 
-import asyncio
 import io
 import json
 import logging
@@ -10,10 +9,9 @@ from typing import Any
 import pytest
 import structlog
 
-from push_proxy.core.ids import CallId
 from push_proxy.errors import ConfigurationError
 from push_proxy.observability import redaction
-from push_proxy.observability.logs import StackLogs, about_call, configure_logs
+from push_proxy.observability.logs import StackLogs, configure_logs
 from push_proxy.observability.sampling import Sampler, kind_of
 from push_proxy.signaling.facts import StackLog
 
@@ -42,26 +40,6 @@ def test_line_is_json(stream: io.StringIO) -> None:
     (line,) = lines(stream)
     assert line.pop("at").endswith("Z")
     assert line == {"level": "info", "event": "call ended", "verdict": "answered", "status": 200}
-
-
-async def test_call_id_is_bound(stream: io.StringIO) -> None:
-    """Lines inside a call carry its id, also in tasks started there, and none outside."""
-    log = structlog.get_logger("push_proxy.test")
-
-    async def later() -> None:
-        await asyncio.sleep(0)
-        log.info("task")
-
-    async with asyncio.TaskGroup() as group:
-        with about_call(CallId("c-1")):
-            log.info("inside")
-            group.create_task(later())
-        log.info("outside")
-    assert {line["event"]: line.get("call_id") for line in lines(stream)} == {
-        "inside": "c-1",
-        "task": "c-1",
-        "outside": None,
-    }
 
 
 def test_other_libraries_get_the_same_form(stream: io.StringIO) -> None:
