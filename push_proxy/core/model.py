@@ -185,6 +185,8 @@ class Binding:
     user_agent: str | None = None
     route_key: str = ""
     """16 hex digits that name the device in signed route tokens."""
+    path: tuple[str, ...] = ()
+    """Path values of its REGISTER (RFC 3327), topmost first: Route of every request to it."""
     heard_at: Instant = _NEVER
     """When SIP was last received from it."""
 

@@ -4,8 +4,8 @@ Orders return at once; they are carried out on the SIP thread, in the order give
 comes of them arrives as a fact.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..core.ids import BranchId, CallId, ResponseId, ServerTxn
@@ -16,11 +16,29 @@ Headers = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files of one TLS identity; read when given to the stack."""
+
+    certificate: str = ""
+    """Certificate chain that we show; empty: none (toward a PBX that asks for none)."""
+    key: str = ""
+    ca: str = ""
+    """Whom we believe; empty: the system's authorities."""
+    verify: bool = True
+    """Toward a PBX: refuse a certificate that does not verify or does not name it (RFC 5922).
+    On a listener: ask clients for a certificate and verify the one they show; none is fine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StackSettings:
     """How a stack is started."""
 
     listen: tuple[Address, ...]
-    """Addresses to bind; port 0 takes a free one."""
+    """Addresses to bind (``udp``, ``tcp``, ``tls``); port 0 takes a free one."""
+    tls: TlsFiles | None = None
+    """What ``tls`` listeners show; needed when there is one."""
+    tls_clients: Mapping[str, TlsFiles] = field(default_factory=dict)
+    """By profile name: how we connect to a PBX over TLS. ``""`` is the default profile."""
     public_host: str
     """What Record-Route and Via name (``sip.node_address``)."""
     own_hosts: tuple[str, ...] = ()
@@ -49,6 +67,13 @@ class Rewrite:
     """Device named in the Record-Route token; empty: no Record-Route."""
     device_is_caller: bool = False
     """The request comes from the device (its own INVITE)."""
+    connect: bool = False
+    """Toward a PBX over TCP or TLS: a connection may be opened. Toward a device never: where its
+    flow is gone, the branch fails at once with a local 430 (RFC 5626 §5.3)."""
+    server_name: str = ""
+    """TLS toward a PBX: the name its certificate must carry (and SNI); empty: its address."""
+    tls_profile: str = ""
+    """Which of ``StackSettings.tls_clients``."""
 
 
 class Signaling(Protocol):
@@ -103,10 +128,14 @@ class Signaling(Protocol):
         body: bytes = b"",
         destination: Address,
         local: Address,
+        connect: bool = True,
+        server_name: str = "",
+        tls_profile: str = "",
     ) -> None:
         """Send a request of our own; its final response comes as `facts.RequestAnswered`.
 
-        ``from_`` and ``to`` are header values (with tag where one is due).
+        ``from_`` and ``to`` are header values (with tag where one is due). ``connect``,
+        ``server_name`` and ``tls_profile`` as in `Rewrite`.
         """
 
     def bind(self, route_key: str, source: Address, local: Address) -> None:
@@ -114,6 +143,12 @@ class Signaling(Protocol):
 
     def unbind(self, route_key: str) -> None:
         """The device has no binding any more; route tokens fall back to the flow they name."""
+
+    async def renew_tls(self, tls: TlsFiles | None, tls_clients: Mapping[str, TlsFiles]) -> None:
+        """Read certificates again; connections that stand keep theirs.
+
+        Raises `errors.ConfigurationError` when a file cannot be used; then nothing changes.
+        """
 
     def counters(self) -> dict[str, int]:
         """Message counts since start, like ``received.INVITE``, ``sent.2xx``, ``rejected.loop``."""

@@ -31,6 +31,9 @@ class RequestReceived:
     """The whole message as received."""
     to_tag: str = ""
     """Our To-tag for this transaction: kept with a held INVITE."""
+    peer_names: tuple[str, ...] = ()
+    """Names in the client certificate that was verified on this TLS connection (RFC 5922 §7.1:
+    SIP URIs' hosts and DNS names), lower case; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,22 @@ class DeviceHeard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlowLost:
+    """A TCP or TLS connection has ended, or could not be opened.
+
+    Branches and requests on it have been told (local 430 or 503) by facts of their own.
+    """
+
+    remote: Address
+    """Its other end: a binding's ``source``, or where requests toward a PBX went."""
+    local: Address
+    """The listening address it belongs to."""
+    outgoing: bool
+    """We opened it."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrderFailed:
     """An order could not be carried out (stale token, bad target)."""
 
@@ -136,6 +155,7 @@ Fact = (
     | RequestAnswered
     | DialogEnded
     | DeviceHeard
+    | FlowLost
     | OrderFailed
     | StackLog
 )
