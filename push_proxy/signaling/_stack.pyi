@@ -18,11 +18,12 @@ class FactKind(IntEnum):
     TRANSACTION_LOST = 2
     BRANCH_RESPONSE = 3
     FORWARD_RESPONSE = 4
-    REQUEST_ANSWERED = 5
-    DIALOG_ENDED = 6
-    DEVICE_HEARD = 7
-    ORDER_FAILED = 8
-    LOG = 9
+    FORWARD_RINGING = 5
+    REQUEST_ANSWERED = 6
+    DIALOG_ENDED = 7
+    DEVICE_HEARD = 8
+    ORDER_FAILED = 9
+    LOG = 10
 
 class Fact:
     @property

@@ -111,7 +111,8 @@ class Signaling(Protocol):
     def forward(self, txn: ServerTxn, rewrite: Rewrite) -> None:
         """Forward a request to one target; the stack relays its responses and CANCEL by itself.
 
-        The final response is told as `facts.ForwardResponse`.
+        Its first 18x is told as `facts.ForwardRinging`, the final response as
+        `facts.ForwardResponse`.
         """
 
     def request(  # noqa: PLR0913 - a request has that many parts

@@ -79,6 +79,15 @@ class ForwardResponse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardRinging:
+    """The first 18x passed upstream on an INVITE given to `Signaling.forward`."""
+
+    txn: ServerTxn
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestAnswered:
     """The final response to a request of our own (`Signaling.request`), or a local 408 or 503."""
 
@@ -152,6 +161,7 @@ Fact = (
     | TransactionLost
     | BranchResponse
     | ForwardResponse
+    | ForwardRinging
     | RequestAnswered
     | DialogEnded
     | DeviceHeard

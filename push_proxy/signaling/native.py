@@ -20,6 +20,7 @@ from .facts import (
     DialogEnded,
     Fact,
     ForwardResponse,
+    ForwardRinging,
     OrderFailed,
     RequestAnswered,
     RequestReceived,
@@ -207,6 +208,8 @@ def _translate(fact: _stack.Fact) -> Fact:
             )
         case _KIND.FORWARD_RESPONSE:
             return ForwardResponse(txn=txn, status=fact.status, reason=fact.text, local=fact.flag)
+        case _KIND.FORWARD_RINGING:
+            return ForwardRinging(txn=txn, status=fact.status, reason=fact.text)
         case _KIND.REQUEST_ANSWERED:
             return RequestAnswered(
                 request=fact.txn,

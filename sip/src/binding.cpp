@@ -51,6 +51,7 @@ NB_MODULE(_stack, m) {
         .value("TRANSACTION_LOST", FactKind::transaction_lost)
         .value("BRANCH_RESPONSE", FactKind::branch_response)
         .value("FORWARD_RESPONSE", FactKind::forward_response)
+        .value("FORWARD_RINGING", FactKind::forward_ringing)
         .value("REQUEST_ANSWERED", FactKind::request_answered)
         .value("DIALOG_ENDED", FactKind::dialog_ended)
         .value("DEVICE_HEARD", FactKind::device_heard)

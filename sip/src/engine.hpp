@@ -65,6 +65,7 @@ class Engine {
     void branch_response(Branch& branch, pjsip_rx_data* rdata);
     void branch_failed(Branch& branch, int status, const std::string& reason);
     void tell_forwarded(const ServerTxn& txn, int status, const std::string& reason, bool local);
+    void tell_ringing(ServerTxn& txn, int status, const std::string& reason);
     void relay(const RelayOrder& order);
     void cancel(const CancelOrder& order);
     void want_cancel(Branch& branch, const std::string& reason);

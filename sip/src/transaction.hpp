@@ -71,6 +71,7 @@ struct ServerTxn : Owner {
     std::string upstream;  // where its responses go
     bool invite = false;
     bool told = false;  // Python knows it; requests inside dialogs it never sees
+    bool ringing_told = false;
     bool provisional_sent = false;
     bool final_sent = false;
     bool cancelled = false;

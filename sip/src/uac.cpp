@@ -148,6 +148,7 @@ void Engine::branch_response(Branch& branch, pjsip_rx_data* rdata) {
     if (branch.automatic) {
         if (line.code == 100) return;
         if (line.code >= 200) tell_forwarded(txn, line.code, copy(line.reason), false);
+        if (line.code >= 180 && line.code < 190) tell_ringing(txn, line.code, copy(line.reason));
         return respond(txn, forward_response(endpoint_, rdata));
     }
     Fact fact = make_fact(FactKind::branch_response);
@@ -191,6 +192,17 @@ void Engine::tell_forwarded(const ServerTxn& txn, int status, const std::string&
     fact.status = status;
     fact.text = reason;
     fact.flag = local;
+    facts_.push(std::move(fact));
+}
+
+// Its first 18x; a full queue has more important facts to carry.
+void Engine::tell_ringing(ServerTxn& txn, int status, const std::string& reason) {
+    if (!txn.told || !txn.invite || txn.ringing_told || facts_.full()) return;
+    txn.ringing_told = true;
+    Fact fact = make_fact(FactKind::forward_ringing);
+    fact.txn = txn.id;
+    fact.status = status;
+    fact.text = reason;
     facts_.push(std::move(fact));
 }
 

@@ -36,6 +36,7 @@ enum class FactKind : int {
     transaction_lost,
     branch_response,
     forward_response,
+    forward_ringing,
     request_answered,
     dialog_ended,
     device_heard,

@@ -58,6 +58,12 @@ TEST("an app's INVITE: 100 at once, the answers relayed, the final one told, BYE
     out.phone.expect_silence(100);
     out.pbx.send(wire::response(invite, 183, "Session Progress", "p"), station.at());
     out.phone.expect("SIP/2.0 183");
+    const auto ringing = station.fact(FactKind::forward_ringing);
+    CHECK_EQ(ringing.txn, out.fact.txn);
+    CHECK_EQ(ringing.status, 183);
+    out.pbx.send(wire::response(invite, 180, "Ringing", "p"), station.at());
+    out.phone.expect("SIP/2.0 180");
+    station.expect_none(FactKind::forward_ringing, 50);  // once
     out.pbx.send(wire::response(invite, 200, "OK", "p").add("Contact", "<sip:300@" + out.pbx.host_port() + ">"),
                  station.at());
     const auto ok = out.phone.expect("SIP/2.0 200");
