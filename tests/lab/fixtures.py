@@ -11,6 +11,7 @@ from typing import Protocol
 import pytest
 
 from .baresip import Baresip
+from .certificates import Authority
 from .kamailio import Kamailio, KamailioOptions
 from .pbx import Pbx
 from .ports import free_port
@@ -69,6 +70,13 @@ def workdir(request: pytest.FixtureRequest) -> Iterator[Path]:
         Process.started.discard(process)
     if not request.node.stash.get(FAILED, False):
         shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def authority() -> Iterator[Authority]:
+    """A certificate authority of this run, with nothing issued yet."""
+    with tempfile.TemporaryDirectory(prefix="pp-ca-") as directory:
+        yield Authority(Path(directory))
 
 
 @pytest.fixture

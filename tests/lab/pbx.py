@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from . import sdp
+from .certificates import TlsIdentity
 from .phone import Caller
 from .process import poll_until
 from .sip_agent import Address, SipAgent, UnexpectedSipError
@@ -70,8 +71,17 @@ class Pbx:
     """Taken one by one by the next REGISTERs, challenged or not."""
     always: Answer | None = None
     """Every REGISTER gets this while it is set."""
-    agent: SipAgent = field(default_factory=lambda: SipAgent("pbx"))
+    transport: str = "udp"
+    tls: TlsIdentity | None = None
+    """What it shows and believes over TLS."""
+    reuses_connection: bool = False
+    """Calls go out on the connection that the phone registered on, as with Asterisk; else to
+    where the Contact says."""
+    agent: SipAgent = field(init=False)
     _nonces: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.agent = SipAgent("pbx", transport=self.transport, tls=self.tls)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -97,6 +107,12 @@ class Pbx:
     def aor(self, user: str) -> str:
         """The address of record of `user`."""
         return f"sip:{user}@{self.domain}"
+
+    @property
+    def uri(self) -> str:
+        """It as a registrar in the service's configuration."""
+        by = "" if self.transport == "udp" else f";transport={self.transport}"
+        return f"sip:{self.domain}{by}"
 
     @staticmethod
     def password(user: str) -> str:
@@ -141,10 +157,12 @@ class Pbx:
         if next_hop is None:
             if not self._live(user):
                 raise self.agent.surprise(f"has no registration of {user} to call")
-            request_uri = self._live(user)[-1].uri
-            next_hop = address_of(request_uri)
+            binding = self._live(user)[-1]
+            request_uri = binding.uri
+            next_hop = binding.source if self.reuses_connection else address_of(request_uri)
         else:
-            request_uri = "sip:{}@{}:{}".format(user, *next_hop)
+            by = "" if self.transport == "udp" else f";transport={self.transport}"
+            request_uri = "sip:{}@{}:{}".format(user, *next_hop) + by
         return self.as_caller(caller).call(
             self.aor(user),
             body=body,
@@ -156,15 +174,18 @@ class Pbx:
 
     def as_caller(self, user: str = "200") -> Caller:
         """One of its other users, sending from the PBX's own socket."""
-        caller = Caller(self.aor(user), proxy=self.agent.address)
+        caller = Caller(
+            self.aor(user), proxy=self.agent.address, transport=self.transport, tls=self.tls
+        )
         caller.agent = self.agent
         return caller
 
     async def options(self, user: str, *, within: float = 5.0) -> Message:
         """Qualify the newest contact of `user`: OPTIONS and its final response."""
-        uri = (await self.registered(user, within=within)).uri
+        binding = await self.registered(user, within=within)
+        uri = binding.uri
         caller = self.as_caller("qualify")
-        caller.proxy = address_of(uri)
+        caller.proxy = binding.source if self.reuses_connection else address_of(uri)
         return await caller.request("OPTIONS", uri, within=within)
 
     def _live(self, user: str) -> list[Binding]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Self
 
 from . import sdp
+from .certificates import TlsIdentity
 from .sip_agent import Address, SipAgent, new_call_id, new_tag
 from .sip_call import IncomingCall, OutgoingCall
 from .sip_digest import Credentials, answer_challenge
 from .sip_message import Header, Message, build, parse
+from .sip_stream import Connection
 
 
 class Caller:
@@ -22,6 +24,8 @@ class Caller:
         password: str | None = None,
         auth_user: str | None = None,
         host: str = "127.0.0.1",
+        transport: str = "udp",
+        tls: TlsIdentity | None = None,
     ) -> None:
         """`aor` such as `sip:101@pbx.test`; without `password` challenges are not answered.
 
@@ -33,7 +37,7 @@ class Caller:
         self.proxy = proxy
         self.host = host
         self.credentials = Credentials(auth_user or self.user, password) if password else None
-        self.agent = SipAgent(self.user)
+        self.agent = SipAgent(self.user, transport=transport, tls=tls)
 
     async def __aenter__(self) -> Self:
         await self.wake()
@@ -54,7 +58,7 @@ class Caller:
     @property
     def contact(self) -> str:
         """Its Contact URI."""
-        return f"sip:{self.user}@{self.agent.hostport}"
+        return self.agent.uri(self.user)
 
     def invite(
         self,
@@ -142,11 +146,21 @@ class Phone(Caller):
         password: str | None = None,
         auth_user: str | None = None,
         host: str = "127.0.0.1",
+        transport: str = "udp",
+        tls: TlsIdentity | None = None,
         instance: str | None = None,
         answers_options: bool = True,
     ) -> None:
         """`instance` is the URN of `+sip.instance`, such as `urn:uuid:…`."""
-        super().__init__(aor, proxy=proxy, password=password, auth_user=auth_user, host=host)
+        super().__init__(
+            aor,
+            proxy=proxy,
+            password=password,
+            auth_user=auth_user,
+            host=host,
+            transport=transport,
+            tls=tls,
+        )
         self.instance = instance
         self.registration_call_id = new_call_id()
         self.registration_cseq = 0
@@ -218,6 +232,30 @@ class Phone(Caller):
             )
             response = await self.agent.request(data, self.proxy, within=within)
         return response
+
+    @property
+    def flow(self) -> Connection:
+        """The connection that it registered on. Raises UnexpectedSipError when it has none."""
+        found = self.agent.stream.find(self.proxy)
+        if found is None:
+            raise self.agent.surprise(f"has no connection with {self.proxy}")
+        return found
+
+    def drop_flow(self) -> None:
+        """Its connection ends with a RST; it will make another with its next request."""
+        self.flow.drop()
+
+    def freeze(self) -> None:
+        """Its connection stays open, and nothing is read or sent on it any more."""
+        self.flow.freeze()
+
+    async def move(self, host: str) -> None:
+        """It is at another address now, as from Wi-Fi to LTE; its connections stay behind, dead.
+
+        Nobody is told: `register` does that.
+        """
+        self.host = host
+        await self.agent.move(host)
 
     async def unregister(self, *, within: float = 5.0) -> Message:
         """REGISTER with Expires 0 for its own contact."""

@@ -1,4 +1,4 @@
-"""A SIP endpoint on one UDP socket, with nothing automatic: the work-horse of wire-exact tests."""
+"""A SIP endpoint on UDP, TCP or TLS with nothing automatic: the work-horse of wire-exact tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Self, cast
 
+from .certificates import TlsIdentity
 from .sip_message import Header, Message, build, parse
+from .sip_stream import Connection, StreamSocket
 
 Address = tuple[str, int]
 Handler = Callable[[Message], bool]
@@ -20,39 +22,71 @@ class UnexpectedSipError(AssertionError):
     """What the wire showed is not what the test expected; the text lists what it showed."""
 
 
-class SipAgent(asyncio.DatagramProtocol):
+class SipAgent:
     """Sends and receives messages on its own loopback port.
 
     Every arrival stands in `history` for good. It is offered to `handlers` first; what none of
     them takes waits in the inbox, in order, until an `expect` picks it. Retransmissions are
     arrivals like any other: nothing is absorbed and nothing is repeated unless asked.
+
+    Over `tcp` and `tls` it listens too. What it sends goes out on the connection with the other
+    end that is named, and one is made when there is none. `tls` says what it shows and believes;
+    without a certificate it cannot be reached, only connect.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self, name: str, *, transport: str = "udp", tls: TlsIdentity | None = None
+    ) -> None:
+        if transport == "tls" and tls is None:
+            raise ValueError(f"{name}: TLS needs an identity, at least whom to believe")
         self.name = name
+        self.transport = transport
+        self.tls = tls
         self.history: list[Message] = []
         self.sent: list[tuple[float, bytes, Address]] = []
         self.handlers: list[Handler] = []
         self._inbox: list[Message] = []
         self._arrival = asyncio.Event()
-        self._transport: asyncio.DatagramTransport | None = None
+        self._datagrams: _DatagramSocket | None = None
+        self._stream: StreamSocket | None = None
         self.garbage: list[bytes] = []
-        """Datagrams that are no SIP, keep-alives included."""
+        """What arrived and is no SIP, keep-alive datagrams included."""
 
     async def open(self, *, host: str = "127.0.0.1", port: int = 0) -> Self:
         """Bind the socket; with another host than 127.0.0.1 it is a stranger by address."""
-        loop = asyncio.get_running_loop()
-        await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
+        if self.transport == "udp":
+            loop = asyncio.get_running_loop()
+            _, self._datagrams = await loop.create_datagram_endpoint(
+                lambda: _DatagramSocket(self._take), local_addr=(host, port)
+            )
+        else:
+            stream = StreamSocket(self._take, self.tls if self.transport == "tls" else None)
+            await stream.open(host, port)
+            self._stream = stream
         return self
 
     def close(self) -> None:
-        """Close the socket; a phone that has fallen asleep. Idempotent."""
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+        """Close every socket; a phone that has fallen asleep. Idempotent."""
+        if self._datagrams is not None:
+            self._datagrams.close()
+            self._datagrams = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    async def move(self, host: str) -> None:
+        """Bind at another host; over TCP and TLS the connections stay behind, frozen."""
+        if self._stream is None:
+            self.close()
+            await self.open(host=host)
+            return
+        self._stream.stop_listening()
+        for connection in self._stream.connections:
+            connection.freeze()
+        await self._stream.open(host, 0)
 
     async def __aenter__(self) -> Self:
-        return self if self._transport is not None else await self.open()
+        return self if self.is_open else await self.open()
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
@@ -60,30 +94,53 @@ class SipAgent(asyncio.DatagramProtocol):
     @property
     def is_open(self) -> bool:
         """Whether it has a socket."""
-        return self._transport is not None
+        return self._datagrams is not None or self._stream is not None
 
     @property
     def address(self) -> Address:
-        """Host and port of the socket. Raises RuntimeError while it is closed."""
-        if self._transport is None:
-            raise RuntimeError(f"{self.name} has no socket: open() it first")
-        host, port = self._transport.get_extra_info("sockname")
-        return host, port
+        """Host and port that it receives at. Raises RuntimeError while it is closed."""
+        return (self._datagrams or self._opened(self._stream)).address
 
     @property
     def hostport(self) -> str:
         """`host:port` of the socket."""
         return "{}:{}".format(*self.address)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by asyncio when the socket is bound."""
-        # Python 3.11's UDP transport is no subclass of DatagramTransport: isinstance would fail.
-        self._transport = cast("asyncio.DatagramTransport", transport)
+    def uri(self, user: str) -> str:
+        """A SIP URI of `user` at this socket, as for a Contact."""
+        by = "" if self.transport == "udp" else f";transport={self.transport}"
+        return f"sip:{user}@{self.hostport}{by}"
 
-    def datagram_received(self, data: bytes, addr: Address) -> None:
-        """Called by asyncio for every datagram."""
+    @property
+    def stream(self) -> StreamSocket:
+        """Its connections. Raises RuntimeError over UDP and while it is closed."""
+        return self._opened(self._stream)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """All connections that it ever had since it was opened; none over UDP."""
+        return self._stream.connections if self._stream is not None else []
+
+    def send(self, data: bytes, to: Address) -> bytes:
+        """Send exactly these bytes; returns them. Raises RuntimeError while closed."""
+        carrier = self._datagrams or self._opened(self._stream)
+        self.sent.append((time.monotonic(), data, to))
+        carrier.send(data, to)
+        return data
+
+    def via(self, branch: str | None = None) -> Header:
+        """A Via of ours with rport and a fresh branch."""
+        by = f"SIP/2.0/{self.transport.upper()} {self.hostport}"
+        return "Via", f"{by};rport;branch={branch or new_branch()}"
+
+    def _opened(self, socket: StreamSocket | None) -> StreamSocket:
+        if socket is None:
+            raise RuntimeError(f"{self.name} has no socket of that kind: open() it first")
+        return socket
+
+    def _take(self, data: bytes, source: Address) -> None:
         try:
-            message = parse(data, source=addr, arrived_s=time.monotonic())
+            message = parse(data, source=source, arrived_s=time.monotonic())
         except (ValueError, UnicodeDecodeError):
             self.garbage.append(data)
             return
@@ -91,21 +148,6 @@ class SipAgent(asyncio.DatagramProtocol):
         if not any(handler(message) for handler in list(self.handlers)):
             self._inbox.append(message)
         self._arrival.set()
-
-    def error_received(self, exc: Exception) -> None:
-        """ICMP errors mean that a peer has no socket; tests notice by silence."""
-
-    def send(self, data: bytes, to: Address) -> bytes:
-        """Send exactly these bytes; returns them. Raises RuntimeError while closed."""
-        if self._transport is None:
-            raise RuntimeError(f"{self.name} has no socket: open() it first")
-        self.sent.append((time.monotonic(), data, to))
-        self._transport.sendto(data, to)
-        return data
-
-    def via(self, branch: str | None = None) -> Header:
-        """A Via of ours with rport and a fresh branch."""
-        return "Via", f"SIP/2.0/UDP {self.hostport};rport;branch={branch or new_branch()}"
 
     def respond(
         self,
@@ -242,7 +284,34 @@ class SipAgent(asyncio.DatagramProtocol):
             f"{message.get('Call-ID')})"
             for message in self.history
         )
-        return UnexpectedSipError(f"{self.name} {what}; it received:\n{seen or '  nothing'}")
+        errors = "".join(f"\n  {error!r}" for error in self._stream.errors) if self._stream else ""
+        return UnexpectedSipError(
+            f"{self.name} {what}; it received:\n{seen or '  nothing'}"
+            + (f"\nand could not connect:{errors}" if errors else "")
+        )
+
+
+class _DatagramSocket(asyncio.DatagramProtocol):
+    def __init__(self, on_message: Callable[[bytes, Address], None]) -> None:
+        self._on_message = on_message
+        self._transport: asyncio.DatagramTransport | None = None
+        self.address: Address = ("", 0)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Python 3.11's UDP transport is no subclass of DatagramTransport: isinstance would fail.
+        self._transport = cast("asyncio.DatagramTransport", transport)
+        self.address = transport.get_extra_info("sockname")
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:
+        self._on_message(data, addr)
+
+    def send(self, data: bytes, to: Address) -> None:
+        if self._transport is not None:
+            self._transport.sendto(data, to)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
 
 
 def new_branch() -> str:

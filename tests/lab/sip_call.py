@@ -143,7 +143,7 @@ class IncomingCall:
     @property
     def contact(self) -> Header:
         """The Contact that goes into its responses."""
-        return "Contact", f"<sip:{self.user}@{self.agent.hostport}>"
+        return "Contact", f"<{self.agent.uri(self.user)}>"
 
     def trying(self) -> None:
         """100."""

@@ -11,6 +11,7 @@ from .sip_digest import Credentials, answer_challenge
 from .sip_message import Header, Message, build, parse, uri_of
 
 _HOSTPORT = re.compile(r"sips?:(?:[^@]*@)?(\d+\.\d+\.\d+\.\d+)(?::(\d+))?")
+_TRANSPORT = re.compile(r";transport=(\w+)", re.IGNORECASE)
 
 
 def address_of(uri: str) -> Address:
@@ -18,7 +19,15 @@ def address_of(uri: str) -> Address:
     match = _HOSTPORT.match(uri)
     if match is None:
         raise ValueError(f"no IPv4 address in {uri!r}")
-    return match[1], int(match[2] or 5060)
+    return match[1], int(match[2] or (5061 if transport_of(uri) == "tls" else 5060))
+
+
+def transport_of(uri: str) -> str:
+    """`udp`, `tcp` or `tls`, as `uri` says it (RFC 3263 §4.1, without DNS)."""
+    named = _TRANSPORT.search(uri)
+    if uri.startswith("sips:"):
+        return "tls"
+    return named[1].lower() if named else "udp"
 
 
 @dataclass(slots=True)
@@ -37,8 +46,14 @@ class Dialog:
 
     @property
     def next_hop(self) -> Address:
-        """Where its requests go: the first Route, else the remote target."""
-        return address_of(uri_of(self.routes[0]) if self.routes else self.remote_target)
+        """Where its requests go: the first Route, else the remote target.
+
+        Raises UnexpectedSipError when that names another transport than this side's.
+        """
+        uri = uri_of(self.routes[0]) if self.routes else self.remote_target
+        if transport_of(uri) != self.agent.transport:
+            raise self.agent.surprise(f"speaks {self.agent.transport}, and should send to {uri}")
+        return address_of(uri)
 
     def build(
         self,
@@ -55,7 +70,7 @@ class Dialog:
         common: list[Header] = [self.agent.via(), ("Max-Forwards", "70")]
         common += [("Route", route) for route in self.routes]
         common += [("From", self.local), ("To", self.remote), ("Call-ID", self.call_id)]
-        common += [("CSeq", f"{cseq} {method}"), ("Contact", f"<sip:lab@{self.agent.hostport}>")]
+        common += [("CSeq", f"{cseq} {method}"), ("Contact", f"<{self.agent.uri('lab')}>")]
         if body:
             common.append(sdp.CONTENT_TYPE)
         return build(f"{method} {self.remote_target} SIP/2.0", [*common, *headers], body)
@@ -111,7 +126,7 @@ class Dialog:
     async def expect_reinvite(self, answer: bytes, *, within: float = 5.0) -> Message:
         """The other side's re-INVITE, answered 200 with `answer`; waits for the ACK."""
         invite = await self.expect("INVITE", within=within)
-        contact = ("Contact", f"<sip:lab@{self.agent.hostport}>")
+        contact = ("Contact", f"<{self.agent.uri('lab')}>")
         self.agent.respond(invite, 200, "OK", headers=(contact, sdp.CONTENT_TYPE), body=answer)
         await self.expect("ACK", within=within)
         return invite
