@@ -28,7 +28,7 @@ from .runtime.registrations import Registrations
 from .runtime.router import Router
 from .runtime.wakes import Wakes
 from .settings import Settings
-from .signaling.contract import Signaling, StackSettings
+from .signaling.contract import Signaling, StackSettings, TlsFiles
 from .signaling.facts import Fact
 
 _KEY_BYTES = 32
@@ -77,6 +77,32 @@ def configured_pbxes(settings: Settings) -> dict[str, Pbx]:
     }
 
 
+def listener_tls(settings: Settings) -> TlsFiles | None:
+    """What ``tls`` listeners show; None when nothing is configured."""
+    tls = settings.sip.tls
+    if tls.certificate is None or tls.key is None:
+        return None
+    return TlsFiles(certificate=str(tls.certificate), key=str(tls.key), ca=_path(tls.ca))
+
+
+def client_tls(settings: Settings) -> dict[str, TlsFiles]:
+    """How PBXs are connected to, by profile: a PBX's name, and ``""`` for all others.
+
+    Our listeners' certificate is not shown there: as a client certificate it may be refused,
+    and a PBX that only asks for one would then refuse us.
+    """
+    profiles = {"": TlsFiles(ca=_path(settings.sip.tls.ca))}
+    for name, pbx in settings.pbxes.items():
+        if pbx.tls is not None:
+            profiles[name] = TlsFiles(
+                certificate=_path(pbx.tls.certificate),
+                key=_path(pbx.tls.key),
+                ca=_path(pbx.tls.ca or settings.sip.tls.ca),
+                verify=pbx.tls.verify,
+            )
+    return profiles
+
+
 def configured_providers(settings: Settings, clock: SystemClock) -> list[PushProvider]:
     """``providers`` with their keys read. Raises `errors.ConfigurationError`."""
     endpoints = [
@@ -119,6 +145,8 @@ async def open_call_path(
             listen=settings.sip.listen_addresses,
             public_host=settings.node_address,
             own_hosts=(settings.public_address,),
+            tls=listener_tls(settings),
+            tls_clients=client_tls(settings),
             token_key=token_key,
         ),
         inlet.take,
@@ -220,6 +248,10 @@ class _Inlet:
         self._to = to
         for fact in self._early:
             to(fact)
+
+
+def _path(path: Path | None) -> str:
+    return "" if path is None else str(path)
 
 
 def _key(path: Path | None, name: str) -> bytes | None:

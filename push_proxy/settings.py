@@ -15,14 +15,18 @@ from .core.model import Address, Ringing
 from .settings_defaults import default_data_dir, default_node_id
 from .settings_types import (
     CommaList,
+    EmptySection,
     Host,
     HostPort,
     Name,
+    Nameserver,
     Peer,
     RegistrarUri,
     Sha256Hex,
     SipListen,
+    Transport,
     parse_host_port,
+    parse_nameserver,
     parse_sip_listen,
 )
 
@@ -42,12 +46,22 @@ class NodeSection(Section):
     data_dir: Path = Field(default_factory=default_data_dir)
 
 
+class SipTlsSection(Section):
+    """``sip.tls``: PEM files; what our TLS listeners show and whom we believe."""
+
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+
+
 class SipSection(Section):
     """``sip``: where SIP is taken and what we call ourselves in it."""
 
     listen: Annotated[tuple[SipListen, ...], CommaList, Field(min_length=1)] = ("udp:0.0.0.0:5060",)
     public_address: Host | None = None
     node_address: Host | None = None
+    tls: Annotated[SipTlsSection, EmptySection] = Field(default_factory=SipTlsSection)
+    nameservers: Annotated[tuple[Nameserver, ...], CommaList] = ()
     worker_threads: Annotated[int, Field(ge=1, le=1)] = 1
 
     @property
@@ -55,14 +69,33 @@ class SipSection(Section):
         """The addresses to bind."""
         return tuple(parse_sip_listen(item) for item in self.listen)
 
+    @property
+    def nameserver_addresses(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of each name server; empty: the system's resolver."""
+        return tuple(parse_nameserver(item) for item in self.nameservers)
+
+
+class PbxTlsSection(Section):
+    """``pbxes.NAME.tls``: PEM files and names for our connections to this PBX."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    verify: bool = True
+    server_name: Host | None = None
+
 
 class PbxSection(Section):
     """``pbxes.NAME``: one PBX that accounts may name."""
 
     registrar: RegistrarUri | None = None
+    transport: Transport | None = None
+    tls: PbxTlsSection | None = None
     peers: Annotated[tuple[Peer, ...], CommaList] = ()
+    tls_names: Annotated[tuple[Host, ...], CommaList] = ()
     registrations_per_second: Annotated[float, Field(gt=0, le=10_000)] = 200.0
     expires_s: Annotated[int, Field(ge=60, le=86_400)] = 600
+    qualify_s: Annotated[Seconds, Field(ge=0, le=3600)] = 30.0
 
 
 class ApiKeySection(Section):

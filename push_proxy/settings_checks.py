@@ -9,15 +9,11 @@ from typing import Any
 from .core.model import Ringing
 from .settings import Settings
 from .settings_defaults import guess_address
-from .settings_types import NOT_BUILT
-
-Fault = tuple[str, str]
-"""A key's full name, and what is wrong with it and what to do."""
+from .settings_sip_checks import sip_contradictions, sip_warnings
+from .settings_types import NOT_BUILT, Fault
 
 _LATER: Mapping[str, str] = {
-    "sip.tls": "SIP over TLS",
     "sip.cluster_address": "a shared address of several nodes",
-    "sip.nameservers": "a resolver of its own (the system's is used)",
     "http.tls": "HTTPS (put a TLS proxy in front)",
     "wake.late_invite_s": "the late INVITE for iOS",
     "providers.apns": "the provider apns",
@@ -62,9 +58,7 @@ def contradictions(settings: Settings) -> Iterator[Fault]:
     yield from _addresses(settings)
     yield from _names(settings)
     yield from _times(settings)
-    for name, pbx in settings.pbxes.items():
-        if pbx.registrar is None and not pbx.peers:
-            yield f"pbxes.{name}", "names no PBX; give registrar (sip:host), peers, or both"
+    yield from sip_contradictions(settings)
     if settings.secrets.key_file is not None and settings.secrets.keys is not None:
         yield "secrets.keys", "is given beside secrets.key_file; keep one of them"
     if settings.secrets.key_file is not None:
@@ -133,5 +127,6 @@ def with_addresses(settings: Settings) -> Settings:
         for index, webhook in enumerate(settings.providers.webhook)
         if webhook.hmac_key_file is None
     )
+    warnings.extend(sip_warnings(settings, public_address=public))
     filled = sip.model_copy(update={"node_address": node, "public_address": public})
     return settings.model_copy(update={"sip": filled}).with_warnings(warnings)

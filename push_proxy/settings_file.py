@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 
 from .errors import ConfigurationError
 from .settings import Settings
-from .settings_checks import Fault, contradictions, with_addresses, without_later
+from .settings_checks import contradictions, with_addresses, without_later
+from .settings_types import Fault
 
 FILE_VARIABLE = "PUSH_PROXY_CONFIG"
 _PREFIX = "PUSH_PROXY_"

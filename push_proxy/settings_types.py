@@ -2,12 +2,18 @@
 
 import ipaddress
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 from .core.model import Address
 from .core.uri import MalformedUri, SipUri
+
+TRANSPORTS = ("udp", "tcp", "tls")
+Transport = Literal["udp", "tcp", "tls"]
+
+Fault = tuple[str, str]
+"""A key's full name, and what is wrong with it and what to do."""
 
 NOT_BUILT = "not built yet"
 """Every refusal of something that the contract names and this version lacks says this."""
@@ -22,6 +28,9 @@ def _split(value: Any) -> Any:
 
 CommaList = BeforeValidator(_split)
 """A list that may also be written as one string with commas."""
+
+EmptySection = BeforeValidator(lambda value: {} if value is None else value)
+"""A section that stands there without any key (``tls:``)."""
 
 Name = Annotated[
     str, StringConstraints(pattern=r"^\.*[A-Za-z0-9_~-][A-Za-z0-9._~-]*$", max_length=64)
@@ -73,12 +82,12 @@ HostPort = Annotated[str, AfterValidator(_check_host_port)]
 
 
 def parse_sip_listen(text: str) -> Address:
-    """``udp:0.0.0.0:5060`` as an address. Raises `ValueError`."""
+    """``udp:0.0.0.0:5060`` (or ``tcp:``, ``tls:``) as an address. Raises `ValueError`."""
     transport, colon, rest = text.partition(":")
-    if colon and transport in {"tcp", "tls"}:
-        raise ValueError(f"{text!r}: SIP over {transport.upper()} is {NOT_BUILT}; use udp")
-    if not colon or transport != "udp":
-        raise ValueError(f"{text!r} is no SIP address; write it like udp:0.0.0.0:5060")
+    if not colon or transport not in TRANSPORTS:
+        raise ValueError(
+            f"{text!r} is no SIP address; write it like udp:0.0.0.0:5060 (or tcp:, tls:)"
+        )
     host, port = parse_host_port(rest)
     return Address(host, port, transport)
 
@@ -92,21 +101,30 @@ SipListen = Annotated[str, AfterValidator(_check_sip_listen)]
 
 
 def check_registrar(text: str) -> str:
-    """``sip:host[:port]``, without user; canonical. Raises `ValueError`."""
+    """``sip:host[:port][;transport=]`` or ``sips:host[:port]``, without user; canonical.
+
+    TLS is always written as ``;transport=tls``. Raises `ValueError`.
+    """
     try:
         uri = SipUri.parse(text)
     except MalformedUri as error:
         raise ValueError(f"{error}; write it like sip:pbx.example.com") from None
-    if uri.scheme != "sip":
-        raise ValueError(f"{text!r}: sips (TLS) is {NOT_BUILT}; use sip:")
-    transport = uri.params.get("transport", "udp").lower()
-    if transport in {"tcp", "tls"}:
-        raise ValueError(f"{text!r}: SIP over {transport.upper()} is {NOT_BUILT}; use udp")
-    if uri.user or uri.headers or set(uri.params) - {"transport", "lr"} or transport != "udp":
-        raise ValueError(f"{text!r}: only host and port belong here, like sip:pbx.example.com:5060")
+    if uri.user or uri.headers or set(uri.params) - {"transport", "lr"}:
+        raise ValueError(
+            f"{text!r}: only host, port and transport belong here, like "
+            "sip:pbx.example.com:5060;transport=tcp"
+        )
+    transport = uri.params.get("transport", "").lower()
+    if transport and transport not in TRANSPORTS:
+        raise ValueError(f"{text!r}: transport is one of {', '.join(TRANSPORTS)}")
+    if uri.scheme == "sips":
+        if transport == "udp":
+            raise ValueError(f"{text!r}: sips means TLS, which does not run over UDP")
+        transport = "tls"
     check_host(uri.host)
     host = f"[{uri.host}]" if ":" in uri.host else uri.host
-    return f"sip:{host}" if uri.port is None else f"sip:{host}:{uri.port}"
+    port = "" if uri.port is None else f":{uri.port}"
+    return f"sip:{host}{port}" + (f";transport={transport}" if transport else "")
 
 
 RegistrarUri = Annotated[str, AfterValidator(check_registrar)]
@@ -124,3 +142,31 @@ def check_peer(text: str) -> str:
 
 
 Peer = Annotated[str, AfterValidator(check_peer)]
+
+
+DNS_PORT = 53
+
+
+def parse_nameserver(text: str) -> tuple[str, int]:
+    """An IP address, with or without port: ``10.0.0.53``, ``127.0.0.1:5353``, ``[::1]:53``.
+
+    Raises `ValueError`.
+    """
+    try:
+        return str(ipaddress.ip_address(text)), DNS_PORT
+    except ValueError:
+        pass
+    try:
+        return parse_host_port(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no name server; give an IP address, like 10.0.0.53 or 10.0.0.53:5353"
+        ) from None
+
+
+def _check_nameserver(text: str) -> str:
+    parse_nameserver(text)
+    return text
+
+
+Nameserver = Annotated[str, AfterValidator(_check_nameserver)]

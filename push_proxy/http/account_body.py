@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
+from ..settings_types import Transport
 from .fields import Body, Name, Quotable, Text
 
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
@@ -62,9 +63,19 @@ class AccountBody(Body):
     pbx: Name | None = Field(
         None, description="Name of a configured PBX (`pbxes`); this or `registrar`."
     )
-    registrar: _Uri | None = Field(None, description="`sip:host[:port]`; this or `pbx`.")
-    outbound_proxy: _Uri | None = Field(None, description="`sip:host[:port]`, with `registrar`.")
-    transport: Literal["udp"] = "udp"
+    registrar: _Uri | None = Field(
+        None,
+        description="`sip:host[:port]`, with `;transport=` if wanted, or `sips:host`; this or "
+        "`pbx`.",
+    )
+    outbound_proxy: _Uri | None = Field(
+        None, description="As `registrar`, and with it: where its requests go instead."
+    )
+    transport: Transport | None = Field(
+        None,
+        description="Toward `registrar`. Default: what the URI says, else `udp`. A configured "
+        "`pbx` has its own.",
+    )
     auth_user: Quotable | None = Field(
         None, description="Digest user at the PBX. Default: the AOR's user."
     )

@@ -40,6 +40,8 @@ def changed(
     topology = Topology(body.topology)
     _check_pbx(body, settings)
     _check_wake(body.wake, settings)
+    registrar = _host_uri(body.registrar, "registrar")
+    outbound_proxy = _host_uri(body.outbound_proxy, "outbound_proxy")
     credentials = credentials_of(body, stored.credentials if stored else None)
     app_auth = stored.app_auth if stored else None
     if "app_auth" in body.model_fields_set:
@@ -52,9 +54,9 @@ def changed(
         aor=aor.aor,
         topology=topology,
         pbx=body.pbx,
-        registrar=_host_uri(body.registrar, "registrar"),
-        outbound_proxy=_host_uri(body.outbound_proxy, "outbound_proxy"),
-        transport=body.transport,
+        registrar=registrar,
+        outbound_proxy=outbound_proxy,
+        transport=_transport(body, registrar=registrar, outbound_proxy=outbound_proxy),
         auth_user=body.auth_user,
         credentials=credentials,
         app_auth=app_auth,
@@ -98,6 +100,23 @@ def _host_uri(text: str | None, field: str) -> str | None:
         return None if text is None else check_registrar(text)
     except ValueError as error:
         raise InvalidInput(f"{field}: {error}", field=field) from None
+
+
+def _transport(body: AccountBody, *, registrar: str | None, outbound_proxy: str | None) -> str:
+    """How the account's next hop is reached: its URI and ``transport`` must agree."""
+    if body.pbx is not None:
+        if body.transport not in {None, "udp"}:
+            raise InvalidInput(
+                f"transport goes with registrar; set pbxes.{body.pbx}.transport", field="transport"
+            )
+        return "udp"
+    hop = outbound_proxy or registrar
+    said = "" if hop is None else SipUri.parse(hop).params.get("transport", "")
+    if body.transport and said and body.transport != said:
+        raise InvalidInput(
+            f"transport is {body.transport}, but {hop} says {said}", field="transport"
+        )
+    return body.transport or said or "udp"
 
 
 def _check_pbx(body: AccountBody, settings: Settings) -> None:

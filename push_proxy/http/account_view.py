@@ -62,7 +62,7 @@ class AccountView(View):
     pbx: str | None
     registrar: str | None
     outbound_proxy: str | None
-    transport: str
+    transport: str = Field(description="Toward `registrar`; a configured `pbx` has its own.")
     auth_user: str | None
     secret: Literal["password", "ha1"] | None = Field(
         description="What is kept toward the PBX; the secret itself is never shown."
@@ -135,7 +135,7 @@ def export_row(account: Account) -> dict[str, object]:
         "pbx": account.pbx,
         "registrar": account.registrar,
         "outbound_proxy": account.outbound_proxy,
-        "transport": account.transport,
+        "transport": account.transport if account.registrar else None,
         "auth_user": account.auth_user,
         "register": account.register,
         "enabled": account.enabled,

@@ -12,7 +12,6 @@ FIELDS: Mapping[str, str] = {
 }
 VALUES: Mapping[str, frozenset[str]] = {
     "topology": frozenset({"transparent"}),
-    "transport": frozenset({"tcp", "tls"}),
     "provider": frozenset({"apns", "fcm"}),
     "token_kind": frozenset({"fid"}),
     "ringing": frozenset({"182", "announcement"}),

@@ -4,17 +4,20 @@ It keeps the rules that the real one keeps (`contract.Signaling`): one final res
 transaction, a CANCEL only after a provisional, stale tokens come back as `facts.OrderFailed`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
 from ..core.ids import BranchId, ResponseId, ServerTxn
 from ..core.model import Address
-from .contract import Headers, Rewrite, StackSettings
+from ..errors import ConfigurationError
+from .contract import Headers, Rewrite, StackSettings, TlsFiles
 from .facts import (
     BranchResponse,
     CancelReceived,
     Fact,
+    FlowLost,
+    ForwardResponse,
     OrderFailed,
     RequestReceived,
     TransactionLost,
@@ -81,6 +84,9 @@ class Requested:
     body: bytes
     destination: Address
     local: Address
+    connect: bool = True
+    server_name: str = ""
+    tls_profile: str = ""
 
 
 Order = Sent | Forked | Cancelled | Ended | Forwarded | Requested
@@ -88,6 +94,7 @@ Order = Sent | Forked | Cancelled | Ended | Forwarded | Requested
 
 @dataclass(slots=True)
 class _Branch:
+    destination: Address
     status: int = 0
     cancel_waits: str | None = None
     """The Reason of a CANCEL that is kept back until a provisional (RFC 3261 §9.1)."""
@@ -108,6 +115,11 @@ class FakeSignaling:
         """All that has left, in order."""
         self.flows: dict[str, tuple[Address, Address]] = {}
         """Source and local address of each route key."""
+        self.connections: dict[Address, Address] = {}
+        """The remote ends of connections that devices opened, each with its listener."""
+        self.renewed_tls: list[tuple[TlsFiles | None, dict[str, TlsFiles]]] = []
+        self.tls_fault = ""
+        """What `renew_tls` raises, if anything."""
         self._on_fact: Callable[[Fact], None] | None = None
         self._listening: tuple[Address, ...] = ()
         self._transactions: dict[ServerTxn, _Transaction] = {}
@@ -119,6 +131,8 @@ class FakeSignaling:
         """A fact comes up, as from the network."""
         if isinstance(fact, RequestReceived):
             self._transactions[fact.txn] = _Transaction()
+            if fact.source.transport != "udp":
+                self.connections[fact.source] = fact.local
         if self._on_fact is None:
             raise RuntimeError("the fake stack is not started: await start() first")
         self._on_fact(fact)
@@ -159,6 +173,15 @@ class FakeSignaling:
         """CANCEL comes for a held INVITE; too late for one that is answered (RFC 3261 §9.2)."""
         if self._transactions[txn].final is None:
             self.tell(CancelReceived(txn, reason))
+
+    def lose_connection(self, remote: Address, reason: str = "connection reset") -> None:
+        """A device's connection ends: its branches fail first, then the flow is told lost."""
+        local = self.connections.pop(remote)
+        for txn, transaction in tuple(self._transactions.items()):
+            for branch, state in tuple(transaction.branches.items()):
+                if state.destination == remote and state.status < 200:
+                    self.respond(txn, branch, 430, reason="Flow Failed", local=True)
+        self.tell(FlowLost(remote=remote, local=local, outgoing=False, reason=reason))
 
     def lose(self, txn: ServerTxn, reason: str = "connection reset") -> None:
         """The PBX's transport fails."""
@@ -202,8 +225,11 @@ class FakeSignaling:
         """See `contract.Signaling.fork`."""
         if not self._may_answer("fork", txn, branch, 0):
             return
-        self._transactions[txn].branches[branch] = _Branch()
-        self.orders.append(Forked(txn, branch, rewrite))
+        self._transactions[txn].branches[branch] = _Branch(rewrite.destination)
+        if self._has_flow(rewrite):
+            self.orders.append(Forked(txn, branch, rewrite))
+        else:
+            self.respond(txn, branch, 430, reason="Flow Failed", local=True)
 
     def relay(self, txn: ServerTxn, branch: BranchId, response: ResponseId) -> None:
         """See `contract.Signaling.relay`."""
@@ -236,7 +262,11 @@ class FakeSignaling:
 
     def forward(self, txn: ServerTxn, rewrite: Rewrite) -> None:
         """See `contract.Signaling.forward`."""
-        self.orders.append(Forwarded(txn, rewrite))
+        if self._has_flow(rewrite):
+            self.orders.append(Forwarded(txn, rewrite))
+            return
+        self.reply(txn, 430, "Flow Failed")
+        self.tell(ForwardResponse(txn=txn, status=430, reason="Flow Failed", local=True))
 
     def request(  # noqa: PLR0913 - a request has that many parts
         self,
@@ -252,6 +282,9 @@ class FakeSignaling:
         body: bytes = b"",
         destination: Address,
         local: Address,
+        connect: bool = True,
+        server_name: str = "",
+        tls_profile: str = "",
     ) -> None:
         """See `contract.Signaling.request`."""
         self.orders.append(
@@ -267,6 +300,9 @@ class FakeSignaling:
                 body=body,
                 destination=destination,
                 local=local,
+                connect=connect,
+                server_name=server_name,
+                tls_profile=tls_profile,
             )
         )
 
@@ -278,9 +314,21 @@ class FakeSignaling:
         """See `contract.Signaling.unbind`."""
         self.flows.pop(route_key, None)
 
+    async def renew_tls(self, tls: TlsFiles | None, tls_clients: Mapping[str, TlsFiles]) -> None:
+        """See `contract.Signaling.renew_tls`."""
+        if self.tls_fault:
+            raise ConfigurationError(self.tls_fault)
+        self.renewed_tls.append((tls, dict(tls_clients)))
+
     def counters(self) -> dict[str, int]:
         """See `contract.Signaling.counters`."""
         return {}
+
+    def _has_flow(self, rewrite: Rewrite) -> bool:
+        """A device's connection is never opened by us (RFC 5626 §5.3)."""
+        destination = rewrite.destination
+        streams = destination.transport != "udp"
+        return not streams or rewrite.connect or destination in self.connections
 
     def _may_answer(self, order: str, txn: ServerTxn, branch: BranchId, status: int) -> bool:
         transaction = self._transactions.get(txn)

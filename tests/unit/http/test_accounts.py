@@ -104,8 +104,10 @@ async def test_app_auth_is_kept_when_omitted_and_removed_by_null(api: Api) -> No
         ({"registrar": "sip:pbx..example.com"}, "registrar"),
         ({"registrar": f"sip:{'x' * 64}.example.com"}, "registrar"),
         ({"registrar": "sip:u@pbx.example.com"}, "registrar"),
-        ({"registrar": "sips:pbx.example.com"}, "registrar"),
-        ({"registrar": "sip:pbx.example.com;transport=tcp"}, "registrar"),
+        ({"registrar": "sips:pbx.example.com;transport=udp"}, "registrar"),
+        ({"registrar": "sip:pbx.example.com;transport=sctp"}, "registrar"),
+        ({"registrar": "sip:pbx.example.com;transport=tcp", "transport": "tls"}, "transport"),
+        ({"transport": "ws"}, "transport"),
         ({"registrar": None}, "registrar"),
         ({"pbx": "office"}, "pbx"),
         ({"registrar": None, "pbx": "nowhere"}, "pbx"),
@@ -148,7 +150,6 @@ async def test_a_wrong_value_is_refused_by_name(
     [
         {"policy": {"on_not_woken": "voicemail"}},
         {"topology": "transparent"},
-        {"transport": "tls"},
         {"wake": {"late_invite_s": 30}},
         {"wake": {"ringing": "announcement"}},
     ],
@@ -158,6 +159,37 @@ async def test_what_is_not_built_yet_says_so(api: Api, change: dict[str, Any]) -
     refused = await api.call("PUT", "/v1/accounts/101", {**ACCOUNT, **change})
     assert refused.status_code == 422
     assert "not built yet" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("change", "registrar", "transport"),
+    [
+        ({}, "sip:pbx.example.com", "udp"),
+        ({"transport": "tcp"}, "sip:pbx.example.com", "tcp"),
+        (
+            {"registrar": "sips:pbx.example.com:5061"},
+            "sip:pbx.example.com:5061;transport=tls",
+            "tls",
+        ),
+        (
+            {"registrar": "sip:pbx.example.com;transport=TCP", "transport": "tcp"},
+            "sip:pbx.example.com;transport=tcp",
+            "tcp",
+        ),
+        (
+            {"outbound_proxy": "sip:10.0.0.1;transport=tls"},
+            "sip:pbx.example.com",
+            "tls",
+        ),
+    ],
+)
+async def test_the_transport_is_what_the_field_or_the_uri_says(
+    api: Api, change: dict[str, Any], registrar: str, transport: str
+) -> None:
+    """A sips URI is TLS, and the outbound proxy's URI counts before the registrar's."""
+    made = await api.call("PUT", "/v1/accounts/101", {**ACCOUNT, **change})
+    assert made.status_code == 201, made.text
+    assert (made.json()["registrar"], made.json()["transport"]) == (registrar, transport)
 
 
 async def test_a_trunk_account_takes_its_calls_from_a_peer(api: Api) -> None:

@@ -110,12 +110,8 @@ def test_all_faults_are_told_at_once_and_where_they_come_from(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("raw", "key"),
     [
-        ({"sip": {"tls": {"certificate": "c"}}}, "sip.tls"),
         ({"sip": {"cluster_address": "x"}}, "sip.cluster_address"),
-        ({"sip": {"nameservers": ["192.0.2.53"]}}, "sip.nameservers"),
         ({"sip": {"worker_threads": 2}}, "sip.worker_threads"),
-        ({"sip": {"listen": ["udp:0.0.0.0:5060", "tcp:0.0.0.0:5060"]}}, "sip.listen[1]"),
-        ({"sip": {"listen": ["tls:0.0.0.0:5061"]}}, "sip.listen[0]"),
         ({"http": {"tls": {"certificate": "c"}}}, "http.tls"),
         ({"wake": {"late_invite_s": 30}}, "wake.late_invite_s"),
         ({"wake": {"ringing": "announcement"}}, "wake.ringing"),
@@ -123,7 +119,6 @@ def test_all_faults_are_told_at_once_and_where_they_come_from(tmp_path: Path) ->
         ({"providers": {"apns": [{"app_id": "a"}]}}, "providers.apns"),
         ({"providers": {"fcm": [{"app_id": "a"}]}}, "providers.fcm"),
         ({"events": {"webhooks": [{"url": "x"}]}}, "events"),
-        ({"pbxes": {"a": {"registrar": "sips:pbx.example.com"}}}, "pbxes.a.registrar"),
     ],
 )
 def test_what_is_not_built_yet_is_refused_and_says_so(raw: dict[str, Any], key: str) -> None:
@@ -137,7 +132,7 @@ def test_keys_not_built_yet_may_stand_there_empty() -> None:
     """Null and empty lists ask for nothing."""
     check(
         {
-            "sip": {"cluster_address": None, "nameservers": [], "worker_threads": 1},
+            "sip": {"cluster_address": None, "tls": None, "worker_threads": 1},
             "providers": {"apns": [], "fcm": []},
             "events": None,
             "wake": None,
