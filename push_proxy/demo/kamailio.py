@@ -12,6 +12,7 @@ from typing import Any
 
 from .kamailio_options import KamailioOptions
 from .pbx_log import PbxEvent, parse_log
+from .ports import free_port
 from .process import Process, ProcessError, poll_until
 
 CONFIG = Path(__file__).with_name("kamailio.cfg")
@@ -34,7 +35,7 @@ class PbxContact:
 
 @dataclass(slots=True)
 class Kamailio:
-    """One Kamailio on `options.host`:`port` (UDP and TCP), working in `directory`.
+    """One Kamailio on `options.host`:`port` (UDP and TCP; TLS at `tls_port`), in `directory`.
 
     Keep `directory` short: it holds a Unix socket, whose path may have 107 bytes at most.
     """
@@ -43,8 +44,12 @@ class Kamailio:
     port: int
     options: KamailioOptions = field(default_factory=KamailioOptions)
     process: Process = field(init=False)
+    tls_port: int = field(init=False, default=0)
+    """0 without TLS."""
 
     def __post_init__(self) -> None:
+        if self.options.tls is not None:
+            self.tls_port = free_port()
         self.process = Process(
             ["kamailio", *self._arguments()],
             name="Kamailio",
@@ -61,6 +66,19 @@ class Kamailio:
         """Host and port as they stand in its users' addresses of record."""
         return f"{self.options.host}:{self.port}"
 
+    def address_for(self, transport: str) -> tuple[str, int]:
+        """Where it listens for `udp`, `tcp` or `tls`. Raises ValueError without TLS."""
+        if transport != "tls":
+            return self.address
+        if not self.tls_port:
+            raise ValueError("this Kamailio has no TLS: give it options.tls")
+        return self.options.host, self.tls_port
+
+    def uri(self, transport: str = "udp") -> str:
+        """Itself as a registrar, such as `sip:127.0.0.1:15001;transport=tls`."""
+        by = "" if transport == "udp" else f";transport={transport}"
+        return "sip:{}:{}".format(*self.address_for(transport)) + by
+
     def aor(self, user: str) -> str:
         """The address of record of `user`, such as `sip:101@127.0.0.1:15000`."""
         return f"sip:{user}@{self.domain}"
@@ -73,6 +91,8 @@ class Kamailio:
         """Start it and wait until it answers. Raises ProcessError."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._rpc_socket.unlink(missing_ok=True)
+        if self.options.tls is not None:
+            self._tls_config.write_text(self.options.tls.configuration())
         self.process.start()
         if not await poll_until(self._listens_or_ended, within_s=START_S):
             raise self.process.failure(f"did not listen within {START_S} s")
@@ -127,6 +147,11 @@ class Kamailio:
             for contact in contacts
         ]
 
+    async def binding_count(self) -> int:
+        """How many contacts are registered, of all users."""
+        answer = await self.rpc("stats.get_statistics", ["location_contacts"])
+        return int(answer["result"][0].rpartition("=")[2])
+
     async def rpc(self, method: str, parameters: Sequence[str | int] = ()) -> dict[str, Any]:
         """One JSON-RPC call on Kamailio's control socket; the whole answer object."""
         request = {"jsonrpc": "2.0", "method": method, "params": list(parameters), "id": 1}
@@ -137,6 +162,10 @@ class Kamailio:
     @property
     def _rpc_socket(self) -> Path:
         return self.directory / "rpc"
+
+    @property
+    def _tls_config(self) -> Path:
+        return self.directory / "tls.cfg"
 
     def _exchange(self, request: bytes) -> bytes:
         ours = self.directory / f"rpc-client-{id(request)}"
@@ -172,9 +201,12 @@ class Kamailio:
     def _arguments(self) -> list[str]:
         defines = [f'RPC_SOCKET="{self._rpc_socket}"', *self.options.defines()]
         listen = [f"-l{kind}:{self.options.host}:{self.port}" for kind in ("udp", "tcp")]
+        if self.tls_port:
+            listen.append(f"-ltls:{self.options.host}:{self.tls_port}")
+            defines.append(f'TLS_CONFIG="{self._tls_config}"')
         listen.append(f"--alias={self.options.realm}")
         place = ["-f", str(CONFIG), "-w", str(self.directory), "-Y", str(self.directory)]
-        memory = ["-m", "32", "-M", "4"]
+        memory = ["-m", str(self.options.shared_memory_mib), "-M", "4"]
         settings = [argument for define in defines for argument in ("-A", define)]
         return ["-DD", "-E", *place, *memory, *listen, *settings]
 

@@ -24,6 +24,8 @@ class PbxEvent:
     to_user: str = ""
     from_tag: str = ""
     to_tag: str = ""
+    proto: str = ""
+    """`udp`, `tcp` or `tls`: how it came."""
     source: str = ""
     """`host:port` of the sender."""
     ruri: str = ""

@@ -32,7 +32,7 @@ class TlsIdentity:
         found = {"ca": self.ca, "certificate": self.certificate, "key": self.key}
         return {name: str(path) for name, path in found.items() if path is not None}
 
-    def shown_only(self, ca: Path) -> TlsIdentity:
+    def believing(self, ca: Path) -> TlsIdentity:
         """The same certificate, believing another authority."""
         return TlsIdentity(ca, self.certificate, self.key)
 
