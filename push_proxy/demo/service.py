@@ -17,7 +17,7 @@ from typing import Any, Self
 import aiohttp
 import yaml
 
-from .ports import free_port
+from .ports import free_block, free_port
 from .process import Process, ProcessError
 
 START_S = 20.0
@@ -34,19 +34,26 @@ class ServiceOptions:
     webhook_url: str | None = None
     webhook_key: bytes | None = field(default=None, repr=False)
     wake: Mapping[str, Any] = field(default_factory=dict)
+    listen: tuple[str, ...] = ("udp",)
+    """Transports for SIP: `udp` and `tcp` on one port, `tls` on the next."""
+    tls: Mapping[str, str] = field(default_factory=dict)
+    """The section `sip.tls`: paths of `certificate`, `key` and `ca`."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further sections, as in the configuration file."""
 
 
 class Service:
-    """One `push-proxy serve` on loopback. SIP and HTTP ports stay the same over restarts."""
+    """One `push-proxy serve` on loopback. SIP and HTTP ports stay the same over restarts.
+
+    A `sip_port` that is given needs a free port after it when the service listens for TLS.
+    """
 
     def __init__(
         self, directory: Path, options: ServiceOptions, *, sip_port: int | None = None
     ) -> None:
         self.directory = directory
         self.options = options
-        self.sip_port = sip_port or free_port()
+        self.sip_port = sip_port or free_block(2)
         self.http_port = free_port()
         self.api_key = secrets.token_urlsafe(24)
         self.config = directory / "push-proxy.yaml"
@@ -60,8 +67,12 @@ class Service:
 
     @property
     def sip_address(self) -> tuple[str, int]:
-        """Where phones and PBXs reach it."""
+        """Where phones and PBXs reach it over UDP and TCP."""
         return "127.0.0.1", self.sip_port
+
+    def sip_at(self, transport: str) -> tuple[str, int]:
+        """Where they reach it over `udp`, `tcp` or `tls`."""
+        return "127.0.0.1", self.sip_port + (transport == "tls")
 
     @property
     def url(self) -> str:
@@ -74,7 +85,10 @@ class Service:
         sections: dict[str, Any] = {
             "node": {"id": "proxy-1", "data_dir": str(self.directory / "data")},
             "sip": {
-                "listen": [f"udp:127.0.0.1:{self.sip_port}"],
+                "listen": [
+                    "{}:{}:{}".format(transport, *self.sip_at(transport))
+                    for transport in self.options.listen
+                ],
                 "public_address": "127.0.0.1",
                 "node_address": "127.0.0.1",
             },
@@ -91,6 +105,8 @@ class Service:
             },
             "pbxes": {name: dict(pbx) for name, pbx in self.options.pbxes.items()},
         }
+        if self.options.tls:
+            sections["sip"]["tls"] = dict(self.options.tls)
         if self.options.wake:
             sections["wake"] = dict(self.options.wake)
         if self.options.webhook_url is not None:

@@ -129,13 +129,28 @@ class LabService(Service):
                 raise AssertionError(f"no {what} within {within} s; last seen: {found}")
             await asyncio.sleep(POLL_S)
 
-    def phone(self, aor: str, *, password: str, device: str | None = None, **fields: Any) -> Phone:
+    def phone(
+        self,
+        aor: str,
+        *,
+        password: str,
+        device: str | None = None,
+        transport: str = "udp",
+        **fields: Any,
+    ) -> Phone:
         """A phone that has us for registrar and proxy; it sleeps until `wake` or `register`.
 
-        `device` makes its `+sip.instance`.
+        `device` makes its `+sip.instance`. Over TLS it needs `tls`, at least whom to believe.
         """
         instance = f"urn:x-lab:{device}" if device else None
-        return Phone(aor, proxy=self.sip_address, password=password, instance=instance, **fields)
+        return Phone(
+            aor,
+            proxy=self.sip_at(transport),
+            password=password,
+            instance=instance,
+            transport=transport,
+            **fields,
+        )
 
     async def close(self) -> None:
         """Give up the API connection of this event loop; the process goes on."""
