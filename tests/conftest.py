@@ -1,3 +1,3 @@
 """Fixtures for every test: the laboratory, and the guard against silent skips."""
 
-pytest_plugins = ["tests.lab.fixtures", "tests.skip_guard"]
+pytest_plugins = ["tests.lab.fixtures", "tests.lab.asterisk.fixtures", "tests.skip_guard"]

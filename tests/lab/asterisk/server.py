@@ -1,0 +1,204 @@
+"""One Asterisk on free loopback ports, with its command line and what it saw on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.lab.ports import free_block
+from tests.lab.process import Process, ProcessError, poll_until
+
+from . import config, installation, trace
+from .options import AsteriskOptions
+from .trace import Packet
+
+START_S = 20.0
+COMMAND_S = 10.0
+POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class AsteriskContact:
+    """One contact of an AOR."""
+
+    uri: str
+    status: str
+    """`Avail`, `Unavail`, `NonQual` (not qualified), or empty when it was not listed."""
+    user_agent: str
+    path: str
+
+
+@dataclass(slots=True)
+class Asterisk:
+    """One Asterisk, working in `directory`; keep that short: it holds a Unix socket.
+
+    Contacts are kept over `restart`, as Asterisk does; `forget` restarts it without them.
+    Raises installation.NotInstalled when there is none.
+    """
+
+    directory: Path
+    options: AsteriskOptions = field(default_factory=AsteriskOptions)
+    process: Process = field(init=False)
+    _places: config.Places = field(init=False)
+
+    def __post_init__(self) -> None:
+        root = installation.root()
+        sip = free_block(2)
+        self._places = config.Places(
+            directory=self.directory,
+            root=root,
+            port=sip,
+            tls_port=sip + 1,
+            rtp_port=free_block(config.RTP_PORTS),
+            log=self.directory / "asterisk.log",
+        )
+        self.process = Process(
+            installation.command(root, *self._configured, "-f", "-q"),
+            name="Asterisk",
+            log=self._places.log,
+            # The host's OpenSSL settings are for another version.
+            env={"OPENSSL_CONF": "/dev/null", "HOME": str(self.directory)},
+        )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens by UDP and TCP."""
+        return self.options.host, self._places.port
+
+    @property
+    def tls_address(self) -> tuple[str, int]:
+        """Where it listens by TLS, with `options.tls`."""
+        return self.options.host, self._places.tls_port
+
+    @property
+    def domain(self) -> str:
+        """Host and port."""
+        return f"{self.options.host}:{self._places.port}"
+
+    def aor(self, user: str) -> str:
+        """The address of record of `user`, by address and port."""
+        return f"sip:{user}@{self.domain}"
+
+    def password(self, user: str) -> str:
+        """The digest password of `user`."""
+        return f"pw-{user}"
+
+    async def start(self) -> None:
+        """Start it and wait until all its modules run. Raises ProcessError."""
+        config.write(self.options, self._places)
+        since = self.process.output_size()
+        self.process.start()
+        await self.process.wait_for("Asterisk Ready", within_s=START_S, since=since)
+
+    async def stop(self) -> None:
+        """Stop it; contacts stay in its database. Idempotent."""
+        await self.process.stop(within_s=5)
+
+    async def restart(self) -> None:
+        """Stop and start; the contacts come back from its database."""
+        await self.stop()
+        await self.start()
+
+    async def forget(self) -> None:
+        """Restart it without a database: every contact is lost, nobody is told."""
+        await self.stop()
+        for file in (self.directory / "lib").glob("astdb*"):
+            file.unlink()
+        await self.start()
+
+    async def command(self, text: str) -> str:
+        """What its command line answers. Raises ProcessError."""
+        argv = installation.command(self._places.root, *self._configured, "-rx", text)
+        child = await asyncio.create_subprocess_exec(
+            *argv,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={"OPENSSL_CONF": "/dev/null", "HOME": str(self.directory)},
+        )
+        try:
+            output, _ = await asyncio.wait_for(child.communicate(), COMMAND_S)
+        except TimeoutError:
+            child.kill()
+            await child.wait()
+            raise self.process.failure(f"did not answer {text!r} in {COMMAND_S} s") from None
+        if child.returncode:
+            raise ProcessError(f"asterisk -rx {text!r}: {output.decode(errors='replace')}")
+        return output.decode(errors="replace")
+
+    async def contacts(self, user: str) -> list[AsteriskContact]:
+        """The contacts of `user`, oldest first; empty for none."""
+        stored = await self.command("database show registrar")
+        listed = await self.command("pjsip show contacts")
+        found: list[tuple[int, AsteriskContact]] = []
+        for match in re.finditer(
+            rf"^/registrar/contact/{re.escape(user)};@(\w+)\s*: (\{{.*\}})", stored, re.MULTILINE
+        ):
+            fields: dict[str, Any] = json.loads(match[2])
+            # The list shows the first 10 characters of the same hash.
+            status = re.search(rf"\s{match[1][:10]}\s+(\S+)", listed)
+            contact = AsteriskContact(
+                uri=fields["uri"].replace("^3B", ";"),
+                status=status[1] if status else "",
+                user_agent=fields.get("user_agent", ""),
+                path=fields.get("path", "").replace("^3B", ";"),
+            )
+            found.append((int(fields.get("expiration_time", 0)), contact))
+        return [contact for _, contact in sorted(found, key=lambda pair: pair[0])]
+
+    async def wait_contacts(
+        self,
+        user: str,
+        condition: Callable[[list[AsteriskContact]], bool],
+        *,
+        within_s: float = 5.0,
+    ) -> list[AsteriskContact]:
+        """The contacts as soon as `condition` holds for them. Raises ProcessError."""
+        end = asyncio.get_running_loop().time() + within_s
+        while not condition(found := await self.contacts(user)):
+            if asyncio.get_running_loop().time() > end:
+                raise self.process.failure(f"has other contacts of {user} than expected: {found}")
+            await asyncio.sleep(POLL_S)
+        return found
+
+    async def channels(self) -> list[str]:
+        """The names of all channels, such as `PJSIP/101-00000001`."""
+        lines = (await self.command("core show channels concise")).splitlines()
+        return [line.partition("!")[0] for line in lines if "!" in line]
+
+    def packets(self, *, since: int = 0) -> list[Packet]:
+        """Every SIP message so far, from byte `since` of its log."""
+        return trace.read(self.process.output(since=since))
+
+    def mark(self) -> int:
+        """A mark for `since`."""
+        return self.process.output_size()
+
+    async def wait_packet(
+        self, condition: Callable[[Packet], bool], *, since: int = 0, within_s: float = 5.0
+    ) -> Packet:
+        """The first message that fits, now or within `within_s`. Raises ProcessError."""
+        found: list[Packet] = []
+
+        def seen() -> bool:
+            found.extend(each for each in self.packets(since=since) if condition(each))
+            return bool(found)
+
+        if not await poll_until(seen, within_s=within_s):
+            raise self.process.failure(f"saw no such message within {within_s} s")
+        return found[0]
+
+    def leave_message(self, user: str, name: str = "msg0000") -> None:
+        """Put a message into the mailbox of `user`; Asterisk looks every second."""
+        inbox = self.directory / "spool/voicemail/default" / user / "INBOX"
+        inbox.mkdir(parents=True, exist_ok=True)
+        (inbox / f"{name}.wav").write_bytes(b"")
+        (inbox / f"{name}.txt").write_text("[message]\norigmailbox=" + user + "\n")
+
+    @property
+    def _configured(self) -> tuple[str, str]:
+        return "-C", str(self.directory / "etc/asterisk.conf")

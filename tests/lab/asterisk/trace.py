@@ -1,0 +1,41 @@
+"""The SIP messages that Asterisk saw, out of its packet log."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tests.lab.sip_message import Message, parse
+
+_PACKET = re.compile(
+    r"<--- (Received|Transmitting) SIP (?:request|response) \(\d+ bytes\) "
+    r"(?:from|to) (\w+):([\d.]+):(\d+) --->\n(.*?)(?=\n\[|\n<---|\Z)",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One message on the wire, retransmissions included."""
+
+    sent: bool
+    """By Asterisk; else it received it."""
+    transport: str
+    peer: tuple[str, int]
+    message: Message
+
+
+def read(log: str) -> list[Packet]:
+    """All packets in `log`, oldest first. What is no whole message is left out."""
+    found = []
+    for match in _PACKET.finditer(log.replace("\r\n", "\n")):
+        peer = match[3], int(match[4])
+        text = match[5]
+        head, gap, body = text.partition("\n\n")
+        data = (head.replace("\n", "\r\n") + "\r\n\r\n" + body).encode() if gap or head else b""
+        try:
+            message = parse(data, source=peer)
+        except ValueError:
+            continue
+        found.append(Packet(match[1] == "Transmitting", match[2].lower(), peer, message))
+    return found
