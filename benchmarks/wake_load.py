@@ -55,6 +55,8 @@ class Load:
     phones: dict[str, "Phone"] = field(default_factory=dict)
     calls: dict[bytes, Call] = field(default_factory=dict)
     by_user: dict[str, Call] = field(default_factory=dict)
+    targets: dict[str, str] = field(default_factory=dict)
+    """Request-URIs of users that are called by their Contact at a registrar."""
 
 
 class Udp(asyncio.DatagramProtocol):
@@ -91,8 +93,9 @@ class Pbx(Udp):
     def call(self, user: str, number: int) -> None:
         """One INVITE."""
         call_id = b"bench-%d" % number
+        peer = f"sip:{user}@{self.load.proxy[0]}:{self.load.proxy[1]}"
         text = (
-            f"INVITE sip:{user}@{self.load.proxy[0]}:{self.load.proxy[1]} SIP/2.0\r\n"
+            f"INVITE {self.load.targets.get(user, peer)} SIP/2.0\r\n"
             f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};rport;branch=z9hG4bKi{number}\r\n"
             f"From: <sip:caller@{REALM}>;tag=c{number}\r\nTo: <sip:{user}@{REALM}>\r\n"
             f"Call-ID: bench-{number}\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\n"

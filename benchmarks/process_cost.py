@@ -1,0 +1,41 @@
+"""What a process and its children cost: memory and CPU, as the kernel counts them."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """At one moment; bytes, and CPU seconds since the process began."""
+
+    rss: int
+    pss: int
+    cpu_s: float
+
+
+def cost_of(pid: int) -> Cost:
+    """Of this process alone."""
+    rss = pss = 0
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name in {"Rss", "Pss"}:
+            size = int(rest.split()[0]) * 1024
+            rss, pss = (size, pss) if name == "Rss" else (rss, size)
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    return Cost(rss=rss, pss=pss, cpu_s=ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of its children."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue  # it has ended meanwhile
+            if parent == pid:
+                found.append(int(entry.name))
+    return found
