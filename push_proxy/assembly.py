@@ -22,6 +22,7 @@ from .runtime.clock import SystemClock
 from .runtime.directory import Directory
 from .runtime.gauges import count_directory
 from .runtime.outbound import Outbound
+from .runtime.outgoing_calls import OutgoingCalls
 from .runtime.pbx_addresses import PbxAddresses
 from .runtime.registrar import Registrar
 from .runtime.registrations import Registrations
@@ -41,6 +42,7 @@ class CallPath:
     signaling: Signaling
     own: OwnNames
     calls: Calls
+    outgoing: OutgoingCalls
     wakes: Wakes
     registrations: Registrations
     addresses: PbxAddresses
@@ -59,6 +61,7 @@ class CallPath:
         await self.addresses.aclose()
         await self.registrations.aclose()
         await self.wakes.aclose()
+        self.outgoing.aclose()
         await self.calls.aclose()
         await self.providers.aclose()
 
@@ -196,10 +199,11 @@ async def open_call_path(
         own=own,
         metrics=metrics,
     )
+    outgoing = OutgoingCalls(calls=calls, clock=clock)
     outbound = Outbound(
         signaling=signaling,
         directory=directory,
-        calls=calls,
+        calls=outgoing,
         clock=clock,
         challenger=challenger,
         addresses=addresses,
@@ -223,6 +227,7 @@ async def open_call_path(
         signaling=signaling,
         own=own,
         calls=calls,
+        outgoing=outgoing,
         wakes=wakes,
         registrations=registrations,
         addresses=addresses,

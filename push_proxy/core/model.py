@@ -195,6 +195,8 @@ class CallState(StrEnum):
     """Where a call stands, as the HTTP API says it."""
 
     WAKING = "waking"
+    CALLING = "calling"
+    """An app's own call that does not ring yet."""
     RINGING = "ringing"
     ANSWERED = "answered"
     ENDED = "ended"
@@ -251,11 +253,11 @@ class Outcome:
     verdict: Verdict
     fault: Fault
     phase: CallState
-    """Where the call stood when it ended: ``waking``, ``ringing`` or ``answered``."""
+    """Where the call stood when it ended: any but ``ended``."""
     ended_by: str
     """``caller``, ``device``, ``pbx``, ``deadline`` or ``proxy``."""
     status: int
-    """The final SIP status the PBX got; 0 when it got none."""
+    """The final SIP status that the calling side got; 0 when it got none."""
     advice: str = ""
 
 

@@ -30,12 +30,17 @@ class CallSummary(View):
     started_at: Timestamp
     answered_at: Timestamp | None
     ended_at: Timestamp | None
+    duration_s: float | None = Field(
+        description="Seconds from the answer to the end; null: not answered, or not ended yet."
+    )
     state: CallState
     ended_by: str | None
     verdict: Verdict | None = Field(description="How it ended; null while it is open.")
     phase: CallState | None = Field(description="Where it stood when it ended.")
     fault: Fault | None
-    status: int | None = Field(description="The final SIP status that the PBX got; 0: none.")
+    status: int | None = Field(
+        description="The final SIP status that the calling side got; 0: none."
+    )
     advice: str
 
 
@@ -85,6 +90,7 @@ def _fields(record: CallRecord) -> dict[str, object]:
         "started_at": rfc3339(record.started_at),
         "answered_at": maybe_rfc3339(record.answered_at),
         "ended_at": maybe_rfc3339(record.ended_at),
+        "duration_s": _duration_s(record),
         "state": record.state,
         "ended_by": outcome.ended_by if outcome else None,
         "verdict": outcome.verdict if outcome else None,
@@ -93,3 +99,9 @@ def _fields(record: CallRecord) -> dict[str, object]:
         "status": outcome.status if outcome else None,
         "advice": outcome.advice if outcome else "",
     }
+
+
+def _duration_s(record: CallRecord) -> float | None:
+    if record.answered_at is None or record.ended_at is None:
+        return None
+    return round(record.ended_at - record.answered_at, 3)

@@ -11,8 +11,8 @@ from functools import partial
 import structlog
 
 from ..core.ids import CallId, Instant
-from ..core.model import CallRecord, CallState, Direction, Outcome, TimelineEntry, Verdict
-from ..core.outcome import answered, outcome
+from ..core.model import CallRecord, CallState, Direction, Outcome, TimelineEntry
+from ..core.outcome import answered
 from ..errors import StoreUnavailable
 from ..observability.metrics import Metrics
 from ..ports import Store
@@ -25,15 +25,6 @@ _log = structlog.get_logger(__name__)
 
 TIMELINE_LIMIT = 200
 """Lines kept of one call; of more, those in the middle go."""
-
-_OUTGOING = {
-    486: Verdict.BUSY,
-    600: Verdict.BUSY,
-    603: Verdict.DECLINED,
-    480: Verdict.NO_ANSWER,
-    408: Verdict.NO_ANSWER,
-    487: Verdict.CALLER_CANCELLED,
-}
 
 
 class _Live:
@@ -92,7 +83,7 @@ class Calls:
         live = self._live.get(call)
         return live.snapshot() if live else None
 
-    # incoming calls: told by the wake
+    # told by the wake, or by `outgoing_calls`
 
     def open(self, record: CallRecord) -> None:
         """A call has begun."""
@@ -139,47 +130,6 @@ class Calls:
         if live is not None:
             live.record = replace(live.record, outcome=result)
             live.dirty = True
-
-    # outgoing calls: told by the forwarding of apps' requests
-
-    def outgoing(self, record: CallRecord) -> None:
-        """An app calls out: its INVITE left for the PBX."""
-        self.open(record)
-
-    def outgoing_answered(self, call: CallId, *, at: Instant) -> None:
-        """The far end answered; the record ends with `facts.DialogEnded`."""
-        self.move(call, CallState.ANSWERED, at)
-        self.finish(
-            call,
-            outcome(Verdict.ANSWERED, phase=CallState.ANSWERED, ended_by="pbx", status=200),
-        )
-
-    def outgoing_challenged(self, call: CallId, *, status: int, reason: str, at: Instant) -> None:
-        """The PBX wants to know who calls (401, 407): the app's next INVITE will be the call.
-
-        Only a PBX that takes its time leaves a trace, for then the record has been written.
-        """
-        live = self._live.get(call)
-        if live is None or not live.dirty:
-            self.outgoing_failed(call, status=status, reason=reason, local=False, at=at)
-            return
-        del self._live[call]
-        self._due.pop(call, None)
-
-    def outgoing_failed(
-        self, call: CallId, *, status: int, reason: str, local: bool, at: Instant
-    ) -> None:
-        """The INVITE ended with another final response than 2xx (``local``: made by us)."""
-        verdict = Verdict.OUTBOUND_FAILED if local else _OUTGOING.get(status)
-        result = outcome(
-            verdict or Verdict.OUTBOUND_FAILED,
-            phase=CallState.RINGING,
-            ended_by="caller" if status == 487 else "pbx",
-            status=status,
-        )
-        self.note(call, TimelineEntry(at, "failed", detail=f"{status} {reason}".strip()))
-        self.move(call, CallState.ENDED, at)
-        self.finish(call, result)
 
     # the end of answered calls
 

@@ -2,12 +2,11 @@
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
-from ..core.ids import CallId, Instant, ServerTxn
+from ..core.ids import CallId, DeviceId, ServerTxn
 from ..core.message import Message
-from ..core.model import Account, Binding, CallRecord, CallState, Direction, Topology
+from ..core.model import Account, Address, Binding, CallRecord, CallState, Direction, Topology
 from ..core.own import OwnNames
 from ..core.register import without_push_params
 from ..core.trust import (
@@ -22,7 +21,13 @@ from ..core.trust import (
 from ..core.uri import MalformedUri, NameAddr, SipUri
 from ..ports import Clock
 from ..signaling.contract import Rewrite, Signaling
-from ..signaling.facts import ForwardResponse, OrderFailed, RequestReceived, TransactionLost
+from ..signaling.facts import (
+    ForwardResponse,
+    ForwardRinging,
+    OrderFailed,
+    RequestReceived,
+    TransactionLost,
+)
 from .challenger import Challenger
 from .directory import Directory
 from .pbx_addresses import PbxAddresses
@@ -31,27 +36,35 @@ DIALOG_MAKERS = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 """Methods whose dialogs keep coming through us: they get a Record-Route."""
 
 
-class OutgoingCalls(Protocol):
-    """Who keeps the records of calls (`runtime.calls.Calls`)."""
+class CallKeeper(Protocol):
+    """Who keeps the records of apps' calls (`runtime.outgoing_calls.OutgoingCalls`)."""
 
-    def outgoing(self, record: CallRecord) -> None:
-        """An app calls out: its INVITE left for the PBX."""
+    def begin(self, record: CallRecord, device: DeviceId) -> CallId:
+        """An app's INVITE came; returns the call that it belongs to."""
 
-    def outgoing_answered(self, call: CallId, *, at: Instant) -> None:
+    def sent(self, call: CallId, device: DeviceId, destination: Address) -> None:
+        """It left for the PBX."""
+
+    def ringing(self, call: CallId, *, status: int, reason: str) -> None:
+        """The first 18x came."""
+
+    def answered(self, call: CallId) -> None:
         """The far end answered; the record ends with `facts.DialogEnded`."""
 
-    def outgoing_challenged(self, call: CallId, *, status: int, reason: str, at: Instant) -> None:
-        """The INVITE was challenged: it was no call yet."""
+    def challenged(self, call: CallId, *, status: int, reason: str) -> None:
+        """The INVITE was challenged: the next one with its Call-ID goes on."""
 
-    def outgoing_failed(
-        self, call: CallId, *, status: int, reason: str, local: bool, at: Instant
-    ) -> None:
+    def failed(self, call: CallId, *, status: int, reason: str, local: bool) -> None:
         """The INVITE ended with another final response than 2xx (``local``: made by us)."""
 
+    def vanished(self, call: CallId, reason: str) -> None:
+        """The app's transaction is gone."""
 
-@dataclass(frozen=True, slots=True)
-class _Running:
-    call: CallId
+    def broken(self, call: CallId, reason: str) -> None:
+        """The INVITE could not be sent on."""
+
+    def refused(self, call: CallId, *, status: int, reason: str) -> None:
+        """We refused it."""
 
 
 class Outbound:
@@ -62,7 +75,7 @@ class Outbound:
         *,
         signaling: Signaling,
         directory: Directory,
-        calls: OutgoingCalls,
+        calls: CallKeeper,
         clock: Clock,
         challenger: Challenger,
         addresses: PbxAddresses,
@@ -75,7 +88,7 @@ class Outbound:
         self._challenger = challenger
         self._addresses = addresses
         self._own = own
-        self._running: dict[ServerTxn, _Running] = {}
+        self._running: dict[ServerTxn, CallId] = {}
 
     @property
     def unanswered(self) -> int:
@@ -94,8 +107,10 @@ class Outbound:
             return self._refuse(fact, 403, "From Is Not Yours", "foreign_from")
         account, binding = found
         if not account.enabled:
+            self._record_refused(fact, message, found, status=403, reason="Account Disabled")
             return self._refuse(fact, 403, "Account Disabled", "disabled")
         if foreign_routes(message, self._own):
+            self._record_refused(fact, message, found, status=403, reason="Route Not Allowed")
             return self._refuse(fact, 403, "Route Not Allowed", "foreign_route")
         if account.topology is Topology.TRUNK and not self._proved(fact, message, account):
             return None
@@ -106,26 +121,28 @@ class Outbound:
         """Whether the request's From is the account of one of these flows."""
         return self._sender(fact, flows) is not None
 
+    def ringing(self, fact: ForwardRinging) -> None:
+        """A forwarded INVITE makes the far end ring."""
+        call = self._running.get(fact.txn)
+        if call is not None:
+            self._calls.ringing(call, status=fact.status, reason=fact.reason)
+
     def on_fact(self, fact: ForwardResponse | TransactionLost | OrderFailed) -> bool:
         """What became of a forwarded INVITE; False when it is none of ours."""
-        running = self._running.pop(fact.txn, None)
-        if running is None:
+        call = self._running.pop(fact.txn, None)
+        if call is None:
             return False
-        now = self._clock.now()
-        if not isinstance(fact, ForwardResponse):
-            self._calls.outgoing_failed(
-                running.call, status=0, reason=fact.reason, local=True, at=now
-            )
-        elif 200 <= fact.status < 300:
-            self._calls.outgoing_answered(running.call, at=now)
-        elif fact.status in (401, 407) and not fact.local:
-            self._calls.outgoing_challenged(
-                running.call, status=fact.status, reason=fact.reason, at=now
-            )
-        else:
-            self._calls.outgoing_failed(
-                running.call, status=fact.status, reason=fact.reason, local=fact.local, at=now
-            )
+        match fact:
+            case TransactionLost():
+                self._calls.vanished(call, fact.reason)
+            case OrderFailed():
+                self._calls.broken(call, fact.reason)
+            case ForwardResponse() if 200 <= fact.status < 300:
+                self._calls.answered(call)
+            case ForwardResponse() if fact.status in (401, 407) and not fact.local:
+                self._calls.challenged(call, status=fact.status, reason=fact.reason)
+            case ForwardResponse():
+                self._calls.failed(call, status=fact.status, reason=fact.reason, local=fact.local)
         return True
 
     def _sender(
@@ -144,8 +161,11 @@ class Outbound:
     def _forward(
         self, fact: RequestReceived, message: Message, account: Account, binding: Binding
     ) -> str | None:
-        destination = self._addresses.destination(account, self._own)
-        if destination is None:
+        hop = self._addresses.hop(account)
+        if hop is None:
+            self._record_refused(
+                fact, message, (account, binding), status=503, reason="PBX Address Unknown"
+            )
             return self._refuse(
                 fact, 503, "PBX Address Unknown", "pbx_unresolved", ("Retry-After", "5")
             )
@@ -161,39 +181,57 @@ class Outbound:
             remove.append("proxy-authorization")
             others = other_authorizations(message, asker.realm)
             add += [("Proxy-Authorization", value) for value in others]
-        call = self._open(fact, message, account) if fact.method == "INVITE" else None
+        call = None
+        if fact.method == "INVITE":
+            self._running[fact.txn] = call = self._begin(fact, message, account, binding)
+            self._calls.sent(call, binding.device, destination)
         self._signaling.forward(
             fact.txn,
             Rewrite(
                 request_uri=self._request_uri(fact.request_uri, account),
-                destination=destination,
-                local=self._own.local_for(destination.host),
+                destination=hop.destination,
+                local=hop.local,
                 add=tuple(add),
                 remove=tuple(remove),
                 call=call,
                 route_key=binding.route_key if fact.method in DIALOG_MAKERS else "",
                 device_is_caller=True,
+                connect=True,
+                server_name=hop.server_name,
+                tls_profile=hop.tls_profile,
             ),
         )
         return None
 
-    def _open(self, fact: RequestReceived, message: Message, account: Account) -> CallId:
-        call = CallId(str(uuid.uuid4()))
-        self._running[fact.txn] = _Running(call)
-        self._calls.outgoing(
-            CallRecord(
-                id=call,
-                account=account.key,
-                direction=Direction.OUTGOING,
-                sip_call_id=fact.call_id,
-                caller="" if wants_privacy(message) else _user(fact.from_uri),
-                caller_name="" if wants_privacy(message) else _display(message.first("from")),
-                callee=_user(fact.request_uri),
-                started_at=self._clock.now(),
-                state=CallState.RINGING,
-            )
+    def _begin(
+        self, fact: RequestReceived, message: Message, account: Account, binding: Binding
+    ) -> CallId:
+        private = wants_privacy(message)
+        record = CallRecord(
+            id=CallId(str(uuid.uuid4())),
+            account=account.key,
+            direction=Direction.OUTGOING,
+            sip_call_id=fact.call_id,
+            caller="" if private else _user(fact.from_uri),
+            caller_name="" if private else _display(message.first("from")),
+            callee=_user(fact.request_uri),
+            started_at=self._clock.now(),
+            state=CallState.CALLING,
         )
-        return call
+        return self._calls.begin(record, binding.device)
+
+    def _record_refused(
+        self,
+        fact: RequestReceived,
+        message: Message,
+        found: tuple[Account, Binding],
+        *,
+        status: int,
+        reason: str,
+    ) -> None:
+        if fact.method == "INVITE":
+            call = self._begin(fact, message, *found)
+            self._calls.refused(call, status=status, reason=reason)
 
     def _request_uri(self, text: str, account: Account) -> str:
         """The same; at our own address it means the PBX's domain."""

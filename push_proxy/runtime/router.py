@@ -23,6 +23,7 @@ from ..signaling.facts import (
     DialogEnded,
     Fact,
     ForwardResponse,
+    ForwardRinging,
     OrderFailed,
     RequestAnswered,
     RequestReceived,
@@ -121,6 +122,8 @@ class Router:
                     self._wakes.on_fact(fact)
             case ForwardResponse():
                 self._outbound.on_fact(fact)
+            case ForwardRinging():
+                self._outbound.ringing(fact)
             case RequestAnswered():
                 self._registrations.on_answer(fact)
             case DialogEnded():

@@ -6,7 +6,8 @@ import itertools
 from dataclasses import dataclass, field
 
 from push_proxy.core.digest import Challenge, authorization
-from push_proxy.core.ids import AccountId, AccountKey, DeviceId, Instant, ServerTxn, TenantId
+from push_proxy.core.ids import AccountId, AccountKey, CallId, DeviceId, ServerTxn, TenantId
+from push_proxy.core.locating import Located, plain_target
 from push_proxy.core.model import (
     Account,
     Address,
@@ -19,7 +20,7 @@ from push_proxy.core.model import (
 )
 from push_proxy.core.nonces import Nonces
 from push_proxy.core.own import OwnNames
-from push_proxy.core.pbx import Pbx
+from push_proxy.core.pbx import Endpoint, Pbx
 from push_proxy.runtime.challenger import Challenger
 from push_proxy.runtime.clock import ManualClock
 from push_proxy.runtime.directory import Directory
@@ -88,6 +89,7 @@ class Notices:
         self.facts: list[Fact] = []
         self.calls: list[CallRecord] = []
         self.fates: list[tuple[object, ...]] = []
+        self.targets: list[tuple[CallId, Address]] = []
         self.refusals: list[str] = []
 
     def invite(self, fact: RequestReceived, account: Account) -> None:
@@ -102,24 +104,39 @@ class Notices:
     def unregistered(self, account_key: AccountKey, device: DeviceId) -> None:
         self._stack.orders.append(Order("unregistered", args=(account_key, device)))
 
-    def outgoing(self, record: CallRecord) -> None:
+    def begin(self, record: CallRecord, device: DeviceId) -> CallId:
+        assert device
         self.calls.append(record)
+        return record.id
 
-    def outgoing_answered(self, call: object, *, at: Instant) -> None:
-        assert at
+    def sent(self, call: CallId, device: DeviceId, destination: Address) -> None:
+        assert device
+        self.targets.append((call, destination))
+
+    def ringing(self, call: CallId, *, status: int, reason: str) -> None:
+        assert isinstance(reason, str)
+        self.fates.append((call, "ringing", status))
+
+    def answered(self, call: CallId) -> None:
         self.fates.append((call, "answered"))
 
-    def outgoing_challenged(self, call: object, *, status: int, reason: str, at: Instant) -> None:
-        assert at
+    def challenged(self, call: CallId, *, status: int, reason: str) -> None:
         assert isinstance(reason, str)
         self.fates.append((call, "challenged", status))
 
-    def outgoing_failed(
-        self, call: object, *, status: int, reason: str, local: bool, at: Instant
-    ) -> None:
-        assert at
+    def failed(self, call: CallId, *, status: int, reason: str, local: bool) -> None:
         assert isinstance(reason, str)
         self.fates.append((call, status, local))
+
+    def vanished(self, call: CallId, reason: str) -> None:
+        self.fates.append((call, "vanished", reason))
+
+    def broken(self, call: CallId, reason: str) -> None:
+        self.fates.append((call, "broken", reason))
+
+    def refused(self, call: CallId, *, status: int, reason: str) -> None:
+        assert reason
+        self.fates.append((call, "refused", status))
 
     def dialog_ended(self, fact: DialogEnded) -> None:
         self.facts.append(fact)
@@ -131,10 +148,13 @@ class Notices:
         self.refusals.append(reason)
 
 
-async def names(host: str) -> tuple[str, ...]:
-    if host not in NAMES:
-        raise OSError("Name or service not known")
-    return NAMES[host]
+class Names:
+    """Stands for DNS: A records alone."""
+
+    async def locate(self, end: Endpoint) -> Located:
+        if end.host not in NAMES:
+            raise OSError("Name or service not known")
+        return Located(plain_target(end, NAMES[end.host]))
 
 
 class Scene:
@@ -151,7 +171,9 @@ class Scene:
             "office": Pbx(key="office", registrar="sip:pbx.example.com"),
             "trunk": Pbx(key="trunk", peers=("192.0.2.77", "192.0.2.128/25")),
         }
-        self.addresses = PbxAddresses(self.directory, self.pbxes, resolver=names)
+        self.addresses = PbxAddresses(
+            self.directory, self.pbxes, own=self.own, clock=self.clock, locator=Names()
+        )
         self.challenger = Challenger(
             signaling=self.stack,  # type: ignore[arg-type]
             directory=self.directory,

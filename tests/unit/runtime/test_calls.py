@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 
@@ -156,44 +155,6 @@ async def test_a_timeline_is_bounded(scene: Scene) -> None:
     events = [entry.event for entry in live.timeline]
     assert len(events) == TIMELINE_LIMIT
     assert (events[0], events[-1]) == ("event_0", f"event_{TIMELINE_LIMIT + 49}")
-
-
-@pytest.mark.parametrize(
-    ("status", "local", "verdict", "ended_by"),
-    [
-        (486, False, Verdict.BUSY, "pbx"),
-        (603, False, Verdict.DECLINED, "pbx"),
-        (480, False, Verdict.NO_ANSWER, "pbx"),
-        (487, False, Verdict.CALLER_CANCELLED, "caller"),
-        (404, False, Verdict.OUTBOUND_FAILED, "pbx"),
-        (408, True, Verdict.OUTBOUND_FAILED, "pbx"),
-    ],
-)
-async def test_outgoing_calls(
-    scene: Scene, status: int, local: bool, verdict: Verdict, ended_by: str
-) -> None:
-    """An app's own call has its verdict from the PBX's answer."""
-    now = scene.clock.now()
-    scene.calls.outgoing(replace(record(CALL, now), direction=Direction.OUTGOING))
-    scene.calls.outgoing_failed(CALL, status=status, reason="why", local=local, at=now)
-    await scene.pass_time(0)
-    (written,) = scene.store.written
-    assert written.outcome is not None
-    assert (written.outcome.verdict, written.outcome.ended_by) == (verdict, ended_by)
-    assert written.timeline[-1].detail == f"{status} why"
-
-
-async def test_an_outgoing_call_is_answered_and_hung_up(scene: Scene) -> None:
-    """Who hangs up: the device, or the far end at the PBX."""
-    now = scene.clock.now()
-    scene.calls.outgoing(replace(record(CALL, now), direction=Direction.OUTGOING))
-    scene.calls.outgoing_answered(CALL, at=now)
-    await scene.pass_time(30)
-    scene.calls.dialog_ended(DialogEnded(call=CALL, by_device=False, reason=""))
-    await scene.pass_time(0)
-    last = scene.store.written[-1]
-    assert last.outcome is not None
-    assert (last.state, last.outcome.ended_by) == (CallState.ENDED, "pbx")
 
 
 async def test_a_bye_after_we_were_killed(scene: Scene) -> None:

@@ -13,6 +13,7 @@ from push_proxy.signaling.facts import (
     DeviceHeard,
     DialogEnded,
     ForwardResponse,
+    ForwardRinging,
     OrderFailed,
     RequestAnswered,
     StackLog,
@@ -230,7 +231,7 @@ async def test_a_pbx_that_passes_registers_on_is_still_the_pbx(scene: Scene) -> 
 
 
 async def test_an_unresolved_pbx_is_said(scene: Scene) -> None:
-    """503 with Retry-After, no call record."""
+    """503 with Retry-After; the call is on record as refused."""
     account = hold(
         "103", pbx=None, registrar="sip:gone.example.com", aor="sip:103@gone.example.com"
     )
@@ -238,25 +239,38 @@ async def test_an_unresolved_pbx_is_said(scene: Scene) -> None:
     scene.register(aor=account.aor, user="103")
     (order,) = scene.send("INVITE", "sip:200@gone.example.com", from_=account.aor)
     assert (order.status, order.headers["Retry-After"]) == (503, ["5"])
-    assert scene.notices.calls == []
+    (call,) = scene.notices.calls
+    assert scene.notices.fates == [(call.id, "refused", 503)]
 
 
 async def test_an_outgoing_calls_fate(scene: Scene) -> None:
-    """Answered, failed at the PBX, failed here, lost."""
+    """It rings; answered, challenged, failed at the PBX, failed here, lost, not sent."""
     scene.register()
     fates: list[tuple[object, ...]] = []
     for fact, expected in (
         (lambda t: ForwardResponse(txn=t, status=200, reason="OK", local=False), ("answered",)),
         (lambda t: ForwardResponse(txn=t, status=486, reason="Busy", local=False), (486, False)),
         (lambda t: ForwardResponse(txn=t, status=408, reason="", local=True), (408, True)),
-        (lambda t: TransactionLost(t, "gone"), (0, True)),
-        (lambda t: OrderFailed(order="forward", txn=t, branch=0, reason="x"), (0, True)),
+        (
+            lambda t: ForwardResponse(txn=t, status=407, reason="", local=False),
+            ("challenged", 407),
+        ),
+        (lambda t: TransactionLost(t, "gone"), ("vanished", "gone")),
+        (
+            lambda t: OrderFailed(order="forward", txn=t, branch=0, reason="x"),
+            ("broken", "x"),
+        ),
     ):
         (order,) = scene.send("INVITE", "sip:200@pbx.example.com")
+        scene.router.on_fact(ForwardRinging(txn=ServerTxn(order.txn), status=180, reason=""))
+        fates.append(("ringing", 180))
         scene.router.on_fact(fact(ServerTxn(order.txn)))  # type: ignore[no-untyped-call]
         fates.append(expected)
     assert [fate[1:] for fate in scene.notices.fates] == fates
     assert scene.outbound.unanswered == 0
+    scene.router.on_fact(ForwardRinging(txn=ServerTxn(order.txn), status=180, reason="late"))
+    assert len(scene.notices.fates) == len(fates)
+    assert {target for _, target in scene.notices.targets} == {PBX}
     assert scene.notices.facts == []
 
 
