@@ -174,10 +174,14 @@ async def test_an_app_calls_out(scene: Scene) -> None:
 async def test_an_app_that_cheats_is_refused(
     scene: Scene, headers: tuple[str, ...], more: dict[str, object]
 ) -> None:
-    """Another's From, another flow, a way of its own: 403, nothing relayed."""
+    """Another's From, another flow, a way of its own: 403, nothing relayed. Whose call it would
+    have been is known of the last alone: that one is on record.
+    """
     scene.register()
     assert statuses(scene, "INVITE", "sip:200@pbx.example.com", *headers, **more) == [403]
-    assert scene.notices.calls == []
+    assert scene.notices.targets == []
+    fates = [("refused", 403)] if headers else []
+    assert [fate[1:] for fate in scene.notices.fates] == fates
 
 
 async def test_an_apps_call_into_a_known_account_is_not_pushed(scene: Scene) -> None:
