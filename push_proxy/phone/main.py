@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigurationError, PushProxyError
 from .events import EventWriter, claim_stdout
 from .push_listener import PushListener
-from .settings import PhoneSettings, parse_listen
+from .settings import TRANSPORTS, PhoneSettings, parse_listen
 
 if TYPE_CHECKING:
     from .softphone import Softphone
@@ -170,6 +170,9 @@ def parse_arguments(argv: Sequence[str] | None) -> PhoneSettings:
     add("--auth-user", help="user name for digest (default: the address of record's)")
     add("--registrar", help="sip:HOST[:PORT] (default: the address of record's domain)")
     add("--proxy", help="outbound proxy, sip:HOST[:PORT]")
+    add("--transport", choices=TRANSPORTS, default="udp", help="for SIP (default %(default)s)")
+    add("--ca-file", type=Path, help="authorities for TLS, PEM (default: the system's)")
+    add("--no-verify", dest="verify", action="store_false", help="TLS with any certificate")
     add("--instance", help="URN for +sip.instance, such as urn:uuid:…")
     add("--bind", default="127.0.0.1", help="address for SIP and RTP (default %(default)s)")
     add("--listen", default="127.0.0.1:0", help="where pushes are taken (default: a free port)")

@@ -1,9 +1,13 @@
 """What one simulated phone is told: its account, how it is woken and how it behaves."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
+
+TRANSPORTS = ("udp", "tcp", "tls")
+SYSTEM_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +27,12 @@ class PhoneSettings:
     """URN for `+sip.instance` in the Contact."""
     bind: str = "127.0.0.1"
     """Address for SIP and RTP; the ports are free ones."""
+    transport: str = "udp"
+    """`udp`, `tcp` or `tls`; a URI that names another one says so for itself."""
+    ca_file: Path | None = None
+    """PEM file of the authorities believed over TLS; default: the system's."""
+    verify: bool = True
+    """Over TLS: refuse a server whose certificate does not verify or does not name it."""
 
     listen_host: str = "127.0.0.1"
     listen_port: int = 0
@@ -66,6 +76,15 @@ class PhoneSettings:
         ):
             if uri is not None and not uri.startswith(("sip:", "sips:")):
                 raise ConfigurationError(f"{name} {uri!r} is no SIP URI: give sip:HOST[:PORT]")
+        if self.transport not in TRANSPORTS:
+            raise ConfigurationError(
+                f"transport {self.transport!r} is not known: give {', '.join(TRANSPORTS)}"
+            )
+        if self.transport == "tls" and self.verify and not self.authorities.is_file():
+            raise ConfigurationError(
+                f"no authorities in {self.authorities}: give a PEM file (--ca-file), "
+                "or do not verify (--no-verify)"
+            )
         if not 200 <= self.answer_code <= 699:
             raise ConfigurationError(f"answer code {self.answer_code} is no final SIP status")
 
@@ -82,14 +101,26 @@ class PhoneSettings:
     @property
     def registrar_uri(self) -> str:
         """Where REGISTER goes."""
-        return self.registrar or f"sip:{self.domain}"
+        return self.by_transport(self.registrar or f"sip:{self.domain}")
 
     @property
     def proxy_route(self) -> str | None:
         """The outbound proxy as a loose route, or None."""
-        if self.proxy is None or ";lr" in self.proxy:
-            return self.proxy
-        return f"{self.proxy};lr"
+        if self.proxy is None:
+            return None
+        route = self.by_transport(self.proxy)
+        return route if ";lr" in route else f"{route};lr"
+
+    @property
+    def authorities(self) -> Path:
+        """The file of the authorities believed over TLS."""
+        return self.ca_file or SYSTEM_AUTHORITIES
+
+    def by_transport(self, uri: str) -> str:
+        """`uri` with our transport, unless it names one or is UDP's."""
+        if self.transport == "udp" or ";transport=" in uri.lower() or uri.startswith("sips:"):
+            return uri
+        return f"{uri};transport={self.transport}"
 
 
 def parse_listen(text: str) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""The phone while it is awake: a pjsua2 endpoint with one UDP transport and one account."""
+"""The phone while it is awake: a pjsua2 endpoint with one SIP transport and one account."""
 
 import time
 from typing import Any
@@ -13,6 +13,12 @@ from .settings import PhoneSettings
 
 UNREGISTER_WITHIN_S = 2.0
 _NO_TIMER = 0
+_RECONNECT_S = 1
+_TRANSPORTS = {
+    "udp": pj.PJSIP_TRANSPORT_UDP,
+    "tcp": pj.PJSIP_TRANSPORT_TCP,
+    "tls": pj.PJSIP_TRANSPORT_TLS,
+}
 
 
 class Softphone:
@@ -32,9 +38,7 @@ class Softphone:
         self._endpoint = pj.Endpoint()
         self._endpoint.libCreate()
         self._endpoint.libInit(_endpoint_config(settings))
-        transport = pj.TransportConfig()
-        transport.port, transport.boundAddress = 0, settings.bind
-        self._endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
+        self._endpoint.transportCreate(_TRANSPORTS[settings.transport], _transport_config(settings))
         self._endpoint.audDevManager().setNullDev()
         self._endpoint.libStart()
         prefer_g711(self._endpoint)
@@ -60,7 +64,7 @@ class Softphone:
     def place_call(self, uri: str) -> None:
         """Send an INVITE to `uri`."""
         self.call = self._new_call(pj.PJSUA_INVALID_ID)
-        self.call.place(uri)
+        self.call.place(self._settings.by_transport(uri))
 
     def take_call(self, call_id: int) -> None:
         """Take a new INVITE; a second one meanwhile is busy."""
@@ -151,14 +155,27 @@ def _endpoint_config(settings: PhoneSettings) -> pj.EpConfig:
     return config
 
 
+def _transport_config(settings: PhoneSettings) -> pj.TransportConfig:
+    config = pj.TransportConfig()
+    config.port, config.boundAddress = 0, settings.bind
+    if settings.transport == "tls":
+        config.tlsConfig.verifyServer = settings.verify
+        if settings.verify:
+            config.tlsConfig.CaListFile = str(settings.authorities)
+    return config
+
+
 def _account_config(settings: PhoneSettings) -> pj.AccountConfig:
     config = pj.AccountConfig()
     config.idUri = f"<{settings.aor}>"
     if settings.register:
         config.regConfig.registrarUri = settings.registrar_uri
         config.regConfig.timeoutSec = settings.expires_s
-    # The same REGISTER is sent again when the next push says so, not by a timer of its own.
-    config.regConfig.retryIntervalSec = _NO_TIMER
+    # Over UDP the same REGISTER is sent again when the next push says so, not by a timer of its
+    # own. A lost connection is noticed, and an app makes a new one while it may run.
+    streams = settings.transport != "udp"
+    config.regConfig.retryIntervalSec = _RECONNECT_S if streams else _NO_TIMER
+    config.regConfig.randomRetryIntervalSec = _NO_TIMER
     if settings.instance is not None:
         config.regConfig.contactParams = f';+sip.instance="<{settings.instance}>"'
     if settings.proxy_route is not None:
