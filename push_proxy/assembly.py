@@ -24,6 +24,7 @@ from .runtime.gauges import count_directory
 from .runtime.outbound import Outbound
 from .runtime.outgoing_calls import OutgoingCalls
 from .runtime.pbx_addresses import PbxAddresses
+from .runtime.pbx_locator import DnsLocator
 from .runtime.registrar import Registrar
 from .runtime.registrations import Registrations
 from .runtime.router import Router
@@ -159,7 +160,13 @@ async def open_call_path(
     )
     metrics.watch_sip(signaling.counters)
     count_directory(directory, metrics)
-    addresses = PbxAddresses(directory, pbxes)
+    addresses = PbxAddresses(
+        directory,
+        pbxes,
+        own=own,
+        clock=clock,
+        locator=DnsLocator(settings.sip.nameserver_addresses),
+    )
     await addresses.start()
     calls = Calls(store=store, clock=clock, metrics=metrics)
     wakes = Wakes(

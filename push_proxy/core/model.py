@@ -102,7 +102,8 @@ class Account:
     registrar: str | None = None
     """``sip:host[:port]`` of the PBX's registrar."""
     outbound_proxy: str | None = None
-    transport: str = "udp"
+    transport: str | None = None
+    """Toward ``registrar`` and ``outbound_proxy``; None: as their URIs say, else DNS, else UDP."""
     auth_user: str | None = None
     """Digest user name toward the PBX; None: the AOR's user."""
     credentials: Credentials | None = None

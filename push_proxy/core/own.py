@@ -41,10 +41,24 @@ class OwnNames:
         """Whether we listen in this IP literal's family, so that answers can come back."""
         return any((":" in address.host) == (":" in host) for address in self.listening)
 
-    def local_for(self, host: str) -> Address:
-        """The listening address that requests toward ``host`` leave from: same IP family."""
+    def local_for(self, host: str, transport: str = "udp") -> Address:
+        """The listening address that requests toward ``host``, an IP literal, leave from.
+
+        Of its transport and IP family; without such a listener of its family: the connection is
+        ours, and what comes back comes on it.
+        """
         six = ":" in host
-        for address in self.listening:
-            if (":" in address.host) == six:
+        family = [address for address in self.listening if (":" in address.host) == six]
+        for address in family:
+            if address.transport == transport:
                 return address
-        return self.listening[0]
+        return family[0] if family else self.listening[0]
+
+    def can_send(self, host: str, transport: str) -> bool:
+        """Whether requests can leave for this IP literal: UDP needs a socket of its family."""
+        if transport == "udp":
+            return any(
+                address.transport == "udp" and (":" in address.host) == (":" in host)
+                for address in self.listening
+            )
+        return self.can_reach(host)

@@ -10,18 +10,24 @@ from .trust import escaped_user
 from .uri import SipUri
 
 
-def target_of(account: Account, pbx: Pbx | None, own: OwnNames) -> Target | None:
-    """What this account would register; None when it never does (``trunk``, no registrar)."""
+def target_of(
+    account: Account, pbx: Pbx | None, own: OwnNames, *, transport: str = "udp"
+) -> Target | None:
+    """What this account would register; None when it never does (``trunk``, no registrar).
+
+    ``transport`` is how its PBX is reached: it is to call us the same way.
+    """
     if account.topology is not Topology.HOLD or pbx is None or pbx.registrar is None:
         return None
     aor = SipUri.parse(account.aor)
-    port = own.local_for(endpoint(pbx.registrar).host).port
+    port = own.local_for(endpoint(pbx.registrar).host, transport).port
+    by = "" if transport == "udp" else f";transport={transport}"
     host = f"[{own.node_host}]" if ":" in own.node_host else own.node_host
     return Target(
         account=account.key,
         aor=account.aor,
         registrar=pbx.registrar,
-        contact=f"sip:{escaped_user(aor)}@{host}:{port};pp={account.contact_token}",
+        contact=f"sip:{escaped_user(aor)}@{host}:{port}{by};pp={account.contact_token}",
         user=account.auth_user or aor.user,
         credentials=account.credentials or Credentials(),
         expires_s=account.expires_s or pbx.expires_s,

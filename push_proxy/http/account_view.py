@@ -62,7 +62,7 @@ class AccountView(View):
     pbx: str | None
     registrar: str | None
     outbound_proxy: str | None
-    transport: str = Field(description="Toward `registrar`; a configured `pbx` has its own.")
+    transport: str | None = Field(description="Toward `registrar`; a configured `pbx` has its own.")
     auth_user: str | None
     secret: Literal["password", "ha1"] | None = Field(
         description="What is kept toward the PBX; the secret itself is never shown."

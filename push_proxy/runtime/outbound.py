@@ -184,7 +184,7 @@ class Outbound:
         call = None
         if fact.method == "INVITE":
             self._running[fact.txn] = call = self._begin(fact, message, account, binding)
-            self._calls.sent(call, binding.device, destination)
+            self._calls.sent(call, binding.device, hop.destination)
         self._signaling.forward(
             fact.txn,
             Rewrite(

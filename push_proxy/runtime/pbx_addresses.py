@@ -1,36 +1,47 @@
-"""Addresses of PBXs: resolved in the background, so that no call ever waits for DNS."""
+"""Addresses of PBXs: found in the background, so that no call ever waits for DNS."""
 
 import asyncio
 import ipaddress
-import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 import structlog
 
+from ..core.ids import Instant
+from ..core.locating import Located, in_order, kept_order, plain_target
 from ..core.model import Account, Address
+from ..core.next_hop import NextHop
 from ..core.own import OwnNames
-from ..core.pbx import Endpoint, Pbx, endpoint, next_hop, pbx_of, trusted_ends
+from ..core.pbx import (
+    Endpoint,
+    Pbx,
+    endpoint,
+    is_literal,
+    next_hop,
+    pbx_of,
+    server_name,
+    trusted_ends,
+)
+from ..core.target_health import WELL, TargetHealth, failed, heard
+from ..ports import Clock
 from ..tasks import spawn
 from .changes import AccountChanged, Change
 from .directory import Directory
+from .pbx_locator import Locator
 
 _log = structlog.get_logger(__name__)
-Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-
-async def resolve(host: str) -> tuple[str, ...]:
-    """A and AAAA by the system's resolver, its order kept. Raises `OSError`."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
-    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+MIN_TTL_S, MAX_TTL_S = 10.0, 3600.0
+RETRY_S = 30.0
 
 
 class PbxAddresses:
-    """Answers from memory where a PBX is and whether an address is a PBX's.
+    """Answers from memory where a PBX is, which of its servers to ask, and whom to believe.
 
-    Names are resolved at start, when an account brings a new one, and again every
-    ``refresh_s``; a failure keeps the addresses known so far.
+    Names are looked up at start, when an account brings a new one, and again when the answer's
+    lifetime ends; a failure keeps what is known.
     """
 
     def __init__(
@@ -38,75 +49,159 @@ class PbxAddresses:
         directory: Directory,
         pbxes: Mapping[str, Pbx],
         *,
-        resolver: Resolve = resolve,
-        refresh_s: float = 60.0,
+        own: OwnNames,
+        clock: Clock,
+        locator: Locator,
+        min_ttl_s: float = MIN_TTL_S,
+        retry_s: float = RETRY_S,
     ) -> None:
         self._directory = directory
         self._pbxes = pbxes
-        self._resolver = resolver
-        self._refresh_s = refresh_s
-        self._addresses: dict[str, tuple[str, ...]] = {}
-        self._failed: set[str] = set()
-        self._wanted: set[Endpoint] = set()
+        self._own = own
+        self._clock = clock
+        self._locator = locator
+        self._min_ttl_s = min_ttl_s
+        self._retry_s = retry_s
+        self._uses: Counter[Endpoint] = Counter()
+        self._located: dict[Endpoint, Located] = {}
+        self._keepers: dict[Endpoint, asyncio.Task[None]] = {}
+        self._failed: set[Endpoint] = set()
+        self._health: dict[Address, TargetHealth] = {}
         self._trusted: frozenset[str] | None = None
         self._exact: frozenset[tuple[str, int]] = frozenset()
         self._networks = {key: _networks(pbx.peers) for key, pbx in pbxes.items()}
+        self._names = {key: frozenset(pbx.tls_names) for key, pbx in pbxes.items()}
+        self._all_names = frozenset[str]().union(*self._names.values())
         self._turn = asyncio.Semaphore(8)
-        self._listeners: list[Callable[[str], None]] = []
-        self._refresher: asyncio.Task[None] | None = None
+        self._listeners: list[Callable[[Endpoint], None]] = []
 
     async def start(self, *, timeout_s: float = 5.0) -> None:
-        """Resolve every PBX's name once, as far as the time reaches; then keep them fresh."""
+        """Look every PBX up once, as far as the time reaches; from then on keep up to date."""
         self._directory.subscribe(self._on_change)
-        self._collect()
+        for pbx in self._pbxes.values():
+            self._use(_ends_of_pbx(pbx))
+        for account in self._directory.accounts():
+            self._use(self._ends(account))
+        first = [self._keep(end) for end in self._uses]
         try:
             async with asyncio.timeout(timeout_s):
-                await self._resolve_all(self._wanted)
+                for tried in first:
+                    await tried.wait()
         except TimeoutError:
             _log.warning("PBX names take long to resolve; going on in the background")
-        self._refresher = spawn(self._refresh_forever(), name="addresses of PBXs")
 
     async def aclose(self) -> None:
         """Stop refreshing."""
-        if self._refresher is not None:
-            self._refresher.cancel()
-            await asyncio.wait((self._refresher,))
-            self._refresher = None
+        tasks = tuple(self._keepers.values())
+        self._keepers.clear()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
-    def on_resolved(self, listener: Callable[[str], None]) -> None:
-        """Call with a host whenever its addresses become known or change."""
+    def on_resolved(self, listener: Callable[[Endpoint], None]) -> None:
+        """Call with an endpoint whenever its servers become known or change."""
         self._listeners.append(listener)
+
+    # where to
 
     def pbx(self, account: Account) -> Pbx | None:
         """The account's PBX, if it is configured."""
         return pbx_of(account, self._pbxes)
 
-    def destination(self, account: Account, own: OwnNames) -> Address | None:
-        """Where requests of this account toward its PBX go; None while that is unknown.
+    def hop(self, account: Account) -> NextHop | None:
+        """Where this account's requests toward its PBX go now; None while that is unknown.
 
-        The first address that we can reach.
+        The first of its servers that is well and that we can reach; where none is well, the one
+        that is worth asking again soonest.
         """
-        pbx = self.pbx(account)
-        hop = None if pbx is None else next_hop(account, pbx)
-        if hop is None:
-            return None
-        for host in self._known(hop.host):
-            if own.can_reach(host):
-                return Address(host, hop.port)
-        return None
+        hops = self.hops(account)
+        if len(hops) < 2:
+            return hops[0] if hops else None
+        now = self._clock.now()
+        return min(hops, key=lambda hop: max(now, self.health(hop.destination).avoided_until))
 
-    def is_pbx_of(self, account: Account, host: str) -> bool:
-        """Whether ``host``, an IP literal, is one of the account's PBX (any port)."""
+    def hops(self, account: Account) -> tuple[NextHop, ...]:
+        """All its servers that we can reach, most wanted first, well or not."""
+        pbx = self.pbx(account)
+        end = None if pbx is None else next_hop(account, pbx)
+        if pbx is None or end is None:
+            return ()
+        located = self._known(end)
+        if len(located.targets) == 1:
+            addresses = located.addresses
+        else:
+            addresses = in_order(located.targets, account.key)
+        name = server_name(account, pbx, end)
+        return tuple(
+            _hop(address, self._own, name, pbx.tls_profile)
+            for address in addresses
+            if self._own.can_reach(address.host)
+        )
+
+    def transport(self, account: Account) -> str:
+        """How this account's PBX is reached, as far as it is known; else ``udp``."""
+        pbx = self.pbx(account)
+        end = None if pbx is None else next_hop(account, pbx)
+        if end is None:
+            return "udp"
+        return end.transport or self._known(end).transport or "udp"
+
+    # how they are
+
+    def health(self, destination: Address) -> TargetHealth:
+        """How this server is."""
+        return self._health.get(destination, WELL)
+
+    def heard(self, destination: Address) -> None:
+        """It answered."""
+        self._health[destination] = heard(self.health(destination), now=self._clock.now())
+
+    def failed(
+        self,
+        destination: Address,
+        *,
+        sent_at: Instant,
+        local: bool,
+        retry_after_s: float | None = None,
+    ) -> None:
+        """It did not answer, could not be reached (``local``), or answered 503."""
+        before = self.health(destination)
+        now = self._clock.now()
+        after = failed(before, now=now, sent_at=sent_at, local=local, retry_after_s=retry_after_s)
+        self._health[destination] = after
+        if before.is_well(now) and not after.is_well(now):
+            _log.warning(
+                "a PBX's server fails and is avoided where there is another",
+                server=str(destination),
+                seconds=round(after.avoided_until - now),
+            )
+
+    # whom to believe
+
+    def is_pbx_of(self, account: Account, host: str, names: Iterable[str] = ()) -> bool:
+        """Whether a sender is the account's PBX.
+
+        ``host`` is its IP address (any port and transport), ``names`` those of its verified
+        client certificate (`facts.RequestReceived.peer_names`).
+        """
         pbx = self.pbx(account)
         if pbx is None:
             return False
-        if any(host in self._known(end.host) for end in trusted_ends(account, pbx)):
+        if any(_has(self._known(end), host) for end in trusted_ends(account, pbx)):
             return True
-        return _within(host, self._networks.get(pbx.key, ()))
+        if _within(host, self._networks.get(pbx.key, ())):
+            return True
+        known = self._names.get(pbx.key, frozenset())
+        return bool(known) and not known.isdisjoint(names)
 
-    def is_pbx(self, host: str) -> bool:
-        """Whether ``host``, an IP literal, is any PBX's: strangers learn nothing beyond this."""
-        return host in self._trust() or any(_within(host, n) for n in self._networks.values())
+    def is_pbx(self, host: str, names: Iterable[str] = ()) -> bool:
+        """Whether it is any PBX: strangers learn nothing beyond this. As `is_pbx_of`."""
+        return (
+            host in self._trust()
+            or any(_within(host, networks) for networks in self._networks.values())
+            or (bool(self._all_names) and not self._all_names.isdisjoint(names))
+        )
 
     def is_pbx_itself(self, source: Address) -> bool:
         """Whether this is the very address and port that we would send a PBX's requests to."""
@@ -116,67 +211,114 @@ class PbxAddresses:
     def _trust(self) -> frozenset[str]:
         if self._trusted is None:
             self._exact = frozenset(
-                (host, end.port) for end in self._wanted for host in self._known(end.host)
+                (address.host, address.port)
+                for end in self._uses
+                for address in self._known(end).addresses
             )
             self._trusted = frozenset(host for host, _ in self._exact)
         return self._trusted
 
-    def _known(self, host: str) -> tuple[str, ...]:
-        return (host,) if _is_literal(host) else self._addresses.get(host, ())
+    # keeping up to date
+
+    def _known(self, end: Endpoint) -> Located:
+        return _literal(end) if is_literal(end.host) else self._located.get(end, _NOTHING)
 
     def _ends(self, account: Account) -> tuple[Endpoint, ...]:
         pbx = self.pbx(account)
         return () if pbx is None else trusted_ends(account, pbx)
 
-    def _collect(self) -> None:
-        ends = {endpoint(pbx.registrar) for pbx in self._pbxes.values() if pbx.registrar}
-        for account in self._directory.accounts():
-            ends.update(self._ends(account))
-        self._wanted, self._trusted = ends, None
-        hosts = {end.host for end in ends}
-        for host in self._addresses.keys() - hosts:
-            del self._addresses[host]
-        self._failed &= hosts
-
     def _on_change(self, change: Change) -> None:
-        if not isinstance(change, AccountChanged) or change.new is None:
+        if not isinstance(change, AccountChanged):
             return
-        new = {end for end in self._ends(change.new) if end not in self._wanted}
-        if new:
-            self._wanted |= new
-            self._trusted = None
-            spawn(self._resolve_all(new), name="addresses of a new PBX")
+        old = () if change.old is None else self._ends(change.old)
+        new = () if change.new is None else self._ends(change.new)
+        if old != new:
+            self._use(new)
+            self._release(old)
+            for end in new:
+                self._keep(end)
 
-    async def _resolve_all(self, ends: Iterable[Endpoint]) -> None:
-        hosts = {end.host for end in ends}
-        await asyncio.gather(*(self._resolve(host) for host in hosts if not _is_literal(host)))
+    def _use(self, ends: Iterable[Endpoint]) -> None:
+        for end in ends:
+            if not self._uses[end]:
+                self._trusted = None
+            self._uses[end] += 1
 
-    async def _resolve(self, host: str) -> None:
+    def _release(self, ends: Iterable[Endpoint]) -> None:
+        for end in ends:
+            self._uses[end] -= 1
+            if self._uses[end] <= 0:
+                del self._uses[end]
+                self._trusted = None
+                self._located.pop(end, None)
+                if (keeper := self._keepers.pop(end, None)) is not None:
+                    keeper.cancel()
+
+    def _keep(self, end: Endpoint) -> asyncio.Event:
+        """Look it up now and again; the event is set when that has been tried once."""
+        tried = asyncio.Event()
+        if end in self._keepers or is_literal(end.host):
+            tried.set()
+        else:
+            self._keepers[end] = spawn(self._keep_located(end, tried), name="address of a PBX")
+        return tried
+
+    async def _keep_located(self, end: Endpoint, tried: asyncio.Event) -> None:
+        while True:
+            wait_s = await self._locate(end)
+            tried.set()
+            await asyncio.sleep(wait_s)
+
+    async def _locate(self, end: Endpoint) -> float:
+        """Look it up; returns the seconds until the next time."""
         try:
             async with self._turn:
-                found = await self._resolver(host)
+                found = await self._locator.locate(end)
         except (OSError, UnicodeError) as error:  # the latter: no name at all (an empty label)
-            if host not in self._failed:
+            if end not in self._failed:
                 _log.warning(
                     "PBX name does not resolve: check the name and this machine's DNS",
-                    host=host,
+                    host=end.host,
                     error=str(error),
-                    kept=self._addresses.get(host, ()),
+                    kept=[str(address) for address in self._known(end).addresses],
                 )
-            self._failed.add(host)
-            return
-        self._failed.discard(host)
-        if found and self._addresses.get(host) != found:
-            self._addresses[host] = found
+            self._failed.add(end)
+            return self._retry_s
+        self._failed.discard(end)
+        known = self._known(end)
+        if not found.certain and known.targets:
+            return self._retry_s
+        found = kept_order(known, found)
+        if found.targets != known.targets:
+            self._located[end] = found
             self._trusted = None
             for listener in self._listeners:
-                listener(host)
+                listener(end)
+        return min(max(found.ttl_s, self._min_ttl_s), MAX_TTL_S)
 
-    async def _refresh_forever(self) -> None:
-        while True:
-            await asyncio.sleep(self._refresh_s)
-            self._collect()
-            await self._resolve_all(self._wanted)
+
+_NOTHING = Located()
+
+
+@lru_cache(maxsize=4096)
+def _literal(end: Endpoint) -> Located:
+    return Located(plain_target(end, (end.host,)))
+
+
+@lru_cache(maxsize=4096)
+def _hop(address: Address, own: OwnNames, name: str, profile: str) -> NextHop:
+    local = own.local_for(address.host, address.transport)
+    if address.transport != "tls":
+        return NextHop(address, local)
+    return NextHop(address, local, name, profile)
+
+
+def _ends_of_pbx(pbx: Pbx) -> tuple[Endpoint, ...]:
+    return () if pbx.registrar is None else (endpoint(pbx.registrar, default=pbx.transport),)
+
+
+def _has(located: Located, host: str) -> bool:
+    return any(address.host == host for address in located.addresses)
 
 
 def _networks(peers: Iterable[str]) -> tuple[_Network, ...]:
@@ -190,12 +332,3 @@ def _within(host: str, networks: tuple[_Network, ...]) -> bool:
     except ValueError:
         return False
     return any(address in network for network in networks)
-
-
-@lru_cache(maxsize=4096)
-def _is_literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

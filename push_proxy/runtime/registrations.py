@@ -15,6 +15,7 @@ import structlog
 from ..core import registration
 from ..core.ids import AccountKey, Instant
 from ..core.model import Account, RegistrationRecord
+from ..core.next_hop import NextHop
 from ..core.own import OwnNames
 from ..core.registration_answer import Answer
 from ..core.registration_state import (
@@ -157,7 +158,8 @@ class Registrations:
 
     def _update(self, account: Account, record: RegistrationRecord | None = None) -> None:
         pbx = self._addresses.pbx(account)
-        target = target_of(account, pbx, self._own)
+        transport = self._addresses.transport(account)
+        target = target_of(account, pbx, self._own, transport=transport)
         key = account.key
         # A phone that only registered with us is a device too, as long as it is bound.
         has_device = bool(self._directory.devices(key) or self._directory.bindings(key))
@@ -297,8 +299,8 @@ class Registrations:
                 self._conclude(machine, result)
 
     def _send(self, number: int, machine: _Machine, action: SendRegister) -> None:
-        destination = self._addresses.destination(machine.account, self._own)
-        if destination is None:
+        hop = self._addresses.hop(machine.account)
+        if hop is None:
             unknown = Answer(status=503, reason="PBX address does not resolve", local=True)
             self._answer(number, machine, unknown)
             return
@@ -315,8 +317,9 @@ class Registrations:
             call_id=action.call_id,
             cseq=action.cseq,
             headers=action.headers,
-            destination=destination,
-            local=self._own.local_for(destination.host),
+            destination=hop.destination,
+            local=hop.local,
+            **_identity(hop),  # type: ignore[arg-type]
         )
 
     def _conclude(self, machine: _Machine, result: str) -> None:
@@ -346,6 +349,12 @@ class Registrations:
 def _moved(old: Target | None, new: Target | None) -> bool:
     """Whether the registration is at another place now: it cannot be changed, only left."""
     return old is not None and (new is None or (old.aor, old.registrar) != (new.aor, new.registrar))
+
+
+def _identity(hop: NextHop) -> dict[str, str]:
+    if hop.destination.transport != "tls":
+        return {}
+    return {"server_name": hop.server_name, "tls_profile": hop.tls_profile}
 
 
 def _chance() -> Chance:

@@ -9,12 +9,12 @@ import pytest
 from push_proxy.core.ids import AccountKey, DeviceId, Instant
 from push_proxy.core.model import Account, Address, Credentials, RegisterPolicy, RegistrationRecord
 from push_proxy.core.pacing import rate_faults
-from push_proxy.core.pbx import Pbx
+from push_proxy.core.pbx import Endpoint, Pbx
 from push_proxy.core.registration_status import RegistrationState
 from push_proxy.observability.metrics import Metrics
 from push_proxy.runtime.registrations import Registrations
 from push_proxy.signaling.facts import RequestAnswered
-from tests.unit.runtime.sip_scene import PBX, US, Scene, hold, trunk
+from tests.unit.runtime.sip_scene import NAMES, PBX, US, Scene, hold, trunk
 
 
 class Office:
@@ -213,7 +213,9 @@ async def test_disabled_while_we_were_down(office: Office) -> None:
     assert contacts(request)[0].endswith("expires=0")
 
 
-async def test_an_unresolvable_pbx_is_retried(office: Office) -> None:
+async def test_an_unresolvable_pbx_is_retried(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Shown as 503 of our own; no request leaves, until the name resolves."""
     account = hold(pbx=None, registrar="sip:late.example.com")
     await office.scene.add(account, "phone")
@@ -222,7 +224,8 @@ async def test_an_unresolvable_pbx_is_retried(office: Office) -> None:
     assert (status.state, status.last_status) == (RegistrationState.RETRYING, 503)
     assert "resolve" in status.last_reason
     assert "resolves" in status.advice
-    office.scene.addresses._addresses["late.example.com"] = ("192.0.2.50",)
+    monkeypatch.setitem(NAMES, "late.example.com", ("192.0.2.50",))
+    await office.scene.addresses._locate(Endpoint("late.example.com", None, None))
     (request,) = office.run(5.0)
     assert request["destination"] == Address("192.0.2.50", 5060)
 
