@@ -32,6 +32,8 @@ class Baresip:
     password: str
     auto_answer: bool = True
     expires_s: int = 60
+    transport: str = "udp"
+    """`udp`, `tcp` or `tls`. This version takes any certificate over TLS."""
     process: Process = field(init=False)
     sip_port: int = 0
     _control: ControlChannel | None = None
@@ -82,7 +84,8 @@ class Baresip:
 
     async def registered(self, *, within: float = 5.0) -> None:
         """Waits for a 2xx to its REGISTER. Raises ProcessError."""
-        await self.process.wait_for(r"/UDP/v4\} 200 OK", within_s=within, since=self._log_start)
+        pattern = rf"/{self.transport.upper()}/v4\}} 200 OK"
+        await self.process.wait_for(pattern, within_s=within, since=self._log_start)
 
     async def dial(self, uri: str) -> None:
         """Call `uri`."""
@@ -165,8 +168,8 @@ class Baresip:
         mode = "auto" if self.auto_answer else "manual"
         host, port = self.proxy
         (self.directory / "accounts").write_text(
-            f"<sip:{self.user}@{self.domain};transport=udp>"
+            f"<sip:{self.user}@{self.domain};transport={self.transport}>"
             f";auth_user={self.user};auth_pass={self.password}"
-            f';outbound="sip:{host}:{port};transport=udp"'
+            f';outbound="sip:{host}:{port};transport={self.transport}"'
             f";regint={self.expires_s};answermode={mode}\n"
         )

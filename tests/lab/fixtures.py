@@ -35,6 +35,7 @@ class MakeBaresip(Protocol):
         password: str,
         auto_answer: bool = True,
         expires_s: int = 60,
+        transport: str = "udp",
     ) -> Baresip:
         """A phone that sleeps until its `start`."""
 
@@ -122,6 +123,7 @@ async def make_baresip(workdir: Path) -> AsyncIterator[MakeBaresip]:
         password: str,
         auto_answer: bool = True,
         expires_s: int = 60,
+        transport: str = "udp",
     ) -> Baresip:
         phone = Baresip(
             directory=workdir / f"baresip{len(made)}",
@@ -131,6 +133,7 @@ async def make_baresip(workdir: Path) -> AsyncIterator[MakeBaresip]:
             password=password,
             auto_answer=auto_answer,
             expires_s=expires_s,
+            transport=transport,
         )
         made.append(phone)
         return phone

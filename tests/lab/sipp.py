@@ -1,5 +1,7 @@
 """SIPp (Debian `sip-tester`) as callers and phones: scenarios in `sipp/`, one run per call flow.
 
+Debian's knows UDP and TCP; TLS was not built in.
+
 A scenario file reads as a call flow; `<part name="…"/>` stands for `sipp/parts/….xml`.
 `<part name="invite"/>` is the plain INVITE, or with a password the whole challenged exchange.
 """
@@ -20,6 +22,8 @@ _TRACE = re.compile(
     rb"^-{10,} (\S+ \S+)\n(?:UDP|TCP) message (sent|received)[^\n]*\n\n(.*?)(?=^-{10,} |\Z)",
     re.MULTILINE | re.DOTALL,
 )
+
+_MODES = {"udp": "u1", "tcp": "t1"}
 
 
 def scenario_text(name: str, *, challenged: bool) -> str:
@@ -137,6 +141,7 @@ class Sipp:
         calls: int = 1,
         rate: int = 10,
         host: str = "127.0.0.1",
+        transport: str = "udp",
     ) -> SippRun:
         """Play a `uac-…` scenario toward `proxy`: `caller` calls `callee`, both at `domain`.
 
@@ -155,6 +160,7 @@ class Sipp:
             credentials=credentials,
             more=arguments,
             host=host,
+            transport=transport,
         )
 
     def phone(
@@ -167,6 +173,7 @@ class Sipp:
         password: str,
         hold_ms: int = 0,
         host: str = "127.0.0.1",
+        transport: str = "udp",
     ) -> SippRun:
         """Register `user` with digest (401), then take calls as the `uas-…` scenario says.
 
@@ -184,6 +191,7 @@ class Sipp:
             credentials=(user, password),
             more=["-m", "1", "-d", str(hold_ms), "-oocsf", str(called)],
             host=host,
+            transport=transport,
         )
 
     async def stop(self) -> None:
@@ -206,12 +214,13 @@ class Sipp:
         credentials: tuple[str, str] | None,
         more: list[str],
         host: str,
+        transport: str,
     ) -> SippRun:
         file = directory / "scenario.xml"
         file.write_text(scenario_text(scenario, challenged=credentials is not None))
         port, trace = free_port(), directory / "messages.log"
         names = {**names, "attempt": "1" if credentials is None else "2"}
-        arguments = ["sipp", "{}:{}".format(*remote)]
+        arguments = ["sipp", "{}:{}".format(*remote), "-t", _MODES[transport]]
         arguments += [
             "-sf",
             str(file),
