@@ -73,9 +73,14 @@ def configured_pbxes(settings: Settings) -> dict[str, Pbx]:
         name: Pbx(
             key=name,
             registrar=section.registrar,
+            transport=section.transport,
             peers=section.peers,
+            tls_names=section.tls_names,
+            tls_profile=name if section.tls is not None else "",
+            server_name=(section.tls.server_name or "") if section.tls is not None else "",
             registrations_per_second=section.registrations_per_second,
             expires_s=section.expires_s,
+            qualify_s=section.qualify_s,
         )
         for name, section in settings.pbxes.items()
     }
