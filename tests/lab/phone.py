@@ -81,7 +81,7 @@ class Caller:
             ("CSeq", "1 INVITE"),
             ("Contact", f"<{self.contact}>"),
         ]
-        if body:
+        if body and not any(name.lower() == "content-type" for name, _ in headers):
             common.append(sdp.CONTENT_TYPE)
         return build(f"INVITE {request_uri or to} SIP/2.0", [*common, *headers], body)
 

@@ -71,7 +71,7 @@ class Dialog:
         common += [("Route", route) for route in self.routes]
         common += [("From", self.local), ("To", self.remote), ("Call-ID", self.call_id)]
         common += [("CSeq", f"{cseq} {method}"), ("Contact", f"<{self.agent.uri('lab')}>")]
-        if body:
+        if body and not any(name.lower() == "content-type" for name, _ in headers):
             common.append(sdp.CONTENT_TYPE)
         return build(f"{method} {self.remote_target} SIP/2.0", [*common, *headers], body)
 
