@@ -2,30 +2,32 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
-from ..core.ids import AccountId
-from ..errors import InvalidInput, PushProxyError
-from .access import AccountsOperator, key_of
-from .account_body import ImportRow
-from .account_change import changed
+from ..errors import InvalidInput
+from ..tasks import spawn
+from .access import AccountsOperator
 from .account_view import export_row
-from .accounts import apply
-from .callers import Operator
-from .deps import Deps, HttpDeps
+from .deps import Deps
 from .fields import Conditions
+from .import_body import Batch, Upload, batches
+from .import_rows import Import
 from .openapi import errors
-from .problems import describe, summary
+from .outbox import Outbox
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
 MEDIA_TYPE = "application/x-ndjson"
 _AT_ONCE = 16
 """Rows stored concurrently. Between batches the loop is free for calls."""
+_UNREAD_BYTES = 32 * 2**20
+"""Results kept for a client that sends all before it reads: those of some 400,000 rows."""
 _PAGE = 200
 _NDJSON: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}
 
@@ -38,6 +40,14 @@ class ImportQuery(Conditions):
 
 class _NdjsonResponse(StreamingResponse):
     media_type = MEDIA_TYPE
+
+
+class _Duplex(_NdjsonResponse):
+    """Sent while the request still arrives: its content, not the framework, receives that."""
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await self.stream_response(send)
 
 
 @router.post(
@@ -68,16 +78,22 @@ async def import_accounts(
     """A row that fails does not keep the others from being taken.
 
     Each line of the answer is `{"row", "account", "result"}`: `created`, `updated`,
-    `unchanged`, or `failed` with `errors`; they come while the import goes on. The last line
-    is `{"done": true, "rows", "created", "updated", "unchanged", "failed"}`; without it the
-    import was interrupted, and can be repeated as it is.
+    `unchanged`, or `failed` with `detail` and `errors`; they come while the rows still arrive.
+    The last line is `{"done": true, "rows", "created", "updated", "unchanged", "failed"}`;
+    without it the import was interrupted, and can be repeated as it is: rows that were taken
+    are `unchanged` then.
     """
-    # The whole body first: a client that does not read before it has sent all would wait for
-    # us while we wait for it.
-    rows = (await request.body()).split(b"\n")
-    if not any(map(bytes.strip, rows)):
+    upload = Upload(request.receive)
+    limit = deps.settings.http.max_body_bytes
+    found = batches(upload.chunks(), rows=_AT_ONCE, row_bytes=limit)
+    try:
+        first = await anext(found, None)
+    except ClientDisconnect:
+        first = None  # nobody reads the refusal
+    if first is None:
         raise InvalidInput("the body holds no row: send one JSON object per line")
-    return _NdjsonResponse(_import(rows, caller=caller, deps=deps, dry_run=query.dry_run))
+    work = Import(caller=caller, deps=deps, dry_run=query.dry_run)
+    return _Duplex(_import(upload, work, first=first, others=found))
 
 
 @router.get(
@@ -107,103 +123,54 @@ async def export_accounts(caller: AccountsOperator, deps: Deps) -> StreamingResp
 
 
 async def _import(
-    rows: list[bytes], *, caller: Operator, deps: HttpDeps, dry_run: bool
+    upload: Upload, work: Import, *, first: Batch, others: AsyncIterator[Batch]
 ) -> AsyncIterator[bytes]:
-    counts = dict.fromkeys(("created", "updated", "unchanged", "failed"), 0)
-    first_seen: dict[str, int] = {}
-    total = 0
-    for batch in _batches(rows):
-        # Shielded: a client that hangs up must not leave a row stored that memory lacks.
-        results = await asyncio.shield(
-            asyncio.gather(
-                *(
-                    _import_row(number, text, first_seen, caller=caller, deps=deps, dry_run=dry_run)
-                    for number, text in batch
-                )
-            )
-        )
-        total += len(results)
-        for result in results:
-            counts[result["result"]] += 1
-        yield b"".join(map(_line, results))
-        await asyncio.sleep(0)
-    yield _line({"done": True, "dry_run": dry_run, "rows": total, **counts})
+    """Results as they come. Rows are taken whether or not the client reads meanwhile.
 
-
-def _batches(rows: list[bytes]) -> Iterator[list[tuple[int, bytes]]]:
-    numbered = [(number, text) for number, text in enumerate(rows, 1) if text.strip()]
-    for start in range(0, len(numbered), _AT_ONCE):
-        yield numbered[start : start + _AT_ONCE]
-
-
-async def _import_row(
-    number: int,
-    text: bytes,
-    first_seen: dict[str, int],
-    *,
-    caller: Operator,
-    deps: HttpDeps,
-    dry_run: bool,
-) -> dict[str, Any]:
-    name: str | None = None
+    Most clients read only when they have sent all: waiting for them would be for ever.
+    """
+    outbox = Outbox(_UNREAD_BYTES)
+    task = spawn(_take_all(upload, work, outbox, first, others), name="import of accounts")
+    task.add_done_callback(lambda _: outbox.close())
     try:
-        content = _parse(text)
-        name = content.get("account") if isinstance(content.get("account"), str) else None
-        row = ImportRow.model_validate(content)
-        if (first := first_seen.setdefault(row.account, number)) != number:
-            raise InvalidInput(f"this account is in row {first} already", field="account")
-        result = await _take(row, caller=caller, deps=deps, dry_run=dry_run)
-    except ValidationError as error:
-        found = describe(error.errors(include_url=False))
-        failed = [item.model_dump() for item in found]
-        return _failed(number, name, summary(found), failed)
-    except PushProxyError as error:
-        field = getattr(error, "field", None)
-        failed = [{"field": field, "message": str(error)}] if field else []
-        return _failed(number, name, str(error), failed)
-    return {"row": number, "account": name, "result": result}
+        async for piece in outbox.pieces():
+            yield piece
+        await task
+    finally:
+        task.cancel()
 
 
-def _parse(text: bytes) -> dict[str, Any]:
+async def _take_all(
+    upload: Upload, work: Import, outbox: Outbox, first: Batch, others: AsyncIterator[Batch]
+) -> None:
+    hung_up: asyncio.Task[None] | None = None
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"the row is no valid JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise InvalidInput("the row must be a JSON object")
-    return content
+        await _take(work, first, outbox)
+        async for batch in others:
+            if upload.whole and hung_up is None:
+                hung_up = spawn(upload.gone(), name="end of an import's client")
+            if hung_up is not None and hung_up.done():
+                return
+            await _take(work, batch, outbox)
+    except ClientDisconnect:
+        return
+    except HTTPException as error:
+        # The answer has begun: its status can tell this no more.
+        await outbox.put(_line({"done": False, "detail": error.detail}))
+        return
+    finally:
+        if hung_up is not None:
+            hung_up.cancel()
+    await outbox.put(_line(work.summary()))
 
 
-async def _take(row: ImportRow, *, caller: Operator, deps: HttpDeps, dry_run: bool) -> str:
-    account = AccountId(row.account)
-    stored = deps.accounts.account(key_of(caller, account))
-    if dry_run:
-        new = changed(
-            row,
-            tenant=caller.tenant,
-            account=account,
-            stored=stored,
-            settings=deps.settings,
-            now=deps.clock.now(),
-        )
-        created = stored is None
-    else:
-        new, created = await apply(deps, caller, account, row)
-    if created:
-        return "created"
-    return "unchanged" if new is stored else "updated"
-
-
-def _failed(
-    number: int, name: str | None, detail: str, fields: list[dict[str, Any]]
-) -> dict[str, Any]:
-    return {
-        "row": number,
-        "account": name,
-        "result": "failed",
-        "detail": detail,
-        "errors": fields,
-    }
+async def _take(work: Import, batch: Batch, outbox: Outbox) -> None:
+    # Shielded: a client that hangs up must not leave a row stored that memory lacks.
+    results = await asyncio.shield(
+        asyncio.gather(*(work.take(number, text) for number, text in batch))
+    )
+    await outbox.put(b"".join(map(_line, results)))
+    await asyncio.sleep(0)
 
 
 def _line(content: dict[str, Any]) -> bytes:

@@ -1,10 +1,14 @@
 """Many accounts at once."""
 
+import asyncio
 import json
 import time
 from typing import Any
 
 import pytest
+
+from push_proxy.demo.process import poll_until
+from push_proxy.tasks import spawn
 
 from .conftest import Api
 
@@ -99,35 +103,135 @@ async def test_an_import_has_a_size_limit_of_its_own(api: Api) -> None:
     assert api.directory.accounts() == ()
 
 
+class Server:
+    """What stands between the app and a client: the client's bytes, and what it is sent."""
+
+    def __init__(self) -> None:
+        self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.sent: asyncio.Queue[bytes] = asyncio.Queue()
+        self.status = 0
+
+    def arrives(self, text: str, *, more: bool = False) -> None:
+        self.incoming.put_nowait({"type": "http.request", "body": text.encode(), "more_body": more})
+
+    def hangs_up(self) -> None:
+        self.incoming.put_nowait({"type": "http.disconnect"})
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self.status = message.get("status", self.status)
+        self.sent.put_nowait(message.get("body", b""))
+
+    async def results(self, count: int) -> list[dict[str, Any]]:
+        """The next lines, while the request goes on."""
+        found: list[dict[str, Any]] = []
+        while len(found) < count:
+            piece = await asyncio.wait_for(self.sent.get(), 5)
+            found += [json.loads(line) for line in piece.splitlines()]
+        return found
+
+    async def serve(self, api: Api, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "method": "POST",
+            "path": "/v1/accounts:import",
+            "raw_path": b"/v1/accounts:import",
+            "query_string": b"",
+            "headers": [(b"authorization", b"Bearer all"), *(headers or [])],
+            "client": ("127.0.0.1", 1),
+        }
+        await api.app(scope, self.incoming.get, self.send)  # type: ignore[arg-type] # plain dicts are fine
+
+
 async def test_20000_rows_are_imported_with_progress_within_seconds(api: Api) -> None:
     """Results come in many pieces while the import goes on; the loop is never held for long."""
-    text = "\n".join(row(f"a{number}") for number in range(20_000))
-    pieces: list[bytes] = []
+    server = Server()
+    server.arrives("\n".join(row(f"a{number}") for number in range(20_000)))
     began = time.monotonic()
-    sent = False
-
-    async def receive() -> dict[str, Any]:
-        nonlocal sent
-        assert not sent
-        sent = True
-        return {"type": "http.request", "body": text.encode(), "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        pieces.append(message.get("body", b""))
-
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "method": "POST",
-        "path": "/v1/accounts:import",
-        "raw_path": b"/v1/accounts:import",
-        "query_string": b"",
-        "headers": [(b"authorization", b"Bearer all")],
-        "client": ("127.0.0.1", 1),
-    }
-    await api.app(scope, receive, send)  # type: ignore[arg-type] # plain dicts are fine
+    await server.serve(api)
+    pieces = [server.sent.get_nowait() for _ in range(server.sent.qsize())]
     lines = b"".join(pieces).splitlines()
     assert json.loads(lines[-1])["created"] == 20_000
     assert len(api.directory.accounts()) == 20_000
     assert len(pieces) > 1000
     assert time.monotonic() - began < 30.0
+
+
+async def test_results_come_while_rows_still_arrive(api: Api) -> None:
+    """A row is taken and told as soon as its line is complete, however it is cut on the way."""
+    server = Server()
+    serving = spawn(server.serve(api), name="import under test")
+    first, second = row("a"), row("b")
+    server.arrives(f"{first}\n{second[:20]}", more=True)
+    assert (await server.results(1))[0] == {"row": 1, "account": "a", "result": "created"}
+    assert len(api.directory.accounts()) == 1
+    server.arrives(second[20:], more=True)
+    server.arrives("")
+    second_result, summary = await server.results(2)
+    assert second_result == {"row": 2, "account": "b", "result": "created"}
+    assert (summary["done"], summary["rows"]) == (True, 2)
+    await serving
+
+
+async def test_a_client_that_reads_last_is_not_waited_for(api: Api) -> None:
+    """Who sends all rows before reading gets every result: the import does not wait to be read."""
+    server = Server()
+    reading = asyncio.Event()
+    plain = server.send
+
+    async def slow(message: dict[str, Any]) -> None:
+        if "body" in message:
+            await reading.wait()
+        await plain(message)
+
+    server.send = slow  # type: ignore[method-assign]
+    serving = spawn(server.serve(api), name="import under test")
+    for number in range(200):
+        server.arrives(row(f"a{number}") + "\n", more=number < 199)
+    assert await poll_until(lambda: len(api.directory.accounts()) == 200, within_s=5)
+    reading.set()
+    await serving
+    assert (await server.results(201))[-1]["created"] == 200
+
+
+async def test_a_row_that_was_cut_off_is_not_taken(api: Api) -> None:
+    """A client that hangs up in the middle leaves whole rows only, even if the rest is JSON."""
+    server = Server()
+    serving = spawn(server.serve(api), name="import under test")
+    server.arrives(f"{row('a')}\n{row('b')}", more=True)
+    assert (await server.results(1))[0]["result"] == "created"
+    server.hangs_up()
+    await serving
+    assert [account.account for account in api.directory.accounts()] == ["a"]
+    server = Server()
+    server.hangs_up()
+    await server.serve(api)
+    assert len(api.directory.accounts()) == 1
+
+
+async def test_an_import_ends_with_its_client(api: Api) -> None:
+    """Once the client has hung up, the rows that wait are not taken any more."""
+    server = Server()
+    server.arrives("\n".join(row(f"a{number}") for number in range(20_000)))
+    server.hangs_up()
+    await server.serve(api)
+    assert len(api.directory.accounts()) < 1000
+
+
+@pytest.mark.parametrize("http_section", [{"max_body_bytes": 1024, "max_import_bytes": 8192}])
+async def test_too_long_a_row_fails_alone_and_too_much_is_told_in_the_end(api: Api) -> None:
+    """A row's limit is http.max_body_bytes; the whole's, met on the way, is the last line."""
+    server = Server()
+    for text in (row("a"), " " * 700, row("b", language="x" * 700), row("c")):
+        server.arrives(text + ("" if text.isspace() else "\n"), more=True)
+    server.arrives("{" * 9000)
+    await server.serve(api)
+    assert server.status == 200
+    *results, last = await server.results(4)
+    assert [(r["row"], r["result"]) for r in results] == [
+        (1, "created"),
+        (2, "failed"),
+        (3, "created"),
+    ]
+    assert "http.max_body_bytes" in results[1]["detail"]
+    assert (last["done"], "8192" in last["detail"]) == (False, True)
