@@ -39,16 +39,16 @@ def _deadlines(live: Live) -> Iterator[Instant]:
 def give_up_at(live: Live, part: Part) -> Instant | None:
     """When we stop waiting for a device that has not come.
 
-    At the wake's deadline; after ``ack_s`` already when it gives no sign of life at all. What
-    rings rings on, and who comes later is still rung.
+    At the wake's deadline (later if its flow broke in this call); after ``ack_s`` already when
+    it gives no sign of life at all. What rings rings on, and who comes later is still rung.
     """
     branch = live.open_of(part.device)
     if not (_unheard(part, branch) if branch else part.awaited):
         return None
     since = part.pushed_at if part.pushable or branch is None else branch.made_at
     if live.settings.ack_s is None or since is None or not part.silent:
-        return live.wake_deadline
-    return min(live.wake_deadline, Instant(since + live.settings.ack_s))
+        return live.wait_until(part)
+    return min(live.wait_until(part), Instant(since + live.settings.ack_s))
 
 
 def first_push_at(live: Live, part: Part) -> Instant | None:

@@ -44,7 +44,9 @@ class Candidate:
     binding: Binding | None = None
     """Its live binding, if any."""
     fresh: bool = False
-    """The binding was heard within ``fresh_s``."""
+    """The binding was heard within ``fresh_s``, and its flow lives."""
+    flow: bool = True
+    """False: the binding's TCP or TLS connection is gone, so the INVITE cannot go there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +153,7 @@ class ResponseReceived:
     status: int
     reason: str = ""
     local: bool = False
-    """Made by our stack: timeout (408) or transport failure (503)."""
+    """Made by our stack: timeout (408), flow gone (430) or transport failure (503)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,16 +105,28 @@ def superseded_by(branch: Branch, binding: Binding) -> bool:
     """Whether the INVITE moves to a new flow (RFC 5626 §5.3).
 
     It does when nothing was heard on the old one: that INVITE went into a dead socket. A
-    phone that has answered anything is in the middle of this call and keeps its branch.
+    phone that has answered anything is in the middle of this call and keeps its branch; unless
+    its connection was left behind on another network, where no answer can come any more.
     """
-    return not branch.heard and not branch.on_flow_of(binding)
+    if branch.on_flow_of(binding):
+        return False
+    return not branch.heard or _left_behind(branch, binding)
+
+
+def _left_behind(branch: Branch, binding: Binding) -> bool:
+    """Whether a phone on TCP or TLS has come to another host: its old sockets are closed there.
+
+    Nothing tells us so, for no FIN leaves a network that is gone. From the same host it may
+    well have two connections, and over UDP it answers from wherever it is.
+    """
+    return branch.source.transport != "udp" and branch.source.host != binding.source.host
 
 
 def is_flow_failure(*, status: int, local: bool) -> bool:
     """Whether a response says that the flow is dead, not that the device refuses.
 
-    Our own 408 and 503 (timeout, transport), and 430 from whomever keeps the flow
-    (RFC 5626 §11.5).
+    Our own 408 and 503 (timeout, transport), and 430 from whomever keeps the flow, us
+    included (RFC 5626 §11.5).
     """
     return status == 430 or (local and status in {408, 503})
 

@@ -48,6 +48,8 @@ class Part:
     """Its newest, whether or not it was heard in this call."""
     registered: bool = False
     """It registered since the INVITE came, and that flow has not failed."""
+    returns_by: Instant | None = None
+    """Its flow is gone, and it has not registered again: until when we wait for that."""
     pushes: int = 0
     """Call pushes sent so far."""
     pending: tuple[PushId, ...] = ()
@@ -70,11 +72,11 @@ class Part:
 
     @property
     def awaited(self) -> bool:
-        """Whether a push of ours may still bring it (the wake's deadline apart)."""
+        """Whether it may still come, by a push of ours or by itself (the deadline apart)."""
         return (
             self.answer is None
             and not self.given_up
-            and (bool(self.pending) or self.accepted_at is not None)
+            and (bool(self.pending) or self.accepted_at is not None or self.returns_by is not None)
         )
 
     @property
@@ -99,7 +101,7 @@ def part_of(candidate: Candidate, now: Instant) -> Part:
         device=candidate.device,
         pushable=candidate.pushable,
         repush=candidate.repush,
-        binding=candidate.binding,
+        binding=candidate.binding if candidate.flow else None,
         reached_at=now,
     )
 
@@ -144,5 +146,9 @@ def push_answered(part: Part, push: PushId, outcome: PushOutcome, now: Instant) 
 def registered(part: Part, binding: Binding, now: Instant) -> Part:
     """Its REGISTER has been answered 2xx."""
     return replace(
-        reach(part, Reach.REGISTERED, now), binding=binding, registered=True, given_up=False
+        reach(part, Reach.REGISTERED, now),
+        binding=binding,
+        registered=True,
+        returns_by=None,
+        given_up=False,
     )

@@ -17,14 +17,15 @@ Done = tuple[Live, tuple[Action, ...]]
 
 def push(live: Live, part: Part, now: Instant) -> Done:
     """Send a call push, unless it could only arrive after the wake's end."""
-    if now >= live.push_until:
+    until = live.push_until(part)
+    if now >= until:
         return live, ()
     part, push_id = pushed(part, live.invite.call, now)
     order = SendPush(
         device=part.device,
         push=push_id,
         type=PushType.CALL,
-        deadline_s=live.push_until - now,
+        deadline_s=until - now,
     )
     return live.with_part(part), (order, Note("push_sent", part.device, f"push {part.pushes}"))
 
@@ -64,15 +65,29 @@ def _fork(live: Live, binding: Binding, now: Instant) -> Done:
 
 
 def ring_elsewhere(live: Live, failed: Branch, now: Instant) -> Done:
-    """The flow of a branch is dead: try where the phone has registered meanwhile, else push."""
+    """The flow of a branch is dead: try where the phone has registered meanwhile, else wait."""
     for part in live.parts:
         binding = part.binding
         if binding is None or part.answer is not None or not _may_replace(live, failed, binding):
             continue
         return ring(live, binding, now)
     own = live.part(failed.device)
-    if own is not None and own.pushable and own.pushes == 0 and own.answer is None:
-        return push(live, own, now)
+    return (live, ()) if own is None or own.answer is not None else _wait(live, own, failed, now)
+
+
+def _wait(live: Live, part: Part, failed: Branch, now: Instant) -> Done:
+    """The phone comes back by itself when its network has changed, else by a push.
+
+    For as long as a wake takes: since the INVITE was sent into the void, or, if the phone had
+    answered anything on that flow, from now. A provider that takes one push per call gets none.
+    """
+    alive_at = now if failed.heard else failed.made_at
+    returns_by = Instant(max(live.wake_deadline, alive_at + live.settings.deadline_s))
+    if returns_by > now:
+        part = replace(part, returns_by=returns_by)
+        live = live.with_part(part)
+    if part.pushable and not part.pending and (part.pushes == 0 or part.repush):
+        return push(live, part, now)
     return live, ()
 
 

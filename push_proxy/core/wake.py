@@ -74,10 +74,13 @@ def start(
     live = Live(invite=invite, settings=settings, parts=parts)
     actions: tuple[Action, ...] = (Note("invite_received"),)
     for candidate, part in zip(candidates, parts, strict=True):
-        if candidate.binding is not None and (candidate.fresh or not candidate.pushable):
-            live, more = reaching.ring(live, candidate.binding, now)
+        if part.binding is not None and (candidate.fresh or not candidate.pushable):
+            live, more = reaching.ring(live, part.binding, now)
         elif candidate.pushable:
             live, more = reaching.push(live, part, now)
+        elif candidate.binding is not None:
+            # Registered, but its connection is gone: most likely it is about to open another.
+            live, more = live.with_part(replace(part, returns_by=live.wake_deadline)), ()
         else:
             more = ()
         actions += more

@@ -36,11 +36,15 @@ class Live:
             return None
         return Instant(self.invite.received_at + self.invite.expires_s)
 
-    @property
-    def push_until(self) -> Instant:
-        """After it a call push is worthless: the wake's end."""
-        expires_at = self.expires_at
-        return self.wake_deadline if expires_at is None else min(self.wake_deadline, expires_at)
+    def wait_until(self, part: Part) -> Instant:
+        """Until when the device must have registered: longer than others if its flow broke."""
+        deadline = self.wake_deadline
+        return deadline if part.returns_by is None else max(deadline, part.returns_by)
+
+    def push_until(self, part: Part) -> Instant:
+        """After it a call push is worthless: nobody waits for the device any more."""
+        expires_at, end = self.expires_at, self.wait_until(part)
+        return end if expires_at is None else min(end, expires_at)
 
     @property
     def hopeful(self) -> bool:

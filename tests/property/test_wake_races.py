@@ -48,8 +48,15 @@ STATUSES = (100, 180, 183, 200, 200, 302, 401, 408, 415, 430, 480, 486, 487, 488
 REASONS = ("", "Q.850;cause=16", "Q.850;cause=0", 'SIP;cause=200;text="elsewhere, really"')
 
 
-def binding(device: DeviceId, *, port: int = 5000, instance: str | None = None) -> Binding:
-    source = Address("192.0.2.1", port)
+def binding(
+    device: DeviceId,
+    *,
+    port: int = 5000,
+    instance: str | None = None,
+    host: str = "192.0.2.1",
+    transport: str = "udp",
+) -> Binding:
+    source = Address(host, port, transport)
     return Binding(
         account=AccountKey("acme/101"),
         device=device,
@@ -63,6 +70,7 @@ def binding(device: DeviceId, *, port: int = 5000, instance: str | None = None) 
     )
 
 
+TRANSPORTS = st.sampled_from(["udp", "tcp"])
 INSTANCES = st.sampled_from([None, None, "urn:uuid:shared"])
 SETTINGS = st.builds(
     WakeSettings,
@@ -79,14 +87,19 @@ def candidates(draw: st.DrawFn) -> tuple[Candidate, ...]:
     found = []
     for device in DEVICES[: draw(st.integers(0, 3))]:
         instance = draw(INSTANCES)
-        bound = draw(st.none() | st.builds(binding, st.just(device), instance=st.just(instance)))
+        bound = draw(
+            st.none()
+            | st.builds(binding, st.just(device), instance=st.just(instance), transport=TRANSPORTS)
+        )
+        flow = bound is None or bound.source.transport == "udp" or draw(st.booleans())
         found.append(
             Candidate(
                 device=device,
                 pushable=draw(st.booleans()),
                 repush=draw(st.booleans()),
                 binding=bound,
-                fresh=bound is not None and draw(st.booleans()),
+                fresh=bound is not None and flow and draw(st.booleans()),
+                flow=flow,
             )
         )
     return tuple(found)
@@ -135,7 +148,7 @@ class Races(RuleBasedStateMachine):
     def feed(self, event: Event) -> None:
         before, was_over = self.state, self.wire.over
         self.sound = False
-        self.wire.tell(event)
+        self.wire.tell(event, self.now)
         self.state, actions = step(self.state, event, self.now)
         again = step(before, event, self.now)
         assert again == (self.state, actions), "the same step came out differently"
@@ -188,14 +201,41 @@ class Races(RuleBasedStateMachine):
         device=st.sampled_from([*DEVICES, STRANGER]),
         port=st.sampled_from([5000, 5001, 5002]),
         instance=INSTANCES,
+        host=st.sampled_from(["192.0.2.1", "192.0.2.1", "203.0.113.9"]),
+        transport=TRANSPORTS,
         times=st.sampled_from([1, 1, 3]),
     )
     def device_registers(
-        self, device: DeviceId, port: int, instance: str | None, times: int
+        self,
+        device: DeviceId,
+        port: int,
+        instance: str | None,
+        host: str,
+        transport: str,
+        times: int,
     ) -> None:
+        bound = binding(device, port=port, instance=instance, host=host, transport=transport)
         for number in range(times):
-            bound = replace(binding(device, port=port, instance=instance), call_id=str(number))
-            self.feed(DeviceRegistered(bound))
+            self.feed(DeviceRegistered(replace(bound, call_id=str(number))))
+
+    @precondition(lambda self: any(line.status < 200 for line in self.wire.lines.values()))
+    @rule(data=st.data(), returns=st.booleans())
+    def flow_is_lost(self, data: st.DataObject, returns: bool) -> None:
+        """A connection ends: every INVITE on it fails at once; its phone may come back at once."""
+        unfinished = [line for line in self.wire.lines.values() if line.status < 200]
+        lost = data.draw(st.sampled_from(unfinished)).binding
+        for branch, line in tuple(self.wire.lines.items()):
+            if line.binding.source == lost.source and line.status < 200:
+                self.answers += 1
+                self.feed(
+                    ResponseReceived(
+                        branch=branch, response=ResponseId(self.answers), status=430, local=True
+                    )
+                )
+        if returns:
+            source = replace(lost.source, port=lost.source.port + 10)
+            contact = f"sip:{lost.device}@{source.host}:{source.port}"
+            self.feed(DeviceRegistered(replace(lost, source=source, contact=contact)))
 
     @rule(device=st.sampled_from([*DEVICES, STRANGER]))
     def device_unregisters(self, device: DeviceId) -> None:
@@ -205,7 +245,7 @@ class Races(RuleBasedStateMachine):
     @rule(data=st.data(), status=st.sampled_from(STATUSES), times=st.sampled_from([1, 1, 2]))
     def device_responds(self, data: st.DataObject, status: int, times: int) -> None:
         branch = data.draw(st.sampled_from(self.wire.may_respond(self.now)))
-        local = status in {408, 503} and data.draw(st.booleans())
+        local = status in {408, 430, 503} and data.draw(st.booleans())
         self.answers += 1
         for _ in range(times):
             self.feed(
@@ -217,8 +257,8 @@ class Races(RuleBasedStateMachine):
     @rule(branch=st.integers(0, 4))
     def order_fails(self, branch: int) -> None:
         if (line := self.wire.lines.get(BranchId(branch))) is not None and line.status < 200:
+            self.wire.broken(line, self.now)
             line.status, line.local = 503, True
-            self.wire.registered.discard(line.binding.device)
         self.feed(BranchFailed(branch=BranchId(branch), reason="stale"))
 
     @rule(device=st.sampled_from([*DEVICES, STRANGER]), event=st.sampled_from(AppEvent))
@@ -272,7 +312,8 @@ class Races(RuleBasedStateMachine):
             (pushed.pending or pushed.accepted) and device not in self.wire.acted
             for device, pushed in self.wire.pushes.items()
         )
-        assert wakes or any(line.open for line in self.wire.lines.values())
+        returns = any(device not in self.wire.acted for device in self.wire.returning)
+        assert wakes or returns or any(line.open for line in self.wire.lines.values())
 
     def teardown(self) -> None:
         """Left alone, every wake ends, and forgets what it stored."""

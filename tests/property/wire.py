@@ -3,6 +3,7 @@
 It knows nothing of the machine's insides; it sees events go in and actions come out.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from push_proxy.core.actions import (
@@ -44,6 +45,7 @@ class Line:
     """One INVITE on its way to a device."""
 
     binding: Binding
+    made_at: float
     status: int = 0
     local: bool = False
     cancelled: bool = False
@@ -90,11 +92,21 @@ class Wire:
     winner: BranchId | None = None
     rotations: int = 0
     responses: dict[int, ResponseReceived] = field(default_factory=dict)
+    returning: dict[DeviceId, float] = field(default_factory=dict)
+    """Devices whose flow broke, and until when they are waited for."""
+    losses: Counter[DeviceId] = field(default_factory=Counter)
     known: set[DeviceId] = field(default_factory=set)
     """Devices that are part of the call."""
 
     def __post_init__(self) -> None:
         self.known = {candidate.device for candidate in self.candidates}
+        for candidate in self.candidates:
+            if candidate.binding and not candidate.flow and not candidate.pushable:
+                self.returning[candidate.device] = self.wake_end
+
+    @property
+    def wake_end(self) -> float:
+        return self.invite.received_at + self.settings.deadline_s
 
     @property
     def over(self) -> bool:
@@ -112,12 +124,13 @@ class Wire:
 
     # events
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Event, now: float) -> None:
         """An event is about to reach the machine."""
         match event:
             case ResponseReceived():
-                self._response(event)
+                self._response(event, now)
             case DeviceRegistered(binding):
+                self.returning.pop(binding.device, None)
                 self.registered.add(binding.device)
                 self.known.add(binding.device)
             case PushAnswered() if event.push in self.push_of(event.device).pending:
@@ -137,16 +150,28 @@ class Wire:
     def push_of(self, device: DeviceId) -> Pushed:
         return self.pushes.setdefault(device, Pushed())
 
-    def _response(self, event: ResponseReceived) -> None:
+    def broken(self, line: Line, now: float) -> None:
+        """Its flow is dead: unless it was called off, the device may come back."""
+        device = line.binding.device
+        self.registered.discard(device)
+        if line.cancelled or self.over or device in self.acted:
+            return
+        self.losses[device] += 1
+        alive_at = now if line.status > 0 else line.made_at
+        end = max(self.wake_end, alive_at + self.settings.deadline_s)
+        if end > now:
+            self.returning[device] = end
+
+    def _response(self, event: ResponseReceived, now: float) -> None:
         line = self.lines.get(event.branch)
         if line is None or line.status >= 200:
             return
+        if is_flow_failure(status=event.status, local=event.local):
+            self.broken(line, now)
         line.status = max(line.status, event.status)
         line.local = event.local
         line.answer_due = 200 <= event.status < 300
         self.responses[event.response] = event
-        if is_flow_failure(status=event.status, local=event.local):
-            self.registered.discard(line.binding.device)
 
     # actions
 
@@ -174,7 +199,7 @@ class Wire:
             case Relay():
                 self._relay(action)
             case Fork():
-                self._fork(action)
+                self._fork(action, now)
             case CancelBranch():
                 line = self.lines[action.branch]
                 assert not line.cancelled, "cancelled twice"
@@ -239,11 +264,15 @@ class Wire:
             self.winner = relay.branch
             line.answer_due = False
 
-    def _fork(self, fork: Fork) -> None:
+    def _fork(self, fork: Fork, now: float) -> None:
         assert fork.branch not in self.lines
         assert not self.finals
         device = fork.binding.device
         assert device not in self.acted, "rung after its owner refused"
+        candidate = next((c for c in self.candidates if c.device == device), None)
+        if candidate is not None and not candidate.flow:
+            assert fork.binding is not candidate.binding, "rung on a flow known to be gone"
+        self.returning.pop(device, None)
         for line in self.lines.values():
             same = instance_of(line.binding) == instance_of(fork.binding)
             if same or line.binding.device == device:
@@ -252,18 +281,18 @@ class Wire:
                 assert is_flow_failure(status=line.status, local=line.local), (
                     "rung after it refused"
                 )
-        self.lines[fork.branch] = Line(fork.binding)
+        self.lines[fork.branch] = Line(fork.binding, now)
 
     def _push(self, push: SendPush, now: float) -> None:
         candidate = next(c for c in self.candidates if c.device == push.device)
         assert candidate.pushable
         assert push.device not in self.acted
         assert push.device not in self.registered, "pushed though it has registered"
-        end = self.invite.received_at + self.settings.deadline_s
+        end = max(self.wake_end, self.returning.get(push.device, 0))
         assert 0 < push.deadline_s <= end - now + 1e-6, "too late to be of use"
         pushed = self.push_of(push.device)
         pushed.calls += 1
-        assert pushed.calls <= 2 + self.rotations, "pushed too often"
+        assert pushed.calls <= 2 + self.rotations + self.losses[push.device], "pushed too often"
         assert all(push.push not in other.pending for other in self.pushes.values())
         pushed.pending[push.push] = None
 

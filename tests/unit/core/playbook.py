@@ -33,9 +33,16 @@ from push_proxy.core.wake import State, deadline, start, step
 START = Instant(1000.0)
 
 
-def binding(device: str, *, port: int = 5000, instance: str | None = None) -> Binding:
+def binding(
+    device: str,
+    *,
+    port: int = 5000,
+    instance: str | None = None,
+    host: str = "192.0.2.1",
+    transport: str = "udp",
+) -> Binding:
     """A registered phone."""
-    source = Address("192.0.2.1", port)
+    source = Address(host, port, transport)
     return Binding(
         account=AccountKey("acme/101"),
         device=DeviceId(device),
@@ -89,9 +96,9 @@ class Answered:
     branch: int | None = None
 
 
-def registers(device: str, *, port: int = 5000, instance: str | None = None) -> DeviceRegistered:
-    """Its REGISTER was answered 2xx."""
-    return DeviceRegistered(binding(device, port=port, instance=instance))
+def registers(device: str, **fields: Any) -> DeviceRegistered:
+    """Its REGISTER was answered 2xx; ``fields`` as of `binding`."""
+    return DeviceRegistered(binding(device, **fields))
 
 
 @dataclass(frozen=True)
