@@ -95,19 +95,21 @@ class Authority:
         *names: str,
         sip_domains: Sequence[str] = (),
         expired: bool = False,
-        common_name: str | None = None,
+        for_linphone: bool = False,
     ) -> TlsIdentity:
         """A certificate and key for these DNS names and IP addresses (default: 127.0.0.1).
 
         `sip_domains` become URI names `sip:DOMAIN` (RFC 5922 §7.1). It is good for server and
-        client alike; `expired` since yesterday.
+        client alike; `expired` since yesterday. Linphone's mbedTLS knows DNS names alone:
+        `for_linphone` says an address as one, too.
         """
         names = names or (() if sip_domains else (LOOPBACK,))
         self._issued += 1
         stem = self.directory / f"{self.name}-{self._issued}"
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = _named(common_name or next(iter((*names, *sip_domains))))
+        subject = _named(next(iter((*names, *sip_domains))))
         alternatives = [_general_name(name) for name in names]
+        alternatives += [x509.DNSName(name) for name in names if for_linphone]
         alternatives += [x509.UniformResourceIdentifier(f"sip:{name}") for name in sip_domains]
         purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = (

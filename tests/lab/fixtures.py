@@ -6,13 +6,14 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
 from .baresip import Baresip
 from .certificates import Authority
 from .kamailio import Kamailio, KamailioOptions
+from .linphone import Linphone
 from .pbx import Pbx
 from .ports import free_port
 from .process import Process
@@ -40,6 +41,7 @@ class MakeBaresip(Protocol):
         """A phone that sleeps until its `start`."""
 
 
+MakeLinphone = Callable[..., Linphone]
 StartKamailio = Callable[[KamailioOptions], Awaitable[Kamailio]]
 
 
@@ -135,6 +137,21 @@ async def make_baresip(workdir: Path) -> AsyncIterator[MakeBaresip]:
             expires_s=expires_s,
             transport=transport,
         )
+        made.append(phone)
+        return phone
+
+    yield make
+    for phone in made:
+        await phone.stop()
+
+
+@pytest.fixture
+async def make_linphone(workdir: Path) -> AsyncIterator[MakeLinphone]:
+    """Makes Linphone phones that sleep (no process) until their `start`."""
+    made: list[Linphone] = []
+
+    def make(user: str, **fields: Any) -> Linphone:
+        phone = Linphone(directory=workdir / f"linphone{len(made)}", user=user, **fields)
         made.append(phone)
         return phone
 
