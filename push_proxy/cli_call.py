@@ -21,11 +21,7 @@ async def fetch_call(url: str, key: str, call_id: str) -> dict[str, Any]:
     Raises `errors.ConfigurationError` without a key or usable URL, `ApiFailed` when the
     service cannot be reached or refuses.
     """
-    if not key:
-        raise ConfigurationError("no API key: give --key, or set PUSH_PROXY_API_KEY")
-    if not url.startswith(("http://", "https://")):
-        raise ConfigurationError(f"--url {url!r} must begin with http:// or https://")
-    target = f"{url.rstrip('/')}/v1/calls/{quote(call_id, safe='')}"
+    target = checked_target(url, key, f"/v1/calls/{quote(call_id, safe='')}")
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     try:
         async with (
@@ -47,6 +43,15 @@ async def fetch_call(url: str, key: str, call_id: str) -> dict[str, Any]:
     if status != 200:
         raise ApiFailed(f"{content.get('detail', 'refused')} (HTTP {status})")
     return content
+
+
+def checked_target(url: str, key: str, path: str) -> str:
+    """Where to ask. Raises `errors.ConfigurationError` without a key or usable URL."""
+    if not key:
+        raise ConfigurationError("no API key: give --key, or set PUSH_PROXY_API_KEY")
+    if not url.startswith(("http://", "https://")):
+        raise ConfigurationError(f"--url {url!r} must begin with http:// or https://")
+    return f"{url.rstrip('/')}{path}"
 
 
 def call_text(call: dict[str, Any]) -> str:
