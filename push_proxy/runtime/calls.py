@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from ..core.ids import CallId, Instant
+from ..core.ids import AccountKey, CallId, DeviceId, Instant
 from ..core.model import CallRecord, CallState, Direction, Outcome, TimelineEntry
 from ..core.outcome import answered
 from ..errors import StoreUnavailable
@@ -82,6 +82,21 @@ class Calls:
         """The newest record of a call still in memory; others are in the store."""
         live = self._live.get(call)
         return live.snapshot() if live else None
+
+    def holder(self, account: AccountKey, sip_call_id: str) -> DeviceId | None:
+        """The device that is in this dialog, if the call is still in memory.
+
+        Of an incoming call that is the one that answered, of its own the one that calls.
+        """
+        for live in self._live.values():
+            record = live.record
+            if (record.account, record.sip_call_id) != (account, sip_call_id):
+                continue
+            outgoing = record.direction is Direction.OUTGOING
+            if record.state is CallState.ANSWERED or (outgoing and not live.decided):
+                wanted = "invite_sent" if outgoing else "answered"
+                return next((e.device for e in live.timeline if e.event == wanted), None)
+        return None
 
     # told by the wake, or by `outgoing_calls`
 

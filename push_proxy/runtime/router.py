@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from ..core.ids import AccountKey, DeviceId
 from ..core.message import MalformedMessage, Message, parse
 from ..core.model import Account, Binding
 from ..core.trust import called_account, strip_toward_app
@@ -51,7 +52,10 @@ class InviteTaker(Protocol):
 
 
 class DialogKeeper(Protocol):
-    """Who ends calls' records (`runtime.calls.Calls`)."""
+    """Who keeps calls' records (`runtime.calls.Calls`)."""
+
+    def holder(self, account: AccountKey, sip_call_id: str) -> DeviceId | None:
+        """The device that is in this dialog, if known."""
 
     def dialog_ended(self, fact: DialogEnded) -> None:
         """A BYE passed."""
@@ -171,24 +175,45 @@ class Router:
         )
         if account is None or not account.enabled:
             self._refuse(fact, 404, "Not Found", "unknown_account")
-        elif fact.method == "INVITE" and message.first("replaces") is None:
-            self._wakes.invite(fact, account)
+        elif fact.method == "INVITE":
+            self._invite(fact, message, account)
         elif fact.method == "NOTIFY" and _event(message) == "message-summary":
             # Asterisk sends it after every REGISTER of ours and repeats it until it is answered.
             self._signaling.reply(fact.txn, 200, "OK")
         else:
             self._to_awake_device(fact, message, account)
 
-    def _to_awake_device(self, fact: RequestReceived, message: Message, account: Account) -> None:
-        """Requests that wake nobody: to the device heard last, if one is bound."""
-        bindings = self._directory.bindings(account.key)
-        if not bindings:
-            if fact.method == "INVITE":  # with Replaces: no dialog of ours to replace (RFC 3891 §3)
-                self._refuse(fact, 481, "Call/Transaction Does Not Exist", "replaces_nothing")
-            else:
-                self._refuse(fact, 480, "Temporarily Unavailable", "asleep")
+    def _invite(self, fact: RequestReceived, message: Message, account: Account) -> None:
+        """A call wakes devices; one that replaces another is for the device in that one."""
+        replaced = message.first("replaces")
+        if replaced is None:
+            self._wakes.invite(fact, account)
             return
-        self._forward(fact, message, account, max(bindings, key=lambda b: b.heard_at))
+        device = self._calls.holder(account.key, replaced.partition(";")[0].strip())
+        if device is None and not self._directory.bindings(account.key):
+            # No dialog of ours to replace (RFC 3891 §3).
+            self._refuse(fact, 481, "Call/Transaction Does Not Exist", "replaces_nothing")
+        else:
+            # A call from before a restart of ours is not in memory: the device says 481 itself.
+            self._to_awake_device(fact, message, account, device)
+
+    def _to_awake_device(
+        self,
+        fact: RequestReceived,
+        message: Message,
+        account: Account,
+        device: DeviceId | None = None,
+    ) -> None:
+        """Requests that wake nobody: to this device, else to the one heard last, if bound."""
+        bindings = [
+            binding
+            for binding in self._directory.bindings(account.key)
+            if device in (None, binding.device)
+        ]
+        if bindings:
+            self._forward(fact, message, account, max(bindings, key=lambda b: b.heard_at))
+        else:
+            self._refuse(fact, 480, "Temporarily Unavailable", "asleep")
 
     def _forward(
         self, fact: RequestReceived, message: Message, account: Account, binding: Binding

@@ -89,6 +89,7 @@ class Notices:
         self.facts: list[Fact] = []
         self.calls: list[CallRecord] = []
         self.fates: list[tuple[object, ...]] = []
+        self.holders: dict[tuple[AccountKey, str], DeviceId] = {}
         self.targets: list[tuple[CallId, Address]] = []
         self.refusals: list[str] = []
 
@@ -137,6 +138,9 @@ class Notices:
     def refused(self, call: CallId, *, status: int, reason: str) -> None:
         assert reason
         self.fates.append((call, "refused", status))
+
+    def holder(self, account: AccountKey, sip_call_id: str) -> DeviceId | None:
+        return self.holders.get((account, sip_call_id))
 
     def dialog_ended(self, fact: DialogEnded) -> None:
         self.facts.append(fact)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from push_proxy.core.ids import AccountId, AccountKey, CallId, Instant, TenantId
+from push_proxy.core.ids import AccountId, AccountKey, CallId, DeviceId, Instant, TenantId
 from push_proxy.core.model import (
     Account,
     CallRecord,
@@ -155,6 +155,22 @@ async def test_a_timeline_is_bounded(scene: Scene) -> None:
     events = [entry.event for entry in live.timeline]
     assert len(events) == TIMELINE_LIMIT
     assert (events[0], events[-1]) == ("event_0", f"event_{TIMELINE_LIMIT + 49}")
+
+
+async def test_who_is_in_a_dialog(scene: Scene) -> None:
+    """The device that answered; nobody before the answer or after the end, nor of another's."""
+    scene.open()
+    assert scene.calls.holder(KEY, "s") is None
+    for event, device in (("invite_sent", "tablet"), ("answered", "phone")):
+        entry = TimelineEntry(scene.clock.now(), event, DeviceId(device))
+        scene.calls.note(CALL, entry)
+    assert scene.calls.holder(KEY, "s") is None
+    scene.calls.move(CALL, CallState.ANSWERED, scene.clock.now())
+    assert scene.calls.holder(KEY, "s") == "phone"
+    assert scene.calls.holder(KEY, "other") is None
+    assert scene.calls.holder(AccountKey("acme/102"), "s") is None
+    scene.calls.move(CALL, CallState.ENDED, scene.clock.now())
+    assert scene.calls.holder(KEY, "s") is None
 
 
 async def test_a_bye_after_we_were_killed(scene: Scene) -> None:

@@ -247,6 +247,30 @@ async def test_an_unresolved_pbx_is_said(scene: Scene) -> None:
     assert scene.notices.fates == [(call.id, "refused", 503)]
 
 
+async def test_replaces_goes_to_the_device_in_that_call(scene: Scene) -> None:
+    """Not to the one heard last; one without a binding: 480."""
+    await scene.add(hold("103"), "old", "new")
+    keys = {}
+    for name, port in (("old", 41000), ("new", 42000)):
+        source = Address(PHONE.host, port)
+        contact = f'<sip:103@{PHONE.host}:{port}>;+sip.instance="<urn:{name}>"'
+        scene.register(
+            aor="sip:103@pbx.example.com", user="103", source=source, contact=contact, call_id=name
+        )
+        (binding,) = scene.directory.by_flow(source)
+        keys[name] = binding
+        scene.clock.advance(1)
+    uri = "sip:103@10.0.0.7;pp=tok103"
+    replaces = "Replaces: held@x ;to-tag=1;from-tag=2"
+    for name, binding in keys.items():
+        scene.notices.holders = {(binding.account, "held@x"): binding.device}
+        (order,) = scene.send("INVITE", uri, replaces, source=PBX, from_=CALLER)
+        assert order.rewrite is not None
+        assert order.rewrite.destination == binding.source, name
+    scene.directory.delete_binding(keys["new"].account, keys["new"].device)
+    assert statuses(scene, "INVITE", uri, replaces, source=PBX, from_=CALLER) == [480]
+
+
 async def test_an_outgoing_calls_fate(scene: Scene) -> None:
     """It rings; answered, challenged, failed at the PBX, failed here, lost, not sent."""
     scene.register()
