@@ -103,8 +103,32 @@ def due(state: Registration, *, now: Instant, chance: Chance) -> Step:
     return _send(replace(state, fresh_answers=0), kind, now=now, chance=chance)
 
 
-def answered(state: Registration, answer: Answer, *, now: Instant, chance: Chance) -> Step:
-    """The PBX answered what is in flight, or our stack did for it (``answer.local``)."""
+def renew(state: Registration, *, now: Instant, lost: bool) -> Step:
+    """Register again as soon as the pace allows: the PBX is back, or calls cannot reach us.
+
+    ``lost``: it has none of our Contacts any more. A rejected account stays as it is.
+    """
+    if not state.wanted or state.rejected:
+        return state, ()
+    if lost:
+        state = replace(state, bound=None, expires_at=None)
+    return replace(state, refresh_at=now, failures=0), ()
+
+
+def check(state: Registration, *, now: Instant) -> Step:
+    """Ask the PBX whether it still has our Contact, by a REGISTER without one."""
+    if not state.wanted or state.bound is None or state.doing is not None:
+        return state, ()
+    return replace(state, fetch_at=now), ()
+
+
+def answered(
+    state: Registration, answer: Answer, *, now: Instant, chance: Chance, elsewhere: bool = False
+) -> Step:
+    """The PBX answered what is in flight, or our stack did for it (``answer.local``).
+
+    ``elsewhere``: it has another server that is worth asking at once (RFC 3263 §4.3).
+    """
     kind = state.doing
     if kind is None:
         return state, ()
@@ -125,7 +149,16 @@ def answered(state: Registration, answer: Answer, *, now: Instant, chance: Chanc
             return _send(longer, kind, now=now, chance=chance)
     if 200 <= answer.status < 300:
         return _accepted(state, kind, answer, now=now, chance=chance)
+    if elsewhere and kind is Kind.REGISTER and state.wanted and is_server_failure(answer):
+        # The other server has challenges of its own: what this one thought of ours says nothing.
+        state = replace(_maybe_bound(state, answer), www=None, proxy=None, fresh_answers=0)
+        return _send(state, kind, now=now, chance=chance)
     return _failed(state, kind, answer, now=now, chance=chance)
+
+
+def is_server_failure(answer: Answer) -> bool:
+    """Whether it speaks of the server asked and not of the registration (RFC 3263 §4.3)."""
+    return answer.status == 503 or (answer.local and answer.status == 408)
 
 
 def _unwant(state: Registration, now: Instant) -> Step:
@@ -235,19 +268,22 @@ def _accepted(
     fetch_at = Instant(now + FETCH_EVERY_S * (0.75 + 0.5 * chance.unit))
     if kind is Kind.FETCH:
         state = replace(state, fetch_at=fetch_at)
-        if own is None:
+        if own is None and state.listed:
             # Thrown out: another phone took the only place, or the PBX lost its memory.
             state = replace(
                 state, evictions=state.evictions + 1, bound=None, expires_at=None, refresh_at=now
             )
-        return _after(state, now), (Concluded("fetched" if own else "evicted"),)
+            return _after(state, now), (Concluded("evicted"),)
+        return _after(state, now), (Concluded("fetched"),)
     granted = answer.expires_s if own is None or own.expires_s is None else own.expires_s
     granted = granted or asked_s(state)
     state = replace(
         state,
         bound=sent.contact,
-        # A PBX that does not list us at all must not be believed when it does not list us.
         listed_as=sent.contact if own is None else own.uri,
+        # A PBX that does not list us at all must not be believed when it does not list us.
+        listed=own is not None,
+        service_route=answer.service_route,
         leftovers=(),
         granted_s=granted,
         expires_at=Instant(now + granted),
@@ -282,8 +318,8 @@ def _failed(
 ) -> Step:
     lost = answer.local and answer.status == 408
     result = "timeout" if lost else str(answer.status)
-    if lost and kind is Kind.REGISTER:
-        state = _maybe_bound(state)
+    if kind is Kind.REGISTER:
+        state = _maybe_bound(state, answer)
     failures = state.failures + 1
     delay = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0 ** min(failures - 1, 12))
     delay *= 0.5 + 0.5 * chance.unit
@@ -317,9 +353,9 @@ def _failed(
     return replace(state, failures=failures, refresh_at=Instant(now + delay)), (Concluded(result),)
 
 
-def _maybe_bound(state: Registration) -> Registration:
+def _maybe_bound(state: Registration, answer: Answer) -> Registration:
     """A REGISTER without an answer may have been carried out: to be removed in the end."""
-    if state.sent is None or state.target is None:
+    if not (answer.local and answer.left) or state.sent is None or state.target is None:
         return state
     if state.sent.contact == state.target.contact:
         return replace(state, bound=state.bound or state.sent.contact)

@@ -7,6 +7,7 @@ from .message import MalformedMessage, Message, parse
 from .uri import MalformedUri, NameAddr, SipUri
 
 _MAX_OTHERS = 10
+_MAX_ROUTES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Answer:
     status: int
     reason: str
     local: bool = False
+    left: bool = True
+    """False: the request did not even leave."""
     www: tuple[str, ...] = ()
     """WWW-Authenticate lines."""
     proxy: tuple[str, ...] = ()
@@ -32,6 +35,8 @@ class Answer:
     expires_s: int | None = None
     min_expires_s: int | None = None
     retry_after_s: int | None = None
+    service_route: tuple[str, ...] = ()
+    """Service-Route values (RFC 3608)."""
 
     @classmethod
     def read(cls, status: int, reason: str, *, local: bool, raw: bytes) -> Self:
@@ -52,6 +57,7 @@ class Answer:
             expires_s=_seconds(message.first("expires")),
             min_expires_s=_seconds(message.first("min-expires")),
             retry_after_s=_seconds(message.first("retry-after")),
+            service_route=tuple(message.values("service-route"))[:_MAX_ROUTES],
         )
 
 

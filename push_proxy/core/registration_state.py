@@ -107,6 +107,10 @@ class Registration:
     """Our Contact that the PBX has, as far as we know."""
     listed_as: str | None = None
     """How the PBX listed it when it was registered."""
+    listed: bool = False
+    """Whether it listed it at all: else its absence says nothing."""
+    service_route: tuple[str, ...] = ()
+    """Service-Route values of the last 200 (RFC 3608), topmost first."""
     leftovers: tuple[str, ...] = ()
     """Earlier Contacts of ours to be removed with the next REGISTER."""
     expires_at: Instant | None = None

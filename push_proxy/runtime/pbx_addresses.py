@@ -67,6 +67,7 @@ class PbxAddresses:
         self._keepers: dict[Endpoint, asyncio.Task[None]] = {}
         self._failed: set[Endpoint] = set()
         self._health: dict[Address, TargetHealth] = {}
+        self._gone: set[Address] = set()
         self._trusted: frozenset[str] | None = None
         self._exact: frozenset[tuple[str, int]] = frozenset()
         self._networks = {key: _networks(pbx.peers) for key, pbx in pbxes.items()}
@@ -74,6 +75,7 @@ class PbxAddresses:
         self._all_names = frozenset[str]().union(*self._names.values())
         self._turn = asyncio.Semaphore(8)
         self._listeners: list[Callable[[Endpoint], None]] = []
+        self._failure_listeners: list[Callable[[Address], None]] = []
 
     async def start(self, *, timeout_s: float = 5.0) -> None:
         """Look every PBX up once, as far as the time reaches; from then on keep up to date."""
@@ -119,7 +121,13 @@ class PbxAddresses:
         if len(hops) < 2:
             return hops[0] if hops else None
         now = self._clock.now()
-        return min(hops, key=lambda hop: max(now, self.health(hop.destination).avoided_until))
+        return min(
+            hops,
+            key=lambda hop: (
+                hop.destination in self._gone,
+                max(now, self.health(hop.destination).avoided_until),
+            ),
+        )
 
     def hops(self, account: Account) -> tuple[NextHop, ...]:
         """All its servers that we can reach, most wanted first, well or not."""
@@ -153,6 +161,22 @@ class PbxAddresses:
         """How this server is."""
         return self._health.get(destination, WELL)
 
+    def is_well(self, destination: Address) -> bool:
+        """Whether it is worth being asked."""
+        gone = destination in self._gone
+        return not gone and self.health(destination).is_well(self._clock.now())
+
+    def set_gone(self, destination: Address, *, gone: bool) -> None:
+        """Whoever watches this server takes it to be gone, or back."""
+        if gone:
+            self._gone.add(destination)
+        else:
+            self._gone.discard(destination)
+
+    def on_failed(self, listener: Callable[[Address], None]) -> None:
+        """Call with a server that did not answer something."""
+        self._failure_listeners.append(listener)
+
     def heard(self, destination: Address) -> None:
         """It answered."""
         self._health[destination] = heard(self.health(destination), now=self._clock.now())
@@ -176,6 +200,9 @@ class PbxAddresses:
                 server=str(destination),
                 seconds=round(after.avoided_until - now),
             )
+        if local and after.heard_at <= sent_at:
+            for listener in self._failure_listeners:
+                listener(destination)
 
     # whom to believe
 

@@ -2,8 +2,8 @@
 
 import random
 import secrets
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from heapq import heappop, heappush
@@ -17,12 +17,14 @@ from ..core.ids import AccountKey, Instant
 from ..core.model import Account, RegistrationRecord
 from ..core.next_hop import NextHop
 from ..core.own import OwnNames
+from ..core.pbx import Endpoint, next_hop
 from ..core.registration_answer import Answer
 from ..core.registration_state import (
     Action,
     Chance,
     Concluded,
     ForgetRecord,
+    Kind,
     Registration,
     SaveRecord,
     SendRegister,
@@ -36,11 +38,13 @@ from .changes import AccountChanged, Change
 from .clock import Timer, TimerClock
 from .directory import Directory
 from .pbx_addresses import PbxAddresses
+from .pbx_bindings import PbxBindings, Place
 from .pbx_lane import PbxLane, urgency
 from .registration_records import RegistrationStore, load_records
 from .write_behind import WriteBehind
 
 _log = structlog.get_logger(__name__)
+RENEWED_AT_ONCE, RENEWED_EVERY_S = 250, 0.02
 
 
 class RegistrationMeters(Protocol):
@@ -64,7 +68,18 @@ class _Machine:
     scheduled: Instant | None = None
     request: int = 0
     """What is in flight; an answer to anything older is nobody's."""
+    hop: NextHop | None = None
+    """Where that went."""
+    check: bool = False
+    """It was chosen to ask whether the PBX still has our Contacts."""
     counted: RegistrationState | None = None
+
+
+class Checks(Protocol):
+    """Who draws conclusions from what a PBX still has (`runtime.pbx_watch.PbxWatch`)."""
+
+    def on_checked(self, place: Place, *, present: bool) -> None:
+        """This server was asked for one account's Contacts: ours is among them, or not."""
 
 
 class Registrations:
@@ -99,6 +114,10 @@ class Registrations:
         self._armed_at: Instant | None = None
         self._writes = WriteBehind("registrations")
         self._counts: Counter[str] = Counter()
+        self._bound = PbxBindings()
+        self._renewals: deque[tuple[int, bool]] = deque()
+        self._renewal_timer: Timer | None = None
+        self._checks: Checks | None = None
 
     async def start(self) -> None:
         """Go on where a restart interrupted, then follow the accounts' changes.
@@ -109,14 +128,16 @@ class Registrations:
         for account in self._directory.accounts():
             self._update(account, records.get(account.key))
         self._directory.subscribe(self._on_change)
+        self._addresses.on_resolved(self._on_resolved)
         self._arm()
 
     async def aclose(self) -> None:
         """Stop. Nothing is unregistered: a restart refreshes."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._armed_at = None
+        for timer in (self._timer, self._renewal_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._armed_at = self._renewal_timer = None
+        self._renewals.clear()
         await self._writes.aclose()
 
     def status(self, account: AccountKey) -> RegistrationStatus:
@@ -132,12 +153,98 @@ class Registrations:
 
     def on_answer(self, fact: RequestAnswered) -> None:
         """The PBX answered, or our stack did for it."""
-        number = self._requests.pop(fact.request, None)
+        number = self._requests.get(fact.request)
         machine = None if number is None else self._machines.get(number)
         if number is None or machine is None or machine.request != fact.request:
             return
         answer = Answer.read(fact.status, fact.reason, local=fact.local, raw=fact.raw)
-        self._answer(number, machine, answer)
+        self._take(number, machine, answer)
+        self._go_on(machine.lane)
+        self._arm()
+
+    def service_route(self, account: AccountKey) -> tuple[str, ...]:
+        """Service-Route values that the PBX gave when it registered the account (RFC 3608)."""
+        number = self._current.get(account)
+        return () if number is None else self._machines[number].state.service_route
+
+    # what the watch over PBXs orders
+
+    def report_to(self, checks: Checks) -> None:
+        """Tell what servers answer when they are asked for our Contacts."""
+        self._checks = checks
+
+    def places(self) -> tuple[Place, ...]:
+        """Where any registration is bound."""
+        return self._bound.places()
+
+    def check(self, place: Place, count: int) -> int:
+        """Ask this server for the Contacts of up to ``count`` accounts, each in its turn.
+
+        Returns how many are asked. Accounts that it does not list prove nothing.
+        """
+        now, asked = self._clock.now(), 0
+        for number in self._bound.turn(place, 2 * count):
+            machine = self._machines[number]
+            state, actions = registration.check(machine.state, now=now)
+            if asked < count and state is not machine.state and state.listed:
+                machine.check = True
+                asked += 1
+                self._settle(number, machine, state, actions)
+        self._arm()
+        return asked
+
+    def renew(self, place: Place, *, lost: bool) -> int:
+        """Register again what was bound there, at the PBX's pace; returns how many."""
+        return self._renew(self._bound.at(place), lost=lost)
+
+    def retry(self, lane: str) -> int:
+        """This PBX answers again: what failed there need not wait for its time."""
+        return self._renew(
+            [n for n, m in self._machines.items() if m.lane == lane and m.state.failures],
+            lost=False,
+        )
+
+    def abandon(self, place: Place) -> None:
+        """This server is gone: what it has not answered goes to another one."""
+        lane, destination = place
+        for number in tuple(self._requests.values()):
+            machine = self._machines[number]
+            if machine.lane == lane and machine.hop and machine.hop.destination == destination:
+                gone = Answer(status=408, reason="The PBX's server is gone", local=True)
+                self._take(number, machine, gone)
+        self._go_on(lane)
+        self._arm()
+
+    def hold(self, lane: str) -> None:
+        """This PBX does not answer: its registrations wait."""
+        if lane in self._lanes:
+            self._lanes[lane].hold(self._clock.now())
+
+    def release(self, lane: str) -> None:
+        """It does."""
+        if lane in self._lanes and self._lanes[lane].held:
+            self._lanes[lane].release()
+            self._lane_at.pop(lane, None)
+            self._drain(lane, self._clock.now())
+            self._arm()
+
+    def _renew(self, numbers: Sequence[int], *, lost: bool) -> int:
+        # In portions: thousands at once would stop calls for a tenth of a second.
+        self._renewals.extend((number, lost) for number in numbers)
+        if self._renewals and self._renewal_timer is None:
+            self._renewal_timer = self._clock.call_at(self._clock.now(), self._renew_some)
+        return len(numbers)
+
+    def _renew_some(self) -> None:
+        now = self._clock.now()
+        for _ in range(min(RENEWED_AT_ONCE, len(self._renewals))):
+            number, lost = self._renewals.popleft()
+            if (machine := self._machines.get(number)) is not None:
+                state, actions = registration.renew(machine.state, now=now, lost=lost)
+                self._settle(number, machine, state, actions)
+        later = Instant(now + RENEWED_EVERY_S)
+        more = bool(self._renewals)
+        self._renewal_timer = self._clock.call_at(later, self._renew_some) if more else None
         self._arm()
 
     # accounts
@@ -155,6 +262,15 @@ class Registrations:
             if account is not None:
                 self._update(account)
         self._arm()
+
+    def _on_resolved(self, end: Endpoint) -> None:
+        """DNS may have chosen another transport, which our Contact names."""
+        if end.transport is None:
+            for account in self._directory.accounts():
+                pbx = self._addresses.pbx(account)
+                if pbx is not None and next_hop(account, pbx) == end:
+                    self._update(account)
+            self._arm()
 
     def _update(self, account: Account, record: RegistrationRecord | None = None) -> None:
         pbx = self._addresses.pbx(account)
@@ -236,7 +352,8 @@ class Registrations:
                     self._due(what, machine, now)
                 elif not machine.queued:
                     machine.queued = True
-                    self._lanes[machine.lane].push(what, urgency(machine.state, now))
+                    waits = urgency(machine.state, now, check=machine.check)
+                    self._lanes[machine.lane].push(what, waits)
                     lanes.add(machine.lane)
         for name in lanes:
             self._drain(name, now)
@@ -249,21 +366,59 @@ class Registrations:
             if machine is not None:
                 machine.queued = False
                 self._due(number, machine, now)
-        if len(lane) and name not in self._lane_at:
-            self._lane_at[name] = at = lane.next_at()
+        if name not in self._lane_at and (at := lane.next_at()) is not None:
+            self._lane_at[name] = at
             heappush(self._heap, (at, next(self._order), name))
 
+    def _go_on(self, name: str) -> None:
+        """An answer has come: what waited for one may go."""
+        if len(self._lanes[name]) and name not in self._lane_at:
+            self._drain(name, self._clock.now())
+
     def _due(self, number: int, machine: _Machine, now: Instant) -> None:
+        if machine.state.doing is not None:
+            self._landed(machine)
         state, actions = registration.due(machine.state, now=now, chance=_chance())
         self._settle(number, machine, state, actions)
 
     # what comes of a step
 
-    def _answer(self, number: int, machine: _Machine, answer: Answer) -> None:
+    def _take(self, number: int, machine: _Machine, answer: Answer) -> None:
+        """An answer from the network, which also tells how the server is that was asked."""
+        hop, sent_at = machine.hop, machine.state.sent_at
+        self._landed(machine)
+        elsewhere = False
+        if hop is not None and sent_at is not None:
+            if registration.is_server_failure(answer):
+                wait_s = answer.retry_after_s
+                self._addresses.failed(
+                    hop.destination,
+                    sent_at=sent_at,
+                    local=answer.local,
+                    retry_after_s=None if wait_s is None else float(wait_s),
+                )
+                other = self._addresses.hop(machine.account)
+                elsewhere = (
+                    other is not None
+                    and other.destination != hop.destination
+                    and self._addresses.is_well(other.destination)
+                )
+            elif not answer.local:
+                self._addresses.heard(hop.destination)
+        self._answer(number, machine, answer, elsewhere=elsewhere)
+
+    def _answer(
+        self, number: int, machine: _Machine, answer: Answer, *, elsewhere: bool = False
+    ) -> None:
         state, actions = registration.answered(
-            machine.state, answer, now=self._clock.now(), chance=_chance()
+            machine.state, answer, now=self._clock.now(), chance=_chance(), elsewhere=elsewhere
         )
         self._settle(number, machine, state, actions)
+
+    def _landed(self, machine: _Machine) -> None:
+        """What is in flight is so no more."""
+        if self._requests.pop(machine.request, None) is not None:
+            self._lanes[machine.lane].unanswered -= 1
 
     def _settle(
         self, number: int, machine: _Machine, state: Registration, actions: Iterable[Action]
@@ -273,7 +428,10 @@ class Registrations:
             self._perform(number, machine, action)
         if machine.state is not state:
             return  # an action was answered at once and settled anew
+        if state.bound is None:
+            self._bound.put(number, None)
         if state.idle and not machine.current:
+            self._landed(machine)
             del self._machines[number]
             self._count(machine, None)
             return
@@ -296,17 +454,21 @@ class Registrations:
                 if self._current.get(key, number) == number:
                     self._writes.submit(key, partial(self._store.delete_registration, key))
             case Concluded(result):
-                self._conclude(machine, result)
+                self._conclude(number, machine, result)
 
     def _send(self, number: int, machine: _Machine, action: SendRegister) -> None:
-        hop = self._addresses.hop(machine.account)
+        hop = self._hop(number, machine, action.kind)
         if hop is None:
-            unknown = Answer(status=503, reason="PBX address does not resolve", local=True)
+            unknown = Answer(
+                status=503, reason="PBX address does not resolve", local=True, left=False
+            )
             self._answer(number, machine, unknown)
             return
-        self._requests.pop(machine.request, None)
+        self._landed(machine)
         machine.request = request = next(self._order)
+        machine.hop = hop
         self._requests[request] = number
+        self._lanes[machine.lane].unanswered += 1
         target = action.target
         self._signaling.request(
             request,
@@ -322,9 +484,25 @@ class Registrations:
             **_identity(hop),  # type: ignore[arg-type]
         )
 
-    def _conclude(self, machine: _Machine, result: str) -> None:
+    def _hop(self, number: int, machine: _Machine, kind: Kind) -> NextHop | None:
+        """A new binding goes where it is best; about an old one its own server is asked."""
+        if kind is not Kind.REGISTER and (place := self._bound.place(number)) is not None:
+            for hop in self._addresses.hops(machine.account):
+                if hop.destination == place[1]:
+                    return hop
+        return self._addresses.hop(machine.account)
+
+    def _conclude(self, number: int, machine: _Machine, result: str) -> None:
         self._metrics.registration_attempted(result)
-        state = machine.state
+        state, hop = machine.state, machine.hop
+        if hop is not None:
+            place = (machine.lane, hop.destination)
+            if result == "registered" and state.bound is not None:
+                self._bound.put(number, place)
+            elif result in {"fetched", "evicted"} and state.listed:
+                machine.check = False
+                if self._checks is not None:
+                    self._checks.on_checked(place, present=result == "fetched")
         if state.rejected:
             _log.warning(
                 "PBX refused a registration for good",
