@@ -25,6 +25,7 @@ from .runtime.outbound import Outbound
 from .runtime.outgoing_calls import OutgoingCalls
 from .runtime.pbx_addresses import PbxAddresses
 from .runtime.pbx_locator import DnsLocator
+from .runtime.pbx_watch import PbxWatch
 from .runtime.registrar import Registrar
 from .runtime.registrations import Registrations
 from .runtime.router import Router
@@ -46,6 +47,7 @@ class CallPath:
     outgoing: OutgoingCalls
     wakes: Wakes
     registrations: Registrations
+    watch: PbxWatch
     addresses: PbxAddresses
     providers: Providers
     metrics: Metrics
@@ -59,6 +61,7 @@ class CallPath:
         """
         self.wakes.end_all()
         await self.signaling.stop()
+        self.watch.aclose()
         await self.addresses.aclose()
         await self.registrations.aclose()
         await self.wakes.aclose()
@@ -211,6 +214,13 @@ async def open_call_path(
         own=own,
         metrics=metrics,
     )
+    watch = PbxWatch(
+        signaling=signaling,
+        clock=clock,
+        addresses=addresses,
+        registrations=registrations,
+        own=own,
+    )
     outgoing = OutgoingCalls(calls=calls, clock=clock)
     outbound = Outbound(
         signaling=signaling,
@@ -230,11 +240,12 @@ async def open_call_path(
         outbound=outbound,
         wakes=wakes,
         calls=calls,
-        registrations=registrations,
+        pbx_side=watch,
         metrics=metrics,
     )
     inlet.open(router.on_fact)
     await registrations.start()
+    watch.start()
     return CallPath(
         signaling=signaling,
         own=own,
@@ -242,6 +253,7 @@ async def open_call_path(
         outgoing=outgoing,
         wakes=wakes,
         registrations=registrations,
+        watch=watch,
         addresses=addresses,
         providers=providers,
         metrics=metrics,

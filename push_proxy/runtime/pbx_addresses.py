@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import structlog
@@ -37,6 +38,29 @@ MIN_TTL_S, MAX_TTL_S = 10.0, 3600.0
 RETRY_S = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server of a PBX, for whoever watches it."""
+
+    pbx: str
+    """The PBX's key."""
+    hop: NextHop
+    uri: str
+    """What a request to the server itself is addressed to."""
+    every_s: float
+    """How often it is to be asked; 0: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """A PBX behind one endpoint."""
+
+    pbx: str
+    name: str
+    profile: str
+    every_s: float
+
+
 class PbxAddresses:
     """Answers from memory where a PBX is, which of its servers to ask, and whom to believe.
 
@@ -63,6 +87,7 @@ class PbxAddresses:
         self._min_ttl_s = min_ttl_s
         self._retry_s = retry_s
         self._uses: Counter[Endpoint] = Counter()
+        self._sites: dict[Endpoint, Counter[_Site]] = {}
         self._located: dict[Endpoint, Located] = {}
         self._keepers: dict[Endpoint, asyncio.Task[None]] = {}
         self._failed: set[Endpoint] = set()
@@ -75,15 +100,23 @@ class PbxAddresses:
         self._all_names = frozenset[str]().union(*self._names.values())
         self._turn = asyncio.Semaphore(8)
         self._listeners: list[Callable[[Endpoint], None]] = []
+        self._server_listeners: list[Callable[[Endpoint], None]] = []
+        self._return_listeners: list[Callable[[Address], None]] = []
         self._failure_listeners: list[Callable[[Address], None]] = []
 
     async def start(self, *, timeout_s: float = 5.0) -> None:
         """Look every PBX up once, as far as the time reaches; from then on keep up to date."""
         self._directory.subscribe(self._on_change)
         for pbx in self._pbxes.values():
-            self._use(_ends_of_pbx(pbx))
+            if pbx.registrar is not None:
+                end = endpoint(pbx.registrar, default=pbx.transport)
+                name = pbx.server_name or ("" if is_literal(end.host) else end.host)
+                site = _Site(pbx.key, name, pbx.tls_profile, pbx.qualify_s)
+                self._use((end,))
+                self._sites.setdefault(end, Counter())[site] += 1
         for account in self._directory.accounts():
             self._use(self._ends(account))
+            self._move(None, account)
         first = [self._keep(end) for end in self._uses]
         try:
             async with asyncio.timeout(timeout_s):
@@ -104,6 +137,25 @@ class PbxAddresses:
     def on_resolved(self, listener: Callable[[Endpoint], None]) -> None:
         """Call with an endpoint whenever its servers become known or change."""
         self._listeners.append(listener)
+
+    def on_servers(self, listener: Callable[[Endpoint], None]) -> None:
+        """Call with an endpoint whenever `servers` of it changes."""
+        self._server_listeners.append(listener)
+
+    def ends(self) -> tuple[Endpoint, ...]:
+        """All endpoints that requests go to, peers aside."""
+        return tuple(self._sites)
+
+    def servers(self, end: Endpoint) -> tuple[Server, ...]:
+        """The servers found there, once for each PBX that is behind them."""
+        host = f"[{end.host}]" if ":" in end.host else end.host
+        uri = f"sip:{host}" if end.port is None else f"sip:{host}:{end.port}"
+        return tuple(
+            Server(site.pbx, self._hop(address, site.name, site.profile), uri, site.every_s)
+            for site in self._sites.get(end, ())
+            for address in self._known(end).addresses
+            if self._own.can_reach(address.host)
+        )
 
     # where to
 
@@ -142,10 +194,16 @@ class PbxAddresses:
             addresses = in_order(located.targets, account.key)
         name = server_name(account, pbx, end)
         return tuple(
-            _hop(address, self._own, name, pbx.tls_profile)
+            self._hop(address, name, pbx.tls_profile)
             for address in addresses
             if self._own.can_reach(address.host)
         )
+
+    def _hop(self, address: Address, name: str, profile: str) -> NextHop:
+        local = self._own.local_for(address.host, address.transport)
+        if address.transport != "tls":
+            return NextHop(address, local)
+        return NextHop(address, local, name, profile)
 
     def transport(self, account: Account) -> str:
         """How this account's PBX is reached, as far as it is known; else ``udp``."""
@@ -177,9 +235,16 @@ class PbxAddresses:
         """Call with a server that did not answer something."""
         self._failure_listeners.append(listener)
 
+    def on_returned(self, listener: Callable[[Address], None]) -> None:
+        """Call with a server that is taken to be gone and answered something."""
+        self._return_listeners.append(listener)
+
     def heard(self, destination: Address) -> None:
         """It answered."""
         self._health[destination] = heard(self.health(destination), now=self._clock.now())
+        if destination in self._gone:
+            for listener in self._return_listeners:
+                listener(destination)
 
     def failed(
         self,
@@ -264,6 +329,39 @@ class PbxAddresses:
             self._release(old)
             for end in new:
                 self._keep(end)
+        for end in self._move(change.old, change.new):
+            for listener in self._server_listeners:
+                listener(end)
+
+    def _site(self, account: Account | None) -> tuple[Endpoint, _Site] | None:
+        """Where the account sends to; a PBX that is known by its peers alone is not watched."""
+        pbx = None if account is None else self.pbx(account)
+        if account is None or pbx is None or not (ends := trusted_ends(account, pbx)):
+            return None
+        name = server_name(account, pbx, ends[0])
+        return ends[0], _Site(pbx.key, name, pbx.tls_profile, pbx.qualify_s)
+
+    def _move(self, old: Account | None, new: Account | None) -> list[Endpoint]:
+        """Count an account here and no longer there; the endpoints whose servers changed."""
+        before, after, changed = self._site(old), self._site(new), list[Endpoint]()
+        if before == after:
+            return changed
+        if after is not None:
+            end, site = after
+            sites = self._sites.setdefault(end, Counter())
+            sites[site] += 1
+            if sites[site] == 1:
+                changed.append(end)
+        if before is not None:
+            end, site = before
+            sites = self._sites[end]
+            sites[site] -= 1
+            if not sites[site]:
+                del sites[site]
+                changed.append(end)
+            if not sites:
+                del self._sites[end]
+        return changed
 
     def _use(self, ends: Iterable[Endpoint]) -> None:
         for end in ends:
@@ -319,7 +417,7 @@ class PbxAddresses:
         if found.targets != known.targets:
             self._located[end] = found
             self._trusted = None
-            for listener in self._listeners:
+            for listener in (*self._listeners, *self._server_listeners):
                 listener(end)
         return min(max(found.ttl_s, self._min_ttl_s), MAX_TTL_S)
 
@@ -330,18 +428,6 @@ _NOTHING = Located()
 @lru_cache(maxsize=4096)
 def _literal(end: Endpoint) -> Located:
     return Located(plain_target(end, (end.host,)))
-
-
-@lru_cache(maxsize=4096)
-def _hop(address: Address, own: OwnNames, name: str, profile: str) -> NextHop:
-    local = own.local_for(address.host, address.transport)
-    if address.transport != "tls":
-        return NextHop(address, local)
-    return NextHop(address, local, name, profile)
-
-
-def _ends_of_pbx(pbx: Pbx) -> tuple[Endpoint, ...]:
-    return () if pbx.registrar is None else (endpoint(pbx.registrar, default=pbx.transport),)
 
 
 def _has(located: Located, host: str) -> bool:

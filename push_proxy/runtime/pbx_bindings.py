@@ -39,10 +39,6 @@ class PbxBindings:
         """Where it is bound, as far as we know."""
         return self._of.get(number)
 
-    def places(self) -> tuple[Place, ...]:
-        """Where anything is bound."""
-        return tuple(self._places)
-
     def turn(self, place: Place, count: int) -> tuple[int, ...]:
         """Up to ``count`` of them: those whose turn was longest ago."""
         ring = self._places.get(place, {})

@@ -173,10 +173,6 @@ class Registrations:
         """Tell what servers answer when they are asked for our Contacts."""
         self._checks = checks
 
-    def places(self) -> tuple[Place, ...]:
-        """Where any registration is bound."""
-        return self._bound.places()
-
     def check(self, place: Place, count: int) -> int:
         """Ask this server for the Contacts of up to ``count`` accounts, each in its turn.
 

@@ -29,7 +29,7 @@ from push_proxy.runtime.pbx_addresses import PbxAddresses
 from push_proxy.runtime.registrar import Registrar
 from push_proxy.runtime.router import Router
 from push_proxy.signaling.contract import Headers, Rewrite
-from push_proxy.signaling.facts import DialogEnded, Fact, RequestAnswered, RequestReceived
+from push_proxy.signaling.facts import DialogEnded, Fact, FlowLost, RequestAnswered, RequestReceived
 from push_proxy.store.memory import MemoryStore
 
 US = Address("10.0.0.7", 5060)
@@ -148,6 +148,9 @@ class Notices:
     def on_answer(self, fact: RequestAnswered) -> None:
         self.facts.append(fact)
 
+    def on_flow_lost(self, fact: FlowLost) -> None:
+        self.facts.append(fact)
+
     def sip_refused(self, reason: str) -> None:
         self.refusals.append(reason)
 
@@ -211,7 +214,7 @@ class Scene:
             outbound=self.outbound,
             wakes=self.notices,
             calls=self.notices,
-            registrations=self.notices,
+            pbx_side=self.notices,
             metrics=self.notices,
         )
         self._txn = itertools.count(1)
