@@ -24,6 +24,8 @@ class BindingRules:
     min_s: int = 60
     default_s: int = 600
     max_s: int = 3600
+    flow_timer_s: int = 120
+    """How often at least a phone keeps its TCP or TLS connection alive, if it asks for that."""
     max_anonymous: int = 5
     """Phones of one account that nobody announced; the one heard longest ago gives way."""
 
@@ -65,7 +67,11 @@ def decide(
     return Decision(
         status=200,
         reason="OK",
-        headers=contact_headers(after.values(), own=put, now=now),
+        headers=(
+            *contact_headers(after.values(), own=put, now=now),
+            *_path_headers(register),
+            *_keep_alive(register, source, rules),
+        ),
         put=put,
         removed=removed,
     )
@@ -82,6 +88,26 @@ def contact_headers(
     return tuple(("Contact", _contact_value(b, b.contact, now)) for b in own) + tuple(
         ("Contact", _contact_value(b, without_push_params(b.contact), now)) for b in others
     )
+
+
+def route_headers(binding: Binding) -> tuple[Header, ...]:
+    """The Route of every request to a phone that registered through proxies (RFC 3327 §5.3)."""
+    return (("Route", ", ".join(binding.path)),) if binding.path else ()
+
+
+def _path_headers(register: Register) -> tuple[Header, ...]:
+    """Proxies and phone are told that the Path is kept (RFC 3327 §5.3)."""
+    return tuple(("Path", value) for value in register.path)
+
+
+def _keep_alive(register: Register, source: Address, rules: BindingRules) -> tuple[Header, ...]:
+    """Flow-Timer (RFC 5626 §4.4) for phones that would keep their connection alive by it."""
+    wanted = register.supports_outbound and any(
+        contact.reg_id is not None for contact in register.contacts
+    )
+    if not wanted or source.transport == "udp":
+        return ()
+    return (("Flow-Timer", str(rules.flow_timer_s)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +171,7 @@ def _binding(asked: _Asked, contact: Contact, device: DeviceId, seconds: int) ->
         expires_at=Instant(asked.now + seconds),
         instance=contact.instance,
         user_agent=asked.register.user_agent,
+        path=asked.register.path,
         route_key=route_key(asked.account.key, device),
         heard_at=asked.now,
     )

@@ -36,7 +36,7 @@ def incoming_call(message: Message) -> IncomingCall:
         video=_VIDEO.search(message.body) is not None,
         requires_100rel=message.has_token("require", "100rel"),
         expires_s=float(expires) if expires.isascii() and expires.isdigit() else None,
-        strip=(*strip_toward_app(message), "p-called-party-id"),
+        strip=strip_toward_app(message),
     )
 
 

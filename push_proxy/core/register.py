@@ -7,6 +7,11 @@ from .uri import MalformedUri, NameAddr, SipUri
 
 MAX_CONTACTS = 10
 """In one REGISTER; a phone sends one, rarely two."""
+MAX_PATH = 10
+"""Proxies between a phone and us."""
+_SUPPORTED = frozenset({"path"})
+"""Option tags that a REGISTER may require (RFC 3327). Not ``outbound``: a phone has one flow
+here, its newest, and would hold a second one in vain (RFC 5626 §6)."""
 _MAX_SECONDS = 2**32 - 1
 
 
@@ -35,6 +40,8 @@ class Contact:
     prid: str | None = None
     """``pn-prid`` (RFC 8599): the push token."""
     q: float = 1.0
+    reg_id: int | None = None
+    """``reg-id`` (RFC 5626): the phone keeps its flow alive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +56,17 @@ class Register:
     """``Contact: *`` with ``Expires: 0``: remove all."""
     expires_s: int | None = None
     user_agent: str | None = None
+    path: tuple[str, ...] = ()
+    """Proxies that requests to these Contacts go through, as received (RFC 3327)."""
+    supports_outbound: bool = False
+    """``Supported: outbound`` (RFC 5626)."""
 
 
 def read_register(message: Message) -> Register:
     """Read a REGISTER. Raises `BadRegister` with the status that it deserves."""
-    if required := [tag for tag in message.values("require") if tag]:
-        raise BadRegister(420, "Bad Extension", ("Unsupported", ", ".join(required)))
-    if message.first("path") is not None:
-        # A binding behind a Path that we do not keep would be a phone that never rings.
-        raise BadRegister(420, "Bad Extension", ("Unsupported", "path"))
+    required = [tag for tag in message.values("require") if tag]
+    if unknown := [tag for tag in required if tag.lower() not in _SUPPORTED]:
+        raise BadRegister(420, "Bad Extension", ("Unsupported", ", ".join(unknown)))
     try:
         cseq = message.cseq
     except MalformedMessage:
@@ -78,6 +87,8 @@ def read_register(message: Message) -> Register:
         star=star,
         expires_s=expires_s,
         user_agent=message.first("user-agent"),
+        path=_path(message),
+        supports_outbound=message.has_token("supported", "outbound"),
     )
 
 
@@ -112,7 +123,32 @@ def _contact(value: str) -> Contact:
         instance=address.params.get("+sip.instance", "").strip("<> ") or None,
         prid=uri.params.get("pn-prid") or None,
         q=_q(address.params.get("q")),
+        reg_id=_reg_id(address.params.get("reg-id")),
     )
+
+
+def _path(message: Message) -> tuple[str, ...]:
+    values = tuple(message.values("path"))
+    if not values:
+        return ()
+    if not any(message.has_token(name, "path") for name in ("supported", "require")):
+        # The phone would not know who stands between us and it (RFC 3327 §5.3).
+        raise BadRegister(420, "Bad Extension", ("Unsupported", "path"))
+    if len(values) > MAX_PATH:
+        raise BadRegister(403, f"More than {MAX_PATH} Path values")
+    try:
+        for value in values:
+            NameAddr.parse(value).sip()
+    except MalformedUri:
+        raise BadRegister(400, "Path is no SIP URI") from None
+    return values
+
+
+def _reg_id(text: str | None) -> int | None:
+    """RFC 5626 §11.2: 1 to 2^31 - 1; anything else counts as none given."""
+    if text is None or not (text.isascii() and text.isdigit() and len(text) <= 10):
+        return None
+    return int(text) or None
 
 
 def _seconds(text: str | None) -> int | None:

@@ -73,8 +73,8 @@ class AccountBody(Body):
     )
     transport: Transport | None = Field(
         None,
-        description="Toward `registrar`. Default: what the URI says, else `udp`. A configured "
-        "`pbx` has its own.",
+        description="Toward `registrar`. Default: what the URI says, else DNS, else `udp`. A "
+        "configured `pbx` has its own.",
     )
     auth_user: Quotable | None = Field(
         None, description="Digest user at the PBX. Default: the AOR's user."

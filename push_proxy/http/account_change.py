@@ -102,21 +102,23 @@ def _host_uri(text: str | None, field: str) -> str | None:
         raise InvalidInput(f"{field}: {error}", field=field) from None
 
 
-def _transport(body: AccountBody, *, registrar: str | None, outbound_proxy: str | None) -> str:
+def _transport(
+    body: AccountBody, *, registrar: str | None, outbound_proxy: str | None
+) -> str | None:
     """How the account's next hop is reached: its URI and ``transport`` must agree."""
     if body.pbx is not None:
         if body.transport not in {None, "udp"}:
             raise InvalidInput(
                 f"transport goes with registrar; set pbxes.{body.pbx}.transport", field="transport"
             )
-        return "udp"
+        return None
     hop = outbound_proxy or registrar
     said = "" if hop is None else SipUri.parse(hop).params.get("transport", "")
     if body.transport and said and body.transport != said:
         raise InvalidInput(
             f"transport is {body.transport}, but {hop} says {said}", field="transport"
         )
-    return body.transport or said or "udp"
+    return body.transport or said or None
 
 
 def _check_pbx(body: AccountBody, settings: Settings) -> None:

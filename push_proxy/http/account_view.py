@@ -135,7 +135,7 @@ def export_row(account: Account) -> dict[str, object]:
         "pbx": account.pbx,
         "registrar": account.registrar,
         "outbound_proxy": account.outbound_proxy,
-        "transport": account.transport if account.registrar else None,
+        "transport": account.transport,
         "auth_user": account.auth_user,
         "register": account.register,
         "enabled": account.enabled,

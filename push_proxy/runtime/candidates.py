@@ -38,7 +38,12 @@ def candidates_for(
     devices = {device.device: device for device in directory.devices(account.key)}
     return tuple(
         _candidate(
-            name, devices.get(name), bindings.get(name), providers, heard_after=now - fresh_s
+            name,
+            devices.get(name),
+            bindings.get(name),
+            pushable=_pushable(devices.get(name), providers),
+            flow=name not in bindings or directory.has_flow(bindings[name]),
+            heard_after=now - fresh_s,
         )
         for name in (*devices, *(name for name in bindings if name not in devices))
     )
@@ -48,15 +53,20 @@ def _candidate(
     name: DeviceId,
     device: Device | None,
     binding: Binding | None,
-    providers: Providers,
     *,
+    pushable: bool,
+    flow: bool,
     heard_after: float,
 ) -> Candidate:
-    pushable = device is not None and device.has_target and providers.for_device(device) is not None
     return Candidate(
         device=name,
         pushable=pushable,
         repush=device is not None and device.provider not in _NO_SECOND_PUSH,
         binding=binding,
-        fresh=binding is not None and binding.heard_at > heard_after,
+        fresh=binding is not None and flow and binding.heard_at > heard_after,
+        flow=flow,
     )
+
+
+def _pushable(device: Device | None, providers: Providers) -> bool:
+    return device is not None and device.has_target and providers.for_device(device) is not None

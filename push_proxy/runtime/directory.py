@@ -41,6 +41,8 @@ class Directory:
         self._sweep_s = sweep_s
         self._index = Index()
         self._listeners: list[Listener] = []
+        self._connections: set[Address] = set()
+        """Far ends of TCP and TLS connections that a binding came on and that still stand."""
         self._expiries: list[tuple[float, AccountKey, DeviceId]] = []
         self._writes = WriteBehind("directory")
         self._locks: WeakValueDictionary[AccountKey, asyncio.Lock] = WeakValueDictionary()
@@ -125,7 +127,12 @@ class Directory:
         return sum(len(kept) for kept in self._index.bindings.values())
 
     def by_flow(self, source: Address) -> tuple[Binding, ...]:
-        """Unexpired bindings whose REGISTER came from this address."""
+        """Unexpired bindings whose REGISTER came from this address, over what still stands.
+
+        Whoever opens another TCP connection from the same port has proved nothing.
+        """
+        if source.transport != "udp" and source not in self._connections:
+            return ()
         found = (self.binding(*place) for place in self._index.by_flow.get(source, ()))
         return tuple(binding for binding in found if binding)
 
@@ -177,7 +184,9 @@ class Directory:
     # bindings: memory first, the store behind
 
     def put_binding(self, binding: Binding) -> None:
-        """Take a binding now; it is stored as soon as the store takes it."""
+        """Take a binding now, with its flow; it is stored as soon as the store takes it."""
+        if binding.source.transport != "udp":
+            self._connections.add(binding.source)
         old = self._index.set_binding(binding)
         heappush(self._expiries, (binding.expires_at, binding.account, binding.device))
         self._writes.submit(
@@ -192,6 +201,17 @@ class Directory:
             self._writes.submit((key, device), partial(self._store.delete_binding, key, device))
             self._tell(BindingChanged(old, None))
         return old
+
+    def has_flow(self, binding: Binding) -> bool:
+        """Whether requests can be sent to the phone: always over UDP, as far as we know.
+
+        Over TCP and TLS only while its connection stands: never after a restart of ours.
+        """
+        return binding.source.transport == "udp" or binding.source in self._connections
+
+    def flow_lost(self, remote: Address) -> None:
+        """A connection has ended: bindings on it stay, but are asleep until they come again."""
+        self._connections.discard(remote)
 
     def heard(self, route_key: str, source: Address, now: Instant) -> None:
         """SIP came from the device: a sign of life, if on the flow that we would send to."""

@@ -33,11 +33,12 @@ from ..errors import StoreUnavailable
 from ..observability.metrics import Metrics
 from ..ports import Clock, PushProvider, Store
 from ..providers.registry import Providers
-from ..signaling.contract import Rewrite, Signaling
+from ..signaling.contract import Signaling
 from ..tasks import spawn
 from .calls import Calls
 from .directory import Directory
 from .held_call import HeldCall
+from .toward_device import toward_device
 
 _log = structlog.get_logger(__name__)
 
@@ -104,17 +105,12 @@ class Interpreter:
         self._signaling.fork(
             held.fact.txn,
             fork.branch,
-            Rewrite(
-                request_uri=binding.contact,
-                destination=binding.source,
-                local=binding.local,
-                add=(
-                    ("P-Called-Party-ID", f"<{held.account.aor}>"),
-                    ("X-Push-ID", held.call),
-                ),
-                remove=held.incoming.strip,
+            toward_device(
+                binding,
+                held.account,
+                strip=held.incoming.strip,
+                add=(("X-Push-ID", held.call),),
                 call=held.call,
-                route_key=binding.route_key,
             ),
         )
         registered_at = held.registered_at.pop(binding.device, None)

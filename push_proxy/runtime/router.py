@@ -1,8 +1,8 @@
 """The only way in from the SIP stack: who is asking, and who takes it from here.
 
 Order of admission: a REGISTER proves itself; an app is known by its registered
-flow; a PBX by its address; everybody else is a stranger and gets the same answer whether or
-not what they ask for exists.
+flow; a PBX by its address or its certificate; everybody else is a stranger and gets the same
+answer whether or not what they ask for exists.
 """
 
 import asyncio
@@ -16,13 +16,14 @@ from ..core.model import Account, Binding
 from ..core.trust import called_account, strip_toward_app
 from ..observability.logs import StackLogs
 from ..ports import Clock
-from ..signaling.contract import Rewrite, Signaling
+from ..signaling.contract import Signaling
 from ..signaling.facts import (
     BranchResponse,
     CancelReceived,
     DeviceHeard,
     DialogEnded,
     Fact,
+    FlowLost,
     ForwardResponse,
     ForwardRinging,
     OrderFailed,
@@ -35,6 +36,7 @@ from .directory import Directory
 from .outbound import DIALOG_MAKERS, Outbound
 from .pbx_addresses import PbxAddresses
 from .registrar import Registrar
+from .toward_device import toward_device
 
 _log = structlog.get_logger(__name__)
 
@@ -61,11 +63,14 @@ class DialogKeeper(Protocol):
         """A BYE passed."""
 
 
-class AnswerTaker(Protocol):
-    """Who sent requests of our own (`runtime.registrations.Registrations`)."""
+class PbxSide(Protocol):
+    """Who sends requests of our own (`runtime.pbx_watch.PbxWatch`)."""
 
     def on_answer(self, fact: RequestAnswered) -> None:
         """The final response."""
+
+    def on_flow_lost(self, fact: FlowLost) -> None:
+        """A connection that we had opened has ended."""
 
 
 class Refusals(Protocol):
@@ -89,7 +94,7 @@ class Router:
         outbound: Outbound,
         wakes: InviteTaker,
         calls: DialogKeeper,
-        registrations: AnswerTaker,
+        pbx_side: PbxSide,
         metrics: Refusals,
     ) -> None:
         self._signaling = signaling
@@ -100,7 +105,7 @@ class Router:
         self._outbound = outbound
         self._wakes = wakes
         self._calls = calls
-        self._registrations = registrations
+        self._pbx_side = pbx_side
         self._metrics = metrics
         self._stack_logs = StackLogs()
         self.stack_ended = asyncio.Event()
@@ -115,7 +120,7 @@ class Router:
             if isinstance(fact, RequestReceived):
                 self._signaling.reply(fact.txn, 500, "Server Internal Error")
 
-    def _dispatch(self, fact: Fact) -> None:
+    def _dispatch(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - a case per fact
         match fact:
             case RequestReceived():
                 self._request(fact)
@@ -129,11 +134,16 @@ class Router:
             case ForwardRinging():
                 self._outbound.ringing(fact)
             case RequestAnswered():
-                self._registrations.on_answer(fact)
+                self._pbx_side.on_answer(fact)
             case DialogEnded():
                 self._calls.dialog_ended(fact)
             case DeviceHeard():
                 self._directory.heard(fact.route_key, fact.source, self._clock.now())
+            case FlowLost():
+                if fact.outgoing:
+                    self._pbx_side.on_flow_lost(fact)
+                else:
+                    self._directory.flow_lost(fact.remote)
             case StackLog():
                 self._stack_logs.take(fact)
                 if fact.level == 0:
@@ -144,7 +154,7 @@ class Router:
             self._registrar.register(fact)
             return
         flows = self._directory.by_flow(fact.source)
-        from_pbx = self._addresses.is_pbx(fact.source.host)
+        from_pbx = self._addresses.is_pbx(fact.source.host, fact.peer_names)
         if not flows and not from_pbx:
             self._refuse(fact, 403, "Forbidden", "stranger")
             return
@@ -165,13 +175,13 @@ class Router:
         return self._outbound.is_sender(fact, flows)
 
     def _from_pbx(self, fact: RequestReceived, message: Message) -> None:
-        host = fact.source.host
+        host, names = fact.source.host, fact.peer_names
         account = called_account(
             fact.request_uri,
             fact.to_uri,
             by_contact_token=self._directory.by_contact_token,
             by_user=self._directory.by_user,
-            serves=lambda candidate: self._addresses.is_pbx_of(candidate, host),
+            serves=lambda candidate: self._addresses.is_pbx_of(candidate, host, names),
         )
         if account is None or not account.enabled:
             self._refuse(fact, 404, "Not Found", "unknown_account")
@@ -204,11 +214,11 @@ class Router:
         account: Account,
         device: DeviceId | None = None,
     ) -> None:
-        """Requests that wake nobody: to this device, else to the one heard last, if bound."""
+        """Requests that wake nobody: to this device, else to the one heard last, if reachable."""
         bindings = [
             binding
             for binding in self._directory.bindings(account.key)
-            if device in (None, binding.device)
+            if device in (None, binding.device) and self._directory.has_flow(binding)
         ]
         if bindings:
             self._forward(fact, message, account, max(bindings, key=lambda b: b.heard_at))
@@ -220,13 +230,11 @@ class Router:
     ) -> None:
         self._signaling.forward(
             fact.txn,
-            Rewrite(
-                request_uri=binding.contact,
-                destination=binding.source,
-                local=binding.local,
-                add=(("P-Called-Party-ID", f"<{account.aor}>"),),
-                remove=(*strip_toward_app(message), "p-called-party-id"),
-                route_key=binding.route_key if fact.method in DIALOG_MAKERS else "",
+            toward_device(
+                binding,
+                account,
+                strip=strip_toward_app(message),
+                record_route=fact.method in DIALOG_MAKERS,
             ),
         )
 

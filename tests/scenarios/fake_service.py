@@ -30,6 +30,7 @@ from push_proxy.signaling.facts import (
     CancelReceived,
     DialogEnded,
     Fact,
+    FlowLost,
     OrderFailed,
     RequestReceived,
     TransactionLost,
@@ -133,6 +134,8 @@ class FakeService:
                 self.wakes.invite(fact, self.account)
             case DialogEnded():
                 self.calls.dialog_ended(fact)
+            case FlowLost():
+                self.directory.flow_lost(fact.remote)
             case _:
                 raise AssertionError(f"nobody takes {fact}")
 

@@ -164,7 +164,8 @@ async def test_what_is_not_built_yet_says_so(api: Api, change: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("change", "registrar", "transport"),
     [
-        ({}, "sip:pbx.example.com", "udp"),
+        ({}, "sip:pbx.example.com", None),
+        ({"transport": "udp"}, "sip:pbx.example.com", "udp"),
         ({"transport": "tcp"}, "sip:pbx.example.com", "tcp"),
         (
             {"registrar": "sips:pbx.example.com:5061"},
@@ -184,7 +185,7 @@ async def test_what_is_not_built_yet_says_so(api: Api, change: dict[str, Any]) -
     ],
 )
 async def test_the_transport_is_what_the_field_or_the_uri_says(
-    api: Api, change: dict[str, Any], registrar: str, transport: str
+    api: Api, change: dict[str, Any], registrar: str, transport: str | None
 ) -> None:
     """A sips URI is TLS, and the outbound proxy's URI counts before the registrar's."""
     made = await api.call("PUT", "/v1/accounts/101", {**ACCOUNT, **change})
