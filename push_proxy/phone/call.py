@@ -11,6 +11,7 @@ from .media import RtpMeter, Tone
 from .settings import PhoneSettings
 
 METER_EVERY_S = 0.1
+_HELD_BY = {pj.PJSUA_CALL_MEDIA_LOCAL_HOLD: "local", pj.PJSUA_CALL_MEDIA_REMOTE_HOLD: "remote"}
 
 
 class PhoneCall(pj.Call):  # type: ignore[misc]  # pjsua2 has no types
@@ -36,6 +37,7 @@ class PhoneCall(pj.Call):  # type: ignore[misc]  # pjsua2 has no types
         self._answer_at: float | None = None
         self._hangup_at: float | None = None
         self._hung_up = False
+        self._held_by: str | None = None
         self._media_seen = False
         self._meter_at = 0.0
 
@@ -58,6 +60,16 @@ class PhoneCall(pj.Call):  # type: ignore[misc]  # pjsua2 has no types
         if not self.ended and not self._hung_up:
             self._hung_up = True
             self.hangup(pj.CallOpParam())
+
+    def hold(self) -> None:
+        """Put the other side on hold with a re-INVITE."""
+        self.setHold(_audio_only())
+
+    def resume(self) -> None:
+        """Take the other side off hold with a re-INVITE."""
+        prm = _audio_only()
+        prm.opt.flag = pj.PJSUA_CALL_UNHOLD
+        self.reinvite(prm)
 
     def tick(self) -> None:
         """Do what is due, and read the meter."""
@@ -113,13 +125,25 @@ class PhoneCall(pj.Call):  # type: ignore[misc]  # pjsua2 has no types
         # Kept in a name: pjsua2's containers point into their owner and do not keep it alive.
         info = self.getInfo()
         for media in info.media:
-            if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status == pj.PJSUA_CALL_MEDIA_ACTIVE:
+            if media.type != pj.PJMEDIA_TYPE_AUDIO:
+                continue
+            self._tell_hold(_HELD_BY.get(media.status))
+            if media.status == pj.PJSUA_CALL_MEDIA_ACTIVE:
                 audio = self.getAudioMedia(media.index)
                 if self._tone is None:
                     self._tone = Tone(hz=self._settings.tone_hz)
                 self._tone.play_to(audio)
                 # Decoded only when somebody listens: the null device does.
                 audio.startTransmit(pj.Endpoint.instance().audDevManager().getPlaybackDevMedia())
+
+    def _tell_hold(self, held_by: str | None) -> None:
+        if held_by == self._held_by:
+            return
+        self._held_by = held_by
+        if held_by is None:
+            self._events.emit("resumed", sip_call_id=self.sip_call_id)
+        else:
+            self._events.emit("held", by=held_by, sip_call_id=self.sip_call_id)
 
     def _respond(self, code: int) -> None:
         prm = _audio_only()

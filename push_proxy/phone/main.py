@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, PushProxyError
 from .events import EventWriter, claim_stdout
-from .push_listener import PushListener
+from .push_listener import COMMANDS, PushListener
 from .settings import TRANSPORTS, PhoneSettings, parse_listen
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ EPILOG = f"""
 Without --call it sleeps, with no SIP socket, until a push of type "call" arrives; then it
 registers, takes the call and sleeps again. Every event is one JSON line on standard output:
 listening, push_received, push_rejected, waking, registered, register_failed, incoming, ringing,
-progress, calling, answered, media (first RTP), bye (with its RTP counts), ended, asleep, failed.
+progress, calling, answered, media (first RTP), held, resumed, bye (with its RTP counts), ended,
+asleep, failed.
 The password may be in {PASSWORD_VARIABLE} instead.
 """
 
@@ -127,9 +128,10 @@ class Phone:
             softphone.place_call(uri)
 
     def _take(self, kind: str, payload: dict[str, Any]) -> None:
-        if kind == "hangup":
-            if self._softphone is not None and self._softphone.call is not None:
-                self._softphone.call.end()
+        if kind in COMMANDS:
+            call = self._softphone.call if self._softphone is not None else None
+            if call is not None:
+                {"hangup": call.end, "hold": call.hold, "resume": call.resume}[kind]()
         elif kind == "push":
             self._events.emit("push_received", payload=payload)
             if payload.get("type") != "call":

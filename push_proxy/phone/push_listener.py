@@ -1,7 +1,7 @@
 """The sleeping phone's only ear: an HTTP listener that takes the webhook push (docs/contracts.md).
 
 POST /         a push
-POST /hangup   end the running call
+POST /hangup   end the running call; likewise /hold and /resume
 GET  /status   what the phone is doing
 """
 
@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 SIGNATURE_HEADER = "X-Push-Proxy-Signature"
+COMMANDS = ("hangup", "hold", "resume")
 MAX_BODY_BYTES = 64 * 1024
 MAX_SIGNATURE_AGE_S = 300.0
 _SIGNATURE = re.compile(r"t=(\d{1,12}),sha256=([0-9a-f]{64})")
@@ -42,7 +43,8 @@ def signature_fault(header: str | None, body: bytes, *, key: bytes, now: float) 
 class PushListener:
     """Answers HTTP in threads of its own; pushes and commands wait in `inbox`.
 
-    `inbox` holds ("push", payload), ("hangup", {}) and whatever the owner adds.
+    `inbox` holds ("push", payload), one of `COMMANDS` as in ("hangup", {}), and whatever the owner
+    adds.
     """
 
     def __init__(
@@ -127,8 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(413, f"send a Content-Length of at most {MAX_BODY_BYTES}")
             return
         body = self.rfile.read(int(length))
-        if self.path == "/hangup":
-            self.owner.inbox.put(("hangup", {}))
+        if self.path.removeprefix("/") in COMMANDS:
+            self.owner.inbox.put((self.path.removeprefix("/"), {}))
             self._answer(204, "")
             return
         status, text = self.owner.take_push(self.headers.get(SIGNATURE_HEADER), body)

@@ -15,6 +15,7 @@ from .certificates import Authority
 from .kamailio import Kamailio, KamailioOptions
 from .linphone import Linphone
 from .pbx import Pbx
+from .pjsua2 import Pjsua2
 from .ports import free_port
 from .process import Process
 from .push_sink import PushSink
@@ -42,6 +43,7 @@ class MakeBaresip(Protocol):
 
 
 MakeLinphone = Callable[..., Linphone]
+MakePjsua2 = Callable[..., Pjsua2]
 StartKamailio = Callable[[KamailioOptions], Awaitable[Kamailio]]
 
 
@@ -152,6 +154,21 @@ async def make_linphone(workdir: Path) -> AsyncIterator[MakeLinphone]:
 
     def make(user: str, **fields: Any) -> Linphone:
         phone = Linphone(directory=workdir / f"linphone{len(made)}", user=user, **fields)
+        made.append(phone)
+        return phone
+
+    yield make
+    for phone in made:
+        await phone.stop()
+
+
+@pytest.fixture
+async def make_pjsua2(workdir: Path) -> AsyncIterator[MakePjsua2]:
+    """Makes simulated phones that sleep (no process) until their `start`."""
+    made: list[Pjsua2] = []
+
+    def make(user: str, **fields: Any) -> Pjsua2:
+        phone = Pjsua2(directory=workdir / f"pjsua2-{len(made)}", user=user, **fields)
         made.append(phone)
         return phone
 

@@ -70,6 +70,24 @@ async def test_the_called_phone_can_hang_up(kamailio: Kamailio, workdir: Path) -
             assert (await calling.event("bye"))["by"] == "remote"
 
 
+async def test_hold_and_resume_from_both_sides(kamailio: Kamailio, workdir: Path) -> None:
+    """POST /hold and /resume re-INVITE; the other side is told, and media flows again after."""
+    async with PhoneProcess(workdir, "101", *options(kamailio, "101")) as phone:
+        await phone.push()
+        await phone.event("registered")
+        async with caller(kamailio, workdir) as calling:
+            await phone.event("media")
+            for nth, one in ((1, phone), (2, calling)):
+                await one.post("hold")
+                for each in (phone, calling):
+                    await each.event("held", nth=nth)
+                await one.post("resume")
+                for each in (phone, calling):
+                    await each.event("resumed", nth=nth)
+            assert [event["by"] for event in phone.events("held")] == ["local", "remote"]
+            assert [event["by"] for event in calling.events("held")] == ["remote", "local"]
+
+
 async def test_a_declined_call_ends_with_the_code_it_was_told(
     kamailio: Kamailio, workdir: Path
 ) -> None:
