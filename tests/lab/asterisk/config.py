@@ -201,20 +201,23 @@ def _dialplan(options: AsteriskOptions) -> str:
     lines = [
         "[general]",
         f"[{CONTEXT}]",
-        "exten => _XXX,1,Dial(PJSIP/${EXTEN},60)",
-        "exten => _7XXX,1,Dial(${PJSIP_DIAL_CONTACTS(${EXTEN:1})},60)",
-        f"exten => _8XXX,1,Dial(PJSIP/${{EXTEN:1}},{options.impatient_s})",
     ]
-    if options.trunk is not None:
-        lines.append(f"exten => {options.trunk.users},1,Dial(PJSIP/${{EXTEN}}@trunk,60)")
+    trunk = options.trunk
+    peers = {} if trunk is None else {trunk.users: ["Dial(PJSIP/${EXTEN}@trunk,60)"]}
     answered = ["Answer()", "Set(TIMEOUT(absolute)=30)"]
     for name, steps in {
+        "_XXX": ["Dial(PJSIP/${EXTEN},60)"],
+        "_7XXX": ["Dial(${PJSIP_DIAL_CONTACTS(${EXTEN:1})},60)"],
+        "_8XXX": [f"Dial(PJSIP/${{EXTEN:1}},{options.impatient_s})"],
+        **peers,
         "echo": [*answered, "Echo()"],
         "hold": [*answered, "Wait(30)"],
         "ring": ["Ringing()", "Wait(30)"],
         "_away-XXX": ["Transfer(PJSIP/sip:${EXTEN:5}@" + options.realm + ")"],
     }.items():
         lines += [f"exten => {name},{number},{step}" for number, step in enumerate(steps, 1)]
+        # Else Asterisk makes up its own answer to what Dial() came to.
+        lines.append(f"exten => {name},{len(steps) + 1},Hangup()")
     return "\n".join([*lines, ""])
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.lab.ports import free_block
 from tests.lab.process import Process, ProcessError, poll_until
@@ -20,6 +21,7 @@ from .trace import Packet
 START_S = 20.0
 COMMAND_S = 10.0
 POLL_S = 0.05
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Asterisk:
         )
         self.process = Process(
             installation.command(root, *self._configured, "-f", "-q"),
-            name="Asterisk",
+            name=f"Asterisk {self.directory.name}",
             log=self._places.log,
             # The host's OpenSSL settings are for another version.
             env={"OPENSSL_CONF": "/dev/null", "HOME": str(self.directory)},
@@ -158,17 +160,18 @@ class Asterisk:
         within_s: float = 5.0,
     ) -> list[AsteriskContact]:
         """The contacts as soon as `condition` holds for them. Raises ProcessError."""
-        end = asyncio.get_running_loop().time() + within_s
-        while not condition(found := await self.contacts(user)):
-            if asyncio.get_running_loop().time() > end:
-                raise self.process.failure(f"has other contacts of {user} than expected: {found}")
-            await asyncio.sleep(POLL_S)
-        return found
+        return await self._until(lambda: self.contacts(user), condition, within_s)
 
     async def channels(self) -> list[str]:
         """The names of all channels, such as `PJSIP/101-00000001`."""
         lines = (await self.command("core show channels concise")).splitlines()
         return [line.partition("!")[0] for line in lines if "!" in line]
+
+    async def wait_channels(
+        self, condition: Callable[[list[str]], bool], *, within_s: float = 5.0
+    ) -> list[str]:
+        """The channels as soon as `condition` holds for them. Raises ProcessError."""
+        return await self._until(self.channels, condition, within_s)
 
     def packets(self, *, since: int = 0) -> list[Packet]:
         """Every SIP message so far, from byte `since` of its log."""
@@ -198,6 +201,19 @@ class Asterisk:
         inbox.mkdir(parents=True, exist_ok=True)
         (inbox / f"{name}.wav").write_bytes(b"")
         (inbox / f"{name}.txt").write_text("[message]\norigmailbox=" + user + "\n")
+
+    async def _until(
+        self,
+        ask: Callable[[], Awaitable[list[T]]],
+        condition: Callable[[list[T]], bool],
+        within_s: float,
+    ) -> list[T]:
+        deadline = time.monotonic() + within_s
+        while not condition(found := await ask()):
+            if time.monotonic() > deadline:
+                raise self.process.failure(f"is not as expected after {within_s} s: {found}")
+            await asyncio.sleep(POLL_S)
+        return found
 
     @property
     def _configured(self) -> tuple[str, str]:

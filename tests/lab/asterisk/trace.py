@@ -27,15 +27,17 @@ class Packet:
 
 def read(log: str) -> list[Packet]:
     """All packets in `log`, oldest first. What is no whole message is left out."""
-    found = []
+    found: list[Packet] = []
     for match in _PACKET.finditer(log.replace("\r\n", "\n")):
         peer = match[3], int(match[4])
-        text = match[5]
-        head, gap, body = text.partition("\n\n")
-        data = (head.replace("\n", "\r\n") + "\r\n\r\n" + body).encode() if gap or head else b""
         try:
-            message = parse(data, source=peer)
+            message = parse(_as_sent(match[5]), source=peer)
         except ValueError:
             continue
         found.append(Packet(match[1] == "Transmitting", match[2].lower(), peer, message))
     return found
+
+
+def _as_sent(text: str) -> bytes:
+    head, _, body = text.partition("\n\n")
+    return "\r\n".join([*head.split("\n"), "", *body.rstrip("\n").split("\n"), ""]).encode()

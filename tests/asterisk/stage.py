@@ -1,0 +1,160 @@
+"""What the tests with Asterisk share: two PBXs, the service, extensions of several kinds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.lab import asterisk as lab
+from tests.lab.asterisk import Asterisk, Packet
+from tests.lab.baresip import Baresip
+from tests.lab.fixtures import MakeBaresip
+from tests.lab.phone import Caller, Phone
+from tests.lab.push_sink import Push, PushSink
+from tests.lab.service import LabService, Record
+
+REALM = "pbx.test"
+
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "qualified": {"qualify_s": 1, "qualify_timeout_s": 0.5},
+    "single": {"max_contacts": 1},
+    "replacing": {"max_contacts": 1, "remove_existing": True},
+    "rewriting": {"rewrite_contact": True},
+    "mailbox": {"mailbox": True},
+    "reliable": {"rel100": "required"},
+    "brief": {"min_expires_s": 1, "max_expires_s": 4},
+    "brief-single": {"min_expires_s": 1, "max_expires_s": 4, "max_contacts": 1},
+    "brief-replacing": {
+        "min_expires_s": 1,
+        "max_expires_s": 4,
+        "max_contacts": 1,
+        "remove_existing": True,
+    },
+    "direct": {"direct_media": True},
+}
+"""Kinds of extensions; every kind has numbers of its own, plain ones 1XX."""
+TRUNK_USERS = "_9XX"
+
+
+def numbers(kind: str) -> range:
+    """The extensions of a kind."""
+    place = list(KINDS).index(kind)
+    return range(100, 200) if place == 0 else range(190 + 10 * place, 200 + 10 * place)
+
+
+def extensions() -> tuple[lab.Extension, ...]:
+    """All of them, as options of Asterisk."""
+    return tuple(
+        lab.Extension(str(number), **options)
+        for kind, options in KINDS.items()
+        for number in numbers(kind)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What all tests of a worker share."""
+
+    service: LabService
+    hold: Asterisk
+    """The service registers here."""
+    trunk: Asterisk
+    """Its calls to 9XX go to the service as a peer."""
+
+    def pbx(self, topology: str) -> Asterisk:
+        """The PBX of that topology."""
+        return self.hold if topology == "hold" else self.trunk
+
+
+@dataclass(slots=True, kw_only=True)
+class Sleeper:
+    """An extension of Asterisk whose phone has us for registrar, and sleeps."""
+
+    service: LabService
+    pbx: Asterisk
+    sink: PushSink
+    user: str
+    topology: str = "hold"
+
+    @property
+    def aor(self) -> str:
+        """Its address of record."""
+        return f"sip:{self.user}@{REALM}"
+
+    @property
+    def account(self) -> str:
+        """Its name in the API."""
+        return f"ext-{self.user}"
+
+    @property
+    def password(self) -> str:
+        """What its phone proves to us."""
+        return self.pbx.password(self.user)
+
+    async def provision(self, pbx: str, **fields: Any) -> None:
+        """Make account and device, and wait until the PBX can call us."""
+        body: dict[str, Any] = {"topology": self.topology, "pbx": pbx}
+        if self.topology == "hold":
+            body["password"] = self.password
+        # baresip 1.0 gives up as soon as it is offered SHA-256, so it is offered MD5 alone.
+        ha1 = hashlib.md5(f"{self.user}:{REALM}:{self.password}".encode()).hexdigest()
+        body["app_auth"] = {"user": self.user, "realm": REALM, "ha1": {"MD5": ha1}}
+        await self.service.put_account(self.account, self.aor, **{**body, **fields})
+        await self.service.put_device(self.account)
+        if self.topology == "hold":
+            await self.service.is_registered(self.account)
+
+    def phone(self, **fields: Any) -> Phone:
+        """A phone of plain sockets."""
+        return self.service.phone(self.aor, password=self.password, **fields)
+
+    def baresip(self, make: MakeBaresip, *, auto_answer: bool = True) -> Baresip:
+        """A real one, asleep. Its domain is our address: it would look up any other by DNS."""
+        return make(
+            self.user,
+            domain="{}:{}".format(*self.service.sip_address),
+            proxy=self.service.sip_address,
+            password=self.password,
+            auto_answer=auto_answer,
+        )
+
+    def wake_on_push(self, wake: Callable[[], Awaitable[Any]]) -> None:
+        """The first call push for it does `wake` before the push is answered."""
+        left = [wake]
+        before = self.sink.hook
+
+        async def hook(push: Push) -> None:
+            if push.type == "call" and push.payload["account"] == self.account:
+                if left:
+                    await left.pop()()
+            elif before is not None:
+                await before(push)
+
+        self.sink.hook = hook
+
+    async def record(self, **fields: Any) -> Record:
+        """The newest call's record, once it has ended."""
+        return await self.service.call_record(account=self.account, **fields)
+
+
+def desk(pbx: Asterisk, user: str, **fields: Any) -> Phone:
+    """A phone that registers at Asterisk itself, awake."""
+    return Phone(f"sip:{user}@{REALM}", proxy=pbx.address, password=pbx.password(user), **fields)
+
+
+def desk_caller(pbx: Asterisk, user: str, **fields: Any) -> Caller:
+    """Somebody at the PBX who only calls."""
+    return Caller(f"sip:{user}@{REALM}", proxy=pbx.address, password=pbx.password(user), **fields)
+
+
+def sent(method: str, call_id: str | None = None) -> Callable[[Packet], bool]:
+    """Whether a packet is a request that Asterisk sent."""
+    return lambda packet: (
+        packet.sent
+        and packet.message.is_request
+        and packet.message.method == method
+        and call_id in (None, packet.message.call_id)
+    )
