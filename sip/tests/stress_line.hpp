@@ -1,0 +1,28 @@
+// How a station of the stress program reaches the stack: a socket of its own, never blocking.
+#pragma once
+
+#include <memory>
+
+#include "wire.hpp"
+
+namespace stress {
+
+using push_proxy::Address;
+using wire::Draft;
+using wire::Message;
+
+class Line {
+   public:
+    virtual ~Line() = default;
+    virtual int fd() const = 0;
+    virtual short wanted() const = 0;  // for poll()
+    virtual const Address& address() const = 0;
+    virtual void send(const std::string& text) = 0;
+    // What has come; empties the socket.
+    virtual std::vector<Message> receive() = 0;
+    virtual bool lost() const { return false; }
+};
+
+std::unique_ptr<Line> udp_line(const std::string& host, const Address& stack);
+
+}  // namespace stress
