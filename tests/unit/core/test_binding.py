@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from push_proxy.core.binding import BindingRules, Decision, decide
+from push_proxy.core.binding import BindingRules, Decision, decide, route_headers
 from push_proxy.core.ids import AccountId, DeviceId, Instant, TenantId
 from push_proxy.core.message import parse
 from push_proxy.core.model import Account, Address, Binding, Device
@@ -324,3 +324,69 @@ def test_route_keys_are_stable_and_differ() -> None:
     from push_proxy.core.matching import route_key
 
     assert route_key(stranger.key, DeviceId("phone")) != first.route_key
+
+
+def test_the_path_is_kept_and_returned() -> None:
+    """RFC 3327: with `Supported: path` (or Require); the next REGISTER's Path takes its place."""
+    path = ("<sip:a.example.com;lr>", '"Edge" <sip:b.example.com;lr;ob>')
+    extra = f"Supported: outbound, path\r\nPath: {path[0]}\r\nPath: {path[1]}\r\n"
+    decision = register("<sip:101@h>", devices=(PHONE,), extra=extra)
+    (binding,) = decision.put
+    assert binding.path == path
+    assert [value for name, value in decision.headers if name == "Path"] == list(path)
+    required = register(
+        "<sip:101@h>", devices=(PHONE,), extra=f"Require: path\r\nPath: {path[0]}\r\n"
+    )
+    assert required.put[0].path == path[:1]
+    again = register("<sip:101@h>", devices=(PHONE,), bindings=(binding,), cseq=2)
+    assert again.put[0].path == ()
+    assert route_headers(again.put[0]) == ()
+
+
+@pytest.mark.parametrize(
+    ("extra", "status"),
+    [
+        ("Path: <sip:edge;lr>\r\n", 420),
+        ("Supported: path\r\nPath: edge\r\n", 400),
+        ("Supported: path\r\nPath: <tel:1>\r\n", 400),
+        ("Supported: path\r\n" + "Path: <sip:edge;lr>\r\n" * 11, 403),
+        ("Supported: path\r\n", 200),
+    ],
+)
+def test_a_path_that_cannot_be_kept_is_refused(extra: str, status: int) -> None:
+    """A binding behind a Path that we do not keep would be a phone that never rings."""
+    assert register("<sip:101@h>", devices=(PHONE,), extra=extra).status == status
+
+
+def test_a_phone_that_keeps_its_connection_alive_is_told_how_often() -> None:
+    """Flow-Timer for `Supported: outbound` with reg-id over TCP or TLS; never Require: outbound.
+
+    A phone has one flow here, its newest: a second one would be held in vain (RFC 5626 §6).
+    """
+    contact = '<sip:101@h>;+sip.instance="<urn:uuid:1>";reg-id=1'
+    tcp = Address("192.0.2.7", 40000, "tcp")
+    outbound = "Supported: path, outbound\r\n"
+    headers = dict(register(contact, devices=(PHONE,), source=tcp, extra=outbound).headers)
+    assert headers["Flow-Timer"] == "120"
+    assert "Require" not in headers
+    for more in (
+        register(contact, devices=(PHONE,), extra=outbound),
+        register(contact, devices=(PHONE,), source=tcp),
+        register("<sip:101@h>;reg-id=0", devices=(PHONE,), source=tcp, extra=outbound),
+    ):
+        assert (more.status, "Flow-Timer" in dict(more.headers)) == (200, False)
+
+
+def test_the_newest_flow_of_an_installation_counts() -> None:
+    """reg-id 2 over another connection takes the place of reg-id 1."""
+    first = bound('<sip:101@h:1>;+sip.instance="<urn:uuid:1>";reg-id=1')
+    newer = Address("192.0.2.7", 41000, "tcp")
+    decision = register(
+        '<sip:101@h:2>;+sip.instance="<urn:uuid:1>";reg-id=2',
+        devices=(PHONE,),
+        bindings=(first,),
+        source=newer,
+        call_id="c2",
+    )
+    assert [b.source for b in decision.put] == [newer]
+    assert {b.device for b in decision.put} == {first.device}

@@ -176,7 +176,11 @@ class Scene:
         self.own = OwnNames.of(["push.example.com"], node_host="10.0.0.7", listening=[US])
         self.pbxes = {
             "office": Pbx(key="office", registrar="sip:pbx.example.com"),
-            "trunk": Pbx(key="trunk", peers=("192.0.2.77", "192.0.2.128/25")),
+            "trunk": Pbx(
+                key="trunk",
+                peers=("192.0.2.77", "192.0.2.128/25"),
+                tls_names=("trunk.example.com",),
+            ),
         }
         self.addresses = PbxAddresses(
             self.directory, self.pbxes, own=self.own, clock=self.clock, locator=Names()
@@ -254,6 +258,7 @@ class Scene:
         to: str | None = None,
         call_id: str = "call-1",
         cseq: int | None = None,
+        peer_names: tuple[str, ...] = (),
     ) -> list[Order]:
         """One request through the router; returns the orders that it caused."""
         txn = next(self._txn)
@@ -280,6 +285,7 @@ class Scene:
             call_id=call_id,
             cseq=number,
             raw=("\r\n".join(lines) + "\r\n\r\n").encode(),
+            peer_names=peer_names,
         )
         before = len(self.stack.orders)
         self.router.on_fact(fact)
