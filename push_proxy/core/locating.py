@@ -109,7 +109,7 @@ def targets_of(
     for record in records:
         host, port = record.host, record.port
         known = tuple(Address(a, port, transport) for a in addresses.get(host, ()))
-        if known:
+        if host and known:
             found.append(Target(f"{host}:{port}", known, record.priority, record.weight))
     return tuple(found)
 
