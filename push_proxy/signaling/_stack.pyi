@@ -22,8 +22,9 @@ class FactKind(IntEnum):
     REQUEST_ANSWERED = 6
     DIALOG_ENDED = 7
     DEVICE_HEARD = 8
-    ORDER_FAILED = 9
-    LOG = 10
+    FLOW_LOST = 9
+    ORDER_FAILED = 10
+    LOG = 11
 
 class Fact:
     @property
@@ -62,6 +63,11 @@ class Fact:
     def call_id(self) -> str: ...
     @property
     def raw(self) -> bytes: ...
+    @property
+    def peer_names(self) -> tuple[str, ...]: ...
+
+class TlsFiles:
+    def __init__(self, *, certificate: str, key: str, ca: str, verify: bool) -> None: ...
 
 _Headers: TypeAlias = list[tuple[str, str]]
 
@@ -75,7 +81,10 @@ class Stack:
         own_hosts: list[str],
         token_key: bytes,
         queue_limit: int,
+        tls: TlsFiles | None,
+        tls_clients: dict[str, TlsFiles],
     ) -> list[Address]: ...
+    def renew_tls(self, *, tls: TlsFiles | None, tls_clients: dict[str, TlsFiles]) -> None: ...
     def stop(self) -> None: ...
     def fileno(self) -> int: ...
     def drain(self) -> list[Fact]: ...
@@ -95,6 +104,9 @@ class Stack:
         call: str,
         route_key: str,
         device_is_caller: bool,
+        connect: bool,
+        server_name: str,
+        tls_profile: str,
         /,
     ) -> None: ...
     def forward(
@@ -108,6 +120,9 @@ class Stack:
         call: str,
         route_key: str,
         device_is_caller: bool,
+        connect: bool,
+        server_name: str,
+        tls_profile: str,
         /,
     ) -> None: ...
     def relay(self, txn: int, branch: int, response: int, /) -> None: ...
@@ -126,6 +141,9 @@ class Stack:
         body: bytes,
         destination: Address,
         local: Address,
+        connect: bool,
+        server_name: str,
+        tls_profile: str,
         /,
     ) -> None: ...
     def bind(self, route_key: str, source: Address, local: Address, /) -> None: ...

@@ -5,20 +5,21 @@ values that name a transaction by token. No Python ever runs on the SIP thread.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from ..core.ids import BranchId, ResponseId, ServerTxn
 from ..core.model import Address
 from ..errors import ConfigurationError
 from . import _stack
-from .contract import Headers, Rewrite, StackSettings
+from .contract import Headers, Rewrite, StackSettings, TlsFiles
 from .facts import (
     BranchResponse,
     CancelReceived,
     DeviceHeard,
     DialogEnded,
     Fact,
+    FlowLost,
     ForwardResponse,
     ForwardRinging,
     OrderFailed,
@@ -44,6 +45,8 @@ class NativeSignaling:
         loop = asyncio.get_running_loop()
         try:
             bound = await loop.run_in_executor(None, lambda: self._start(settings))
+        except ValueError as error:
+            raise ConfigurationError(_tls_fault(error)) from error
         except RuntimeError as error:
             message = (
                 f"sip.listen: {error}. Stop what uses the port, or choose another address or port."
@@ -60,6 +63,8 @@ class NativeSignaling:
             own_hosts=list(settings.own_hosts),
             token_key=settings.token_key,
             queue_limit=settings.queue_limit,
+            tls=_tls(settings.tls),
+            tls_clients=_tls_clients(settings.tls_clients),
         )
 
     async def stop(self) -> None:
@@ -118,6 +123,9 @@ class NativeSignaling:
         body: bytes = b"",
         destination: Address,
         local: Address,
+        connect: bool = True,
+        server_name: str = "",
+        tls_profile: str = "",
     ) -> None:
         """See `contract.Signaling.request`."""
         self._stack.request(
@@ -132,6 +140,9 @@ class NativeSignaling:
             body,
             _native(destination),
             _native(local),
+            connect,
+            server_name,
+            tls_profile,
         )
 
     def bind(self, route_key: str, source: Address, local: Address) -> None:
@@ -142,13 +153,50 @@ class NativeSignaling:
         """See `contract.Signaling.unbind`."""
         self._stack.unbind(route_key)
 
+    async def renew_tls(self, tls: TlsFiles | None, tls_clients: Mapping[str, TlsFiles]) -> None:
+        """See `contract.Signaling.renew_tls`."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(
+                None,
+                lambda: self._stack.renew_tls(tls=_tls(tls), tls_clients=_tls_clients(tls_clients)),
+            )
+        except ValueError as error:
+            raise ConfigurationError(_tls_fault(error)) from error
+
     def counters(self) -> dict[str, int]:
         """See `contract.Signaling.counters`."""
         return self._stack.counters()
 
 
+def _tls(files: TlsFiles | None) -> _stack.TlsFiles | None:
+    if files is None:
+        return None
+    return _stack.TlsFiles(
+        certificate=files.certificate, key=files.key, ca=files.ca, verify=files.verify
+    )
+
+
+def _tls_clients(profiles: Mapping[str, TlsFiles]) -> dict[str, _stack.TlsFiles]:
+    return {name: native for name, files in profiles.items() if (native := _tls(files))}
+
+
+def _tls_fault(error: ValueError) -> str:
+    return f"TLS: {error}. Correct the path, or the file (PEM; the key without a password)."
+
+
 _Changes = tuple[
-    str, _stack.Address, _stack.Address, list[tuple[str, str]], list[str], str, str, bool
+    str,
+    _stack.Address,
+    _stack.Address,
+    list[tuple[str, str]],
+    list[str],
+    str,
+    str,
+    bool,
+    bool,
+    str,
+    str,
 ]
 
 
@@ -162,6 +210,9 @@ def _changes(rewrite: Rewrite) -> _Changes:
         rewrite.call or "",
         rewrite.route_key,
         rewrite.device_is_caller,
+        rewrite.connect,
+        rewrite.server_name,
+        rewrite.tls_profile,
     )
 
 
@@ -191,6 +242,7 @@ def _translate(fact: _stack.Fact) -> Fact:
                 call_id=fact.call_id,
                 cseq=fact.cseq,
                 raw=fact.raw,
+                peer_names=fact.peer_names,
             )
         case _KIND.CANCEL:
             return CancelReceived(txn, fact.text)
@@ -222,6 +274,13 @@ def _translate(fact: _stack.Fact) -> Fact:
             return DialogEnded(call=fact.text, by_device=fact.flag, reason=fact.name)
         case _KIND.DEVICE_HEARD:
             return DeviceHeard(route_key=fact.name, source=_address(fact.source))
+        case _KIND.FLOW_LOST:
+            return FlowLost(
+                remote=_address(fact.source),
+                local=_address(fact.local),
+                outgoing=fact.flag,
+                reason=fact.text,
+            )
         case _KIND.ORDER_FAILED:
             return OrderFailed(
                 order=fact.name, txn=txn, branch=BranchId(fact.branch), reason=fact.text

@@ -9,9 +9,10 @@
 
 /* ---- sizes of messages ---- */
 
-/* A WebRTC offer with ICE candidates is larger than 4000 bytes, and a datagram may hold 65,507.
- * This is also what every transmit buffer costs unless its owner has given it a smaller one. */
-#define PJSIP_MAX_PKT_LEN 16000
+/* What a datagram may hold (65,507) and what a message on a stream may have. It is an array in every
+ * pjsip_rx_data: one per UDP listener, and one for all streams together (docs/adr/0009). It is also
+ * what every transmit buffer costs unless its owner has given it a smaller one. */
+#define PJSIP_MAX_PKT_LEN 65536
 /* Route and Contact URIs carry our signed tokens and the apps' pn-* parameters (APNs and FCM
  * tokens of 160 characters and more). */
 #define PJSIP_MAX_URL_SIZE 1024
@@ -27,8 +28,9 @@
 #define PJSIP_MAX_TSX_COUNT (64 * 1024 - 1)
 /* Only in-process phones use pjsua calls; the proxy has none. */
 #define PJSUA_MAX_CALLS 64
-/* Transports (one per TCP or TLS flow of an app) and RTP sockets; epoll, so no FD_SETSIZE. */
-#define PJ_IOQUEUE_MAX_HANDLES 16384
+/* UDP listeners, and the RTP and SIP sockets of in-process phones. The proxy's own TCP and TLS
+ * connections are none of pjsip's (docs/adr/0009). A handle costs 500 bytes, used or not. */
+#define PJ_IOQUEUE_MAX_HANDLES 4096
 
 /* ---- pools, sized for many short-lived messages ---- */
 

@@ -45,6 +45,10 @@ void Engine::on_arrival(pjsip_rx_data* rdata) {
     if (unfold(info.msg_buf, static_cast<std::size_t>(info.len))) parse_again(rdata);
     // RFC 3261 18.2.2 would have us answer wherever maddr points, and look up its name, for anybody.
     if (info.msg->type == PJSIP_REQUEST_MSG) info.via->maddr_param = {};
+    // A response that comes after a restart must find the connection again: its address is in our Via's
+    // neighbour then, asked for or not.
+    if (info.msg->type == PJSIP_REQUEST_MSG && is_stream(rdata->tp_info.transport))
+        info.via->rport_param = rdata->pkt_info.src_port;
     keep_from_and_to(rdata);
 }
 

@@ -1,6 +1,7 @@
 // The Python module: values in and out, nothing of pjsip. The GIL is released wherever we wait.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -23,9 +24,12 @@ nb::str text_of(const Fact& fact) {
 }
 
 Rewrite rewrite(std::string request_uri, const Address& destination, const Address& local, Headers add,
-                std::vector<std::string> remove, std::string call, std::string route_key, bool device_is_caller) {
-    return {std::move(request_uri), destination,          local,           std::move(add), std::move(remove),
-            std::move(call),        std::move(route_key), device_is_caller};
+                std::vector<std::string> remove, std::string call, std::string route_key, bool device_is_caller,
+                bool connect, std::string server_name, std::string tls_profile) {
+    return {std::move(request_uri), destination,           local,
+            std::move(add),         std::move(remove),     std::move(call),
+            std::move(route_key),   device_is_caller,      connect,
+            std::move(server_name), std::move(tls_profile)};
 }
 
 std::string string_of(const nb::bytes& bytes) { return {bytes.c_str(), bytes.size()}; }
@@ -55,6 +59,7 @@ NB_MODULE(_stack, m) {
         .value("REQUEST_ANSWERED", FactKind::request_answered)
         .value("DIALOG_ENDED", FactKind::dialog_ended)
         .value("DEVICE_HEARD", FactKind::device_heard)
+        .value("FLOW_LOST", FactKind::flow_lost)
         .value("ORDER_FAILED", FactKind::order_failed)
         .value("LOG", FactKind::log);
 
@@ -76,21 +81,40 @@ NB_MODULE(_stack, m) {
         .def_prop_ro("to_uri", &text_of<&Fact::to_uri>)
         .def_prop_ro("to_tag", &text_of<&Fact::to_tag>)
         .def_prop_ro("call_id", &text_of<&Fact::call_id>)
+        .def_prop_ro("peer_names",
+                     [](const Fact& fact) {
+                         nb::list names;
+                         for (const auto& name : fact.peer_names) names.append(text(name));
+                         return nb::tuple(names);
+                     })
         .def_prop_ro("raw", [](const Fact& fact) { return nb::bytes(fact.raw.data(), fact.raw.size()); });
+
+    nb::class_<TlsFiles>(m, "TlsFiles")
+        .def(
+            "__init__",
+            [](TlsFiles* made, std::string certificate, std::string key, std::string ca, bool verify) {
+                new (made) TlsFiles{std::move(certificate), std::move(key), std::move(ca), verify};
+            },
+            nb::arg("certificate"), nb::arg("key"), nb::arg("ca"), nb::arg("verify"));
 
     nb::class_<Stack>(m, "Stack")
         .def(nb::init<>())
         .def(
             "start",
             [](Stack& stack, std::vector<Address> listen, std::string public_host, std::vector<std::string> own_hosts,
-               const nb::bytes& token_key, std::size_t queue_limit) {
-                const Settings settings{std::move(listen), std::move(public_host), std::move(own_hosts),
-                                        string_of(token_key), queue_limit};
+               const nb::bytes& token_key, std::size_t queue_limit, std::optional<TlsFiles> tls,
+               std::map<std::string, TlsFiles> tls_clients) {
+                Settings settings{std::move(listen), std::move(public_host), std::move(own_hosts), string_of(token_key),
+                                  queue_limit};
+                settings.tls = std::move(tls);
+                settings.tls_clients = std::move(tls_clients);
                 nb::gil_scoped_release release;
                 return stack.start(settings);
             },
             nb::arg("listen"), nb::arg("public_host"), nb::arg("own_hosts"), nb::arg("token_key"),
-            nb::arg("queue_limit"))
+            nb::arg("queue_limit"), nb::arg("tls").none(), nb::arg("tls_clients"))
+        .def("renew_tls", &Stack::renew_tls, nb::arg("tls").none(), nb::arg("tls_clients"),
+             nb::call_guard<nb::gil_scoped_release>())
         .def("stop", &Stack::stop, nb::call_guard<nb::gil_scoped_release>())
         .def("fileno", &Stack::fd)
         .def("drain", &Stack::drain)
@@ -103,19 +127,23 @@ NB_MODULE(_stack, m) {
         .def("fork",
              [](Stack& stack, std::uint64_t txn, int branch, std::string request_uri, const Address& destination,
                 const Address& local, Headers add, std::vector<std::string> remove, std::string call,
-                std::string route_key, bool device_is_caller) {
+                std::string route_key, bool device_is_caller, bool connect, std::string server_name,
+                std::string tls_profile) {
                  stack.order(
                      ForkOrder{txn, branch,
                                rewrite(std::move(request_uri), destination, local, std::move(add), std::move(remove),
-                                       std::move(call), std::move(route_key), device_is_caller)});
+                                       std::move(call), std::move(route_key), device_is_caller, connect,
+                                       std::move(server_name), std::move(tls_profile))});
              })
         .def("forward",
              [](Stack& stack, std::uint64_t txn, std::string request_uri, const Address& destination,
                 const Address& local, Headers add, std::vector<std::string> remove, std::string call,
-                std::string route_key, bool device_is_caller) {
+                std::string route_key, bool device_is_caller, bool connect, std::string server_name,
+                std::string tls_profile) {
                  stack.order(ForwardOrder{
                      txn, rewrite(std::move(request_uri), destination, local, std::move(add), std::move(remove),
-                                  std::move(call), std::move(route_key), device_is_caller)});
+                                  std::move(call), std::move(route_key), device_is_caller, connect,
+                                  std::move(server_name), std::move(tls_profile))});
              })
         .def("relay",
              [](Stack& stack, std::uint64_t txn, int branch, std::uint64_t response) {
@@ -132,10 +160,11 @@ NB_MODULE(_stack, m) {
         .def("request",
              [](Stack& stack, std::uint64_t request, std::string method, std::string request_uri, std::string from,
                 std::string to, std::string call_id, int cseq, Headers headers, const nb::bytes& body,
-                const Address& destination, const Address& local) {
+                const Address& destination, const Address& local, bool connect, std::string server_name,
+                std::string tls_profile) {
                  stack.order(RequestOrder{request, std::move(method), std::move(request_uri), std::move(from),
                                           std::move(to), std::move(call_id), cseq, std::move(headers), string_of(body),
-                                          destination, local});
+                                          destination, local, connect, std::move(server_name), std::move(tls_profile)});
              })
         .def("bind",
              [](Stack& stack, std::string route_key, const Address& source, const Address& local) {

@@ -56,9 +56,19 @@ const pjsip_sip_uri* sip_uri(const void* uri) {
                                                                              : nullptr;
 }
 
-std::string hop_name(const pjsip_sip_uri* uri) {
-    return lower(copy(uri->host)) + ":" + std::to_string(uri->port ? uri->port : 5060);
+namespace {
+
+// What a URI says; empty when it says nothing. A sips URI means TLS (RFC 3261 26.2.2).
+std::string named_transport(const pjsip_sip_uri* uri) {
+    if (PJSIP_URI_SCHEME_IS_SIPS(uri)) return "tls";
+    return lower(copy(uri->transport_param));
 }
+
+int port_of(const pjsip_sip_uri* uri) { return uri->port ? uri->port : default_port(named_transport(uri)); }
+
+}  // namespace
+
+std::string hop_name(const pjsip_sip_uri* uri) { return lower(copy(uri->host)) + ":" + std::to_string(port_of(uri)); }
 
 std::string reverse_hop(const pjsip_msg* msg) {
     const auto* record = static_cast<const pjsip_rr_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_RECORD_ROUTE, nullptr));
@@ -73,8 +83,15 @@ std::string reverse_hop(const pjsip_msg* msg) {
 }
 
 Address upstream_of(const pjsip_via_hdr* via) {
+    auto address = listening_at(via);
+    if (via->rport_param > 0) address.port = via->rport_param;
+    return address;
+}
+
+Address listening_at(const pjsip_via_hdr* via) {
     const auto& host = via->recvd_param.slen ? via->recvd_param : via->sent_by.host;
-    return {copy(host), via->rport_param > 0 ? via->rport_param : via->sent_by.port ? via->sent_by.port : 5060};
+    const auto transport = lower(copy(via->transport));
+    return {copy(host), via->sent_by.port ? via->sent_by.port : default_port(transport), transport};
 }
 
 // Same values on a second pass mean a loop; a spiral has another Request-URI or, inside a dialog between
@@ -100,7 +117,7 @@ bool Engine::looped(const pjsip_msg* msg, std::uint32_t hash) const {
 
 bool Engine::is_us(const pjsip_sip_uri* uri) const {
     const auto host = lower(copy(uri->host));
-    const int port = uri->port ? uri->port : 5060;
+    const int port = port_of(uri);
     const bool name =
         host == lower(settings_.public_host) || std::any_of(settings_.own_hosts.begin(), settings_.own_hosts.end(),
                                                             [&](const std::string& own) { return host == lower(own); });
@@ -119,7 +136,24 @@ std::size_t Engine::leading_own_routes(const pjsip_msg* msg) const {
     return count;
 }
 
-std::string Engine::record_route(const ServerTxn& txn, const Rewrite& rewrite, const Listener& listener) const {
+// Ours, as the side that `listener` faces shall name us.
+std::string Engine::own_uri(const Listener& listener, const std::string& user, bool secure) const {
+    const auto& bound = listener.bound;
+    const bool tls = bound.transport == "tls";
+    const bool v6 = bound.host.find(':') != std::string::npos;
+    const bool other_family =
+        is_ip(settings_.public_host) && v6 != (settings_.public_host.find(':') != std::string::npos);
+    const bool any = bound.host == "0.0.0.0" || bound.host == "::";
+    const auto& host = other_family && !any ? bound.host : settings_.public_host;
+    std::string out = secure && tls ? "<sips:" : "<sip:";
+    out += user + "@" + bracketed(host) + ":" + std::to_string(bound.port);
+    if (bound.transport != "udp" && !(secure && tls)) out += ";transport=" + bound.transport;
+    return out + ";lr>";
+}
+
+// One for each side when they differ (RFC 5658): each side then comes back by the transport it has.
+std::vector<std::string> Engine::record_route(const ServerTxn& txn, const Rewrite& rewrite,
+                                              const Listener& outward) const {
     RouteToken token;
     token.route_key = from_hex(rewrite.route_key).value_or("");
     token.call = pack_uuid(rewrite.call);
@@ -128,11 +162,22 @@ std::string Engine::record_route(const ServerTxn& txn, const Rewrite& rewrite, c
         throw std::invalid_argument("not a call UUID: '" + rewrite.call + "'");
     token.device_is_caller = rewrite.device_is_caller;
     token.device = rewrite.device_is_caller ? txn.source : rewrite.destination;
-    token.peer = rewrite.device_is_caller ? rewrite.destination : txn.source;
+    token.peer = rewrite.device_is_caller ? rewrite.destination : peer_of(txn);
     token.caller_tag = short_hash(txn.from_tag);
     token.next_hop = rewrite.device_is_caller ? 0 : txn.next_hop;
-    return "<sip:" + encode_route_token(token, settings_.token_key) + "@" + bracketed(settings_.public_host) + ":" +
-           std::to_string(listener.bound.port) + ";lr>";
+    const auto user = encode_route_token(token, settings_.token_key);
+    const bool secure = PJSIP_URI_SCHEME_IS_SIPS(txn.msg->line.req.uri);  // RFC 3261 16.6 step 4
+    std::vector<std::string> values{own_uri(outward, user, secure)};
+    if (txn.listener != &outward) values.push_back(own_uri(*txn.listener, user, secure));
+    return values;
+}
+
+// Where requests to the PBX's side can go: a connection that it has opened is for its own only (RFC 5923).
+Address Engine::peer_of(const ServerTxn& txn) const {
+    if (txn.source.transport == "udp") return txn.source;
+    const auto* stream = txn.tsx && txn.tsx->transport ? as_stream(txn.tsx->transport) : nullptr;
+    if (stream && stream->outgoing) return txn.source;
+    return listening_at(static_cast<pjsip_via_hdr*>(pjsip_msg_find_hdr(txn.msg, PJSIP_H_VIA, nullptr)));
 }
 
 // The first Route that carries a token of ours; those before it must be ours as well.
@@ -146,15 +191,18 @@ std::optional<Engine::Route> Engine::route(pjsip_rx_data* rdata) {
         const bool from_caller = short_hash(view(rdata->msg_info.from->tag)) == token->caller_tag;
         const bool from_callee = short_hash(view(rdata->msg_info.to->tag)) == token->caller_tag;
         if (!from_caller && !from_callee) return std::nullopt;  // a token of another dialog
-        Route found{*token, from_caller == token->device_is_caller, {}, index + 1};
-        const auto bound = bindings_.find(token->route_key);
-        if (!found.from_device && bound != bindings_.end()) {
-            // From the socket that the device registered at: a NAT lets nothing else through.
-            found.hop = {bound->second.first, bound->second.second};
+        std::size_t pop = index + 1;
+        // The other one of the same pair (RFC 5658); one with another token is another pass through us.
+        while (pop < own && view(sip_uri(&route_header(msg, pop)->name_addr)->user) == view(uri->user)) ++pop;
+        Route found{*token, from_caller == token->device_is_caller, {}, pop};
+        if (found.from_device) {
+            found.hop = hop_to_known_peer(hop_toward_peer(*token, msg, pop), listener_of(rdata));
             return found;
         }
-        found.hop.destination = found.from_device ? hop_toward_peer(*token, msg, index + 1) : token->device;
-        found.hop.listener = &same_family(listener_of(rdata), found.hop.destination);
+        const auto bound = bindings_.find(token->route_key);
+        // From the socket that the device registered at: a NAT lets nothing else through.
+        found.hop = bound != bindings_.end() ? hop_to_device(bound->second.first, *bound->second.second)
+                                             : hop_to_device(token->device, listener_of(rdata));
         return found;
     }
     return std::nullopt;
@@ -167,9 +215,13 @@ Address Engine::hop_toward_peer(const RouteToken& token, const pjsip_msg* msg, s
     const auto* next = route ? sip_uri(&route->name_addr) : sip_uri(msg->line.req.uri);
     if (!next) return token.peer;
     const auto host = copy(next->host);
-    const Address named{host, next->port ? next->port : 5060};
     const bool vouched = token.next_hop != 0 && short_hash(hop_name(next)) == token.next_hop;
-    return is_ip(host) && (vouched || host == token.peer.host) ? named : token.peer;
+    if (!is_ip(host) || (!vouched && host != token.peer.host)) return token.peer;
+    auto transport = named_transport(next);
+    // Many a PBX does not name its transport in Contact, and means the one that it uses.
+    if (transport.empty()) transport = token.peer.transport;
+    if (transport != "udp" && transport != "tcp" && transport != "tls") return token.peer;
+    return {host, next->port ? next->port : default_port(transport), transport};
 }
 
 void Engine::on_in_dialog(pjsip_rx_data* rdata) {
@@ -184,7 +236,7 @@ void Engine::on_in_dialog(pjsip_rx_data* rdata) {
     if (routed->from_device && !facts_.full()) {
         Fact fact = make_fact(FactKind::device_heard);
         fact.name = to_hex(routed->token.route_key);
-        fact.source = to_address(rdata->pkt_info.src_addr, listener_of(rdata).bound.transport);
+        fact.source = source_of(rdata);
         facts_.push(std::move(fact));
     }
     ForwardPlan plan;
@@ -197,6 +249,7 @@ void Engine::on_in_dialog(pjsip_rx_data* rdata) {
     }
     auto* txn = open_server(rdata);
     if (!txn) return;
+    txn->from_device = routed->from_device;
     if (msg->line.req.method.id == PJSIP_BYE_METHOD) {
         Fact fact = make_fact(FactKind::dialog_ended);
         fact.text = unpack_uuid(routed->token.call);

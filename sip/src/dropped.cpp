@@ -31,13 +31,14 @@ bool starts_with_header(std::string_view line, std::string_view name, std::strin
 
 // The answer to a request that cannot be parsed: the headers that a response must copy, as they came.
 // Empty when it is no request worth an answer.
-std::string bad_request(std::string_view packet, std::string_view tag) {
+std::string bad_request(std::string_view packet, std::string_view tag, std::string_view fault) {
     while (packet.starts_with('\r') || packet.starts_with('\n')) packet.remove_prefix(1);
     const auto start = next_line(packet);
     const auto version = start.rfind(" SIP/");
     if (version == std::string_view::npos || start.starts_with("SIP/") || start.starts_with("ACK ")) return {};
     std::string out = "SIP/2.0 ";
-    out += start.substr(version) == " SIP/2.0" ? "400 Malformed Message\r\n" : "505 Version Not Supported\r\n";
+    out += start.substr(version) == " SIP/2.0" ? fault : "505 Version Not Supported";
+    out += "\r\n";
     unsigned seen = 0;
     while (!packet.empty()) {
         const auto line = next_line(packet);
@@ -73,11 +74,14 @@ const pjsip_rx_data* holder(const pjsip_tp_dropped_data* dropped) {
 
 void Engine::on_dropped(pjsip_tp_dropped_data* dropped) {
     if (dropped->status == PJ_EIGNORED) return;  // CRLF keep-alives
+    if (auto* stream = as_stream(dropped->tp))
+        return on_malformed(*stream, {static_cast<char*>(dropped->data), dropped->len}, "400 Malformed Message");
     count("rejected.", "malformed");
     const auto* rdata = holder(dropped);
     if (!rdata) return;
     const std::string_view packet(static_cast<char*>(dropped->data), dropped->len);
-    const auto answer = bad_request(packet, to_hex(hmac_sha256(settings_.token_key, packet)).substr(0, 12));
+    const auto tag = to_hex(hmac_sha256(settings_.token_key, packet)).substr(0, 12);
+    const auto answer = bad_request(packet, tag, "400 Malformed Message");
     if (answer.empty()) return;
     pjsip_tpselector selector{};
     selector.type = PJSIP_TPSELECTOR_TRANSPORT;
@@ -85,6 +89,14 @@ void Engine::on_dropped(pjsip_tp_dropped_data* dropped) {
     pjsip_tpmgr_send_raw(pjsip_endpt_get_tpmgr(endpoint_), static_cast<pjsip_transport_type_e>(dropped->tp->key.type),
                          &selector, nullptr, answer.data(), answer.size(), &rdata->pkt_info.src_addr,
                          rdata->pkt_info.src_addr_len, nullptr, nullptr);
+}
+
+// The same on a connection, whose framing may be lost with it.
+void Engine::on_malformed(Stream& stream, std::string_view packet, const char* fault) {
+    count("rejected.", "malformed");
+    const auto tag = to_hex(hmac_sha256(settings_.token_key, packet)).substr(0, 12);
+    const auto answer = bad_request(packet, tag, fault);
+    if (!answer.empty()) stream.send(answer.data(), answer.size());
 }
 
 }  // namespace push_proxy

@@ -76,8 +76,8 @@ Fact make_fact(FactKind kind) {
     return fact;
 }
 
-Engine::Engine(Settings settings, pjsip_endpoint* endpoint, FactQueue& facts, std::mutex& counters_mutex,
-               Counters& counters)
+Engine::Engine(Settings settings, pjsip_endpoint* endpoint, std::shared_ptr<const TlsContexts> tls, FactQueue& facts,
+               std::mutex& counters_mutex, Counters& counters)
     : settings_(std::move(settings)),
       endpoint_(endpoint),
       facts_(facts),
@@ -88,6 +88,9 @@ Engine::Engine(Settings settings, pjsip_endpoint* endpoint, FactQueue& facts, st
     check(pjsip_endpt_register_module(endpoint_, &g_entry), "pjsip module");
     check(pjsip_endpt_register_module(endpoint_, &g_module), "pjsip module");
     pjsip_tpmgr_set_drop_data_cb(pjsip_endpt_get_tpmgr(endpoint_), &push_proxy::on_dropped);
+    const StreamLimits limits{settings_.max_connections, settings_.max_connections_per_source,
+                              settings_.first_message_ms, settings_.connect_timeout_ms, settings_.ping_ms};
+    connections_ = std::make_unique<Connections>(endpoint_, *this, limits, std::move(tls));
     g_engine = this;
 }
 
@@ -102,6 +105,7 @@ Engine::~Engine() {
     }
     by_via_branch_.clear();
     transactions_.clear();
+    connections_.reset();
     pjsip_endpt_unregister_module(endpoint_, &g_module);
     pjsip_endpt_unregister_module(endpoint_, &g_entry);
 }
@@ -109,22 +113,39 @@ Engine::~Engine() {
 std::vector<Address> Engine::listen() {
     std::vector<Address> bound;
     for (const auto& address : settings_.listen) {
-        pjsip_udp_transport_cfg config;
-        const auto wanted = to_sockaddr(address);
-        pjsip_udp_transport_cfg_default(&config, wanted.addr.sa_family);
-        config.bind_addr = wanted;
-        config.async_cnt = 1;
         auto listener = std::make_unique<Listener>();
-        const auto status = pjsip_udp_transport_start2(endpoint_, &config, &listener->transport);
-        if (status != PJ_SUCCESS)
-            throw std::runtime_error("cannot listen on udp:" + address.host + ":" + std::to_string(address.port) +
-                                     ": " + describe(status));
         listener->bound = address;
-        listener->bound.port = pj_sockaddr_get_port(&listener->transport->local_addr);
+        try {
+            if (address.transport == "udp") {
+                listen_udp(*listener);
+            } else {
+                connections_->listen(*listener);
+            }
+        } catch (const std::exception& error) {
+            throw std::runtime_error("cannot listen on " + address.transport + ":" + address.host + ":" +
+                                     std::to_string(address.port) + ": " + error.what());
+        }
         bound.push_back(listener->bound);
         listeners_.push_back(std::move(listener));
     }
     return bound;
+}
+
+void Engine::listen_udp(Listener& listener) {
+    pjsip_udp_transport_cfg config;
+    const auto wanted = to_sockaddr(listener.bound);
+    pjsip_udp_transport_cfg_default(&config, wanted.addr.sa_family);
+    config.bind_addr = wanted;
+    config.async_cnt = 1;
+    const auto status = pjsip_udp_transport_start2(endpoint_, &config, &listener.transport);
+    if (status != PJ_SUCCESS) throw std::runtime_error(describe(status));
+    listener.bound.port = pj_sockaddr_get_port(&listener.transport->local_addr);
+}
+
+bool Engine::wait(unsigned longest_ms) {
+    if (connections_->idle()) return false;
+    connections_->wait(longest_ms);
+    return true;
 }
 
 void Engine::carry_out(const Order& order) {
@@ -155,6 +176,8 @@ void Engine::carry_out(const Order& order) {
                 bind(o);
             } else if constexpr (std::is_same_v<T, UnbindOrder>) {
                 if (auto key = from_hex(o.route_key)) bindings_.erase(*key);
+            } else if constexpr (std::is_same_v<T, RenewTlsOrder>) {
+                connections_->renew(o.contexts);
             } else {
                 static_assert(std::is_same_v<T, StopOrder>);
                 stopping_ = true;
@@ -175,6 +198,8 @@ void Engine::bind(const BindOrder& order) {
 }
 
 void Engine::tidy() {
+    connections_->sweep();
+    flows_ended();
     bury();
     const auto live = transactions_.size() + requests_.size();
     if (live == live_) return;
@@ -204,6 +229,7 @@ void Engine::on_transaction_state(pjsip_transaction* tsx, pjsip_event* event) {
 }
 
 void Engine::on_sent(pjsip_tx_data* tdata) {
+    if (!tdata->buf.start) fit(tdata);  // pjsip's own: a CANCEL, the ACK of a refusal
     if (tdata->msg->type == PJSIP_REQUEST_MSG) {
         count("sent.", view(tdata->msg->line.req.method.name));
     } else {
@@ -221,13 +247,27 @@ Listener& Engine::listener_at(const Address& local) {
 }
 
 Listener& Engine::listener_of(const pjsip_rx_data* rdata) {
+    if (const auto* stream = as_stream(rdata->tp_info.transport)) return *stream->listener;
     for (auto& listener : listeners_)
         if (listener->transport == rdata->tp_info.transport) return *listener;
     return *listeners_.front();
 }
 
-Listener& Engine::same_family(Listener& preferred, const Address& target) {
-    return transport_type(preferred.bound) == transport_type(target) ? preferred : listener_at(target);
+// The one that a message to `target` names as ours. Where none has that transport, the family counts.
+Listener& Engine::listener_for(Listener& preferred, const Address& target) {
+    const int type = transport_type(target);
+    if (transport_type(preferred.bound) == type) return preferred;
+    for (auto& listener : listeners_)
+        if (transport_type(listener->bound) == type) return *listener;
+    const auto family = [](int t) { return t & PJSIP_TRANSPORT_IPV6; };
+    for (auto& listener : listeners_)
+        if (family(transport_type(listener->bound)) == family(type)) return *listener;
+    return preferred;
+}
+
+Address Engine::source_of(const pjsip_rx_data* rdata) {
+    if (const auto* stream = as_stream(rdata->tp_info.transport)) return stream->remote;
+    return to_address(rdata->pkt_info.src_addr, "udp");
 }
 
 ServerTxn* Engine::find(std::uint64_t txn) {
@@ -254,9 +294,10 @@ void Engine::failed(const char* order, std::uint64_t txn, int branch, const std:
 void Engine::count(const char* what, std::string_view which) {
     // Bounded: a method nobody knows is counted as one of "other".
     static constexpr std::string_view known[] = {
-        "INVITE", "ACK",     "BYE",       "CANCEL",     "REGISTER", "OPTIONS",      "PRACK",     "UPDATE",   "INFO",
-        "REFER",  "MESSAGE", "SUBSCRIBE", "NOTIFY",     "PUBLISH",  "1xx",          "2xx",       "3xx",      "4xx",
-        "5xx",    "6xx",     "malformed", "overloaded", "loop",     "max_forwards", "bad_route", "no_dialog"};
+        "INVITE",     "ACK",  "BYE",          "CANCEL",    "REGISTER",  "OPTIONS",    "PRACK",
+        "UPDATE",     "INFO", "REFER",        "MESSAGE",   "SUBSCRIBE", "NOTIFY",     "PUBLISH",
+        "1xx",        "2xx",  "3xx",          "4xx",       "5xx",       "6xx",        "malformed",
+        "overloaded", "loop", "max_forwards", "bad_route", "no_dialog", "connection", "tls"};
     std::string key(what);
     bool found = false;
     for (auto name : known) found = found || name == which;

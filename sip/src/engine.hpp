@@ -12,10 +12,10 @@
 
 namespace push_proxy {
 
-class Engine {
+class Engine : public StreamUser {
    public:
-    Engine(Settings settings, pjsip_endpoint* endpoint, FactQueue& facts, std::mutex& counters_mutex,
-           Counters& counters);
+    Engine(Settings settings, pjsip_endpoint* endpoint, std::shared_ptr<const TlsContexts> tls, FactQueue& facts,
+           std::mutex& counters_mutex, Counters& counters);
     ~Engine();
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
@@ -24,6 +24,9 @@ class Engine {
     void carry_out(const Order& order);
     bool stopping() const { return stopping_; }
 
+    // Serves connections until pjsip has something to do, at most that long. False when there are none:
+    // pjsip's own poll is all there is to wait for.
+    bool wait(unsigned longest_ms);
     // Frees what has ended; called between events.
     void tidy();
     // A fault of ours, told and survived.
@@ -39,6 +42,8 @@ class Engine {
     void say_trying(ServerTxn& txn);
 
    private:
+    void listen_udp(Listener& listener);
+
     // uas.cpp: requests coming in
     bool may_travel(pjsip_rx_data* rdata);
     void on_cancel(pjsip_rx_data* rdata);
@@ -54,11 +59,33 @@ class Engine {
     void settle(const ServerTxn& txn);
     void bury();
 
-    // uac.cpp: requests going out, and their responses
+    // flows.cpp: what a message leaves by
     struct Hop {
         Address destination;
-        Listener* listener;
+        Listener* listener;                    // names us in Via and Record-Route
+        pjsip_transport* transport = nullptr;  // null: there is no flow
+        bool to_device = false;
+        std::string why = {};  // there is none toward a PBX
     };
+    Hop hop_to_device(const Address& destination, Listener& preferred);
+    Hop hop_to_peer(const Address& destination, Listener& preferred, const std::string& profile,
+                    const std::string& server_name);
+    Hop hop_to_known_peer(const Address& destination, Listener& preferred);
+    Hop hop_of(const Rewrite& rewrite);
+    Hop hop_of(const RequestOrder& order);
+    Hop hop_of(const Branch& branch);
+    bool known_peer(const Address& address) const;
+    void flows_ended();
+    void fail_branches();
+    void fail_requests();
+    void fail_servers();
+    void remember_peer(const Address& address, const std::string& profile, const std::string& server_name);
+    void tell_lost(const ServerTxn& txn, const std::string& why);
+    bool reroute(ServerTxn& txn);
+    void on_malformed(Stream& stream, std::string_view packet, const char* fault) override;
+    void on_refused(const char* what, const Address& source, const std::string& why) override;
+
+    // uac.cpp: requests going out, and their responses
     void start_branch(ServerTxn& txn, int id, const Rewrite& rewrite, bool automatic);
     void send_branch(ServerTxn& txn, int id, bool automatic, ForwardPlan plan, const Hop& hop);
     void branch_state(Branch& branch, pjsip_transaction* tsx, pjsip_event* event);
@@ -72,6 +99,7 @@ class Engine {
     void send_cancel(Branch& branch);
     void ack_and_bye(const AckAndByeOrder& order);
     void request(const RequestOrder& order);
+    void request_failed(std::uint64_t request, int status, const std::string& reason);
     void request_state(OwnRequest& own, pjsip_transaction* tsx, pjsip_event* event);
     pjsip_transaction* send_in_transaction(TxData tdata, const Hop& hop, Owner* owner);
     void send_stateless(const TxData& tdata, const Hop& hop);
@@ -88,14 +116,17 @@ class Engine {
     void on_in_dialog(pjsip_rx_data* rdata);
     std::optional<Route> route(pjsip_rx_data* rdata);
     Address hop_toward_peer(const RouteToken& token, const pjsip_msg* msg, std::size_t routes_to_pop) const;
-    std::string record_route(const ServerTxn& txn, const Rewrite& rewrite, const Listener& listener) const;
+    std::vector<std::string> record_route(const ServerTxn& txn, const Rewrite& rewrite, const Listener& outward) const;
+    std::string own_uri(const Listener& listener, const std::string& user, bool secure) const;
+    Address peer_of(const ServerTxn& txn) const;
     bool is_us(const pjsip_sip_uri* uri) const;
     std::size_t leading_own_routes(const pjsip_msg* msg) const;
     bool looped(const pjsip_msg* msg, std::uint32_t loop_hash) const;
 
     Listener& listener_at(const Address& local);
     Listener& listener_of(const pjsip_rx_data* rdata);
-    Listener& same_family(Listener& preferred, const Address& target);
+    Listener& listener_for(Listener& preferred, const Address& target);
+    Address source_of(const pjsip_rx_data* rdata);
     ServerTxn* find(std::uint64_t txn);
     Branch* find(std::uint64_t txn, int branch);
     void bind(const BindOrder& order);
@@ -108,6 +139,14 @@ class Engine {
     std::mutex& counters_mutex_;
     Counters& counters_;
     std::vector<std::unique_ptr<Listener>> listeners_;
+    std::unique_ptr<Connections> connections_;
+    struct Peer {
+        std::string tls_profile;
+        std::string server_name;
+    };
+    // Where orders have let us connect to, as `key`: how, for requests inside dialogs and late responses.
+    std::unordered_map<std::string, Peer> peers_;
+    std::unordered_map<std::string, std::string> peer_hosts_;  // "transport host" -> key of the last peer there
     std::unordered_map<std::uint64_t, std::unique_ptr<ServerTxn>> transactions_;
     std::unordered_map<std::string, Branch*> by_via_branch_;
     std::unordered_map<std::string, std::pair<Address, Listener*>> bindings_;  // by 8-byte route key
@@ -115,6 +154,7 @@ class Engine {
     std::vector<std::uint64_t> finished_;  // server transactions to bury when no callback is running
     std::uint64_t next_id_ = 1;
     std::size_t live_ = 0;  // as last counted
+    Clock::time_point refusal_told_{};
     bool stopping_ = false;
 };
 
@@ -139,6 +179,9 @@ void guarded(const char* where, Work&& work) noexcept {
 const pjsip_sip_uri* sip_uri(const void* uri);
 // Where responses to the request with this topmost Via go: RFC 3261 18.2.2, RFC 3581.
 Address upstream_of(const pjsip_via_hdr* via);
+// Where its sender says that it listens: the host that the request came from, the port of sent-by.
+Address listening_at(const pjsip_via_hdr* via);
+int default_port(std::string_view transport);
 // "host:port" in lower case, the default port filled in.
 std::string hop_name(const pjsip_sip_uri* uri);
 // Where the peer says that in-dialog requests should go: its top Record-Route, else its Contact.

@@ -7,28 +7,16 @@
 namespace push_proxy {
 namespace {
 
-constexpr std::size_t kMaxDatagram = 65507;
+// More than may come in, for what a proxy adds: whether it fits a datagram, the socket will tell.
+constexpr std::size_t kLongest = 96 * 1024;
 // What pjsip adds to a request while it sends it: the sent-by, transport and rport of our Via.
 constexpr std::size_t kViaGrowth = 512;
 
-// pjsip would give each message PJSIP_MAX_PKT_LEN (16 kB) to print into, and a transaction keeps it
+// pjsip would give each message PJSIP_MAX_PKT_LEN (64 kB) to print into, and a transaction keeps it
 // for 32 s. So a message is printed here once, and gets a buffer made to measure: a held call costs
-// an eighth, and no message that came in is too long to leave. A response stays as printed.
+// a fraction, and no message that came in is too long to leave. A response stays as printed.
 TxData seal(TxData tdata) {
-    static thread_local char scratch[kMaxDatagram + 1];
-    const auto length = pjsip_msg_print(tdata->msg, scratch, sizeof scratch);
-    if (length < 0) throw std::invalid_argument("the message is longer than a datagram");
-    const bool response = tdata->msg->type == PJSIP_RESPONSE_MSG;
-    const auto size = static_cast<std::size_t>(length) + (response ? 1 : kViaGrowth);
-    auto& buffer = tdata->buf;
-    buffer.start = static_cast<char*>(pj_pool_alloc(tdata->pool, size));
-    buffer.cur = buffer.start;
-    buffer.end = buffer.start + size;
-    if (response) {
-        pj_memcpy(buffer.start, scratch, static_cast<std::size_t>(length));
-        buffer.cur += length;
-        *buffer.cur = '\0';
-    }
+    fit(tdata.get());
     return tdata;
 }
 
@@ -122,7 +110,8 @@ std::pair<std::string_view, std::string_view> split(const pjsip_rx_data* rdata) 
     return {raw, {}};
 }
 
-// Content-Length as it came; nothing when there is none or it is no number.
+}  // namespace
+
 std::optional<std::size_t> content_length(std::string_view block) {
     const auto text = raw_header(block, "Content-Length", "l");
     std::size_t length;
@@ -130,8 +119,6 @@ std::optional<std::size_t> content_length(std::string_view block) {
     const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), length);
     return error == std::errc() ? std::optional(length) : std::nullopt;
 }
-
-}  // namespace
 
 RawBody raw_body(const pjsip_rx_data* rdata) {
     auto [block, data] = split(rdata);
@@ -169,6 +156,22 @@ std::string print_uri(pjsip_uri_context_e context, const void* uri) {
     char buffer[PJSIP_MAX_PKT_LEN];  // no URI that came in is longer
     const int length = pjsip_uri_print(context, uri, buffer, sizeof buffer);
     return length > 0 ? std::string(buffer, static_cast<std::size_t>(length)) : std::string();
+}
+
+void fit(pjsip_tx_data* tdata) {
+    static thread_local char scratch[kLongest + 1];
+    const auto length = pjsip_msg_print(tdata->msg, scratch, sizeof scratch);
+    if (length < 0) throw std::invalid_argument("the message is too long");
+    const bool response = tdata->msg->type == PJSIP_RESPONSE_MSG;
+    const auto size = static_cast<std::size_t>(length) + (response ? 1 : kViaGrowth);
+    auto& buffer = tdata->buf;
+    buffer.start = static_cast<char*>(pj_pool_alloc(tdata->pool, size));
+    buffer.cur = buffer.start;
+    buffer.end = buffer.start + size;
+    if (!response) return;
+    pj_memcpy(buffer.start, scratch, static_cast<std::size_t>(length));
+    buffer.cur += length;
+    *buffer.cur = '\0';
 }
 
 TxData make_response(pjsip_endpoint* endpoint, const pjsip_msg* request, int status, std::string_view reason,
@@ -226,7 +229,7 @@ TxData forward_request(pjsip_endpoint* endpoint, const pjsip_msg* request, const
     auto* via = pjsip_via_hdr_create(pool);
     via->branch_param = pooled(pool, plan.branch);
     pjsip_msg_add_hdr(msg, reinterpret_cast<pjsip_hdr*>(via));
-    if (!plan.record_route.empty()) add_header(tdata.get(), "Record-Route", plan.record_route);
+    for (const auto& value : plan.record_route) add_header(tdata.get(), "Record-Route", value);
 
     std::size_t routes = 0;
     bool max_forwards = false;

@@ -22,6 +22,9 @@ RawBody raw_body(const pjsip_rx_data* rdata);
 // Content-Length names more bytes than have come: the datagram was cut (RFC 3261 18.3).
 bool truncated(const pjsip_rx_data* rdata);
 
+// Content-Length in a header block; nothing when there is none or it is no number.
+std::optional<std::size_t> content_length(std::string_view block);
+
 // The value of the first header of that name as it came, folded lines joined.
 std::optional<std::string> raw_header(const pjsip_rx_data* rdata, std::string_view name, std::string_view compact);
 
@@ -44,6 +47,9 @@ struct DropReference {
 };
 using TxData = std::unique_ptr<pjsip_tx_data, DropReference>;
 
+// Gives a message a buffer made to measure, in place of pjsip's: see `seal` in message.cpp.
+void fit(pjsip_tx_data* tdata);
+
 // The functions below throw std::invalid_argument when what they are given cannot be put on the wire:
 // a URI that does not parse, a line break in a header, more bytes than a datagram holds.
 
@@ -55,7 +61,7 @@ struct ForwardPlan {
     std::string branch;
     const std::string* request_uri = nullptr;  // null: keep
     std::size_t routes_to_pop = 0;
-    std::string record_route;  // whole value, or empty
+    std::vector<std::string> record_route;  // whole values, the topmost first
     const Headers* add = nullptr;
     const std::vector<std::string>* remove = nullptr;
 };

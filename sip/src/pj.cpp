@@ -27,7 +27,11 @@ pj_sockaddr to_sockaddr(const Address& address) {
 }
 
 pjsip_transport_type_e transport_type(const Address& address) {
-    return address.host.find(':') == std::string::npos ? PJSIP_TRANSPORT_UDP : PJSIP_TRANSPORT_UDP6;
+    const auto type = address.transport == "tcp"   ? PJSIP_TRANSPORT_TCP
+                      : address.transport == "tls" ? PJSIP_TRANSPORT_TLS
+                                                   : PJSIP_TRANSPORT_UDP;
+    const bool v6 = address.host.find(':') != std::string::npos;
+    return v6 ? static_cast<pjsip_transport_type_e>(type | PJSIP_TRANSPORT_IPV6) : type;
 }
 
 }  // namespace push_proxy

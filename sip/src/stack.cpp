@@ -1,5 +1,7 @@
 #include "stack.hpp"
 
+#include <signal.h>
+
 #include <chrono>
 #include <pjsua2.hpp>
 
@@ -92,11 +94,12 @@ Stack::~Stack() { stop(); }
 
 std::vector<Address> Stack::start(const Settings& settings) {
     if (thread_.joinable()) throw std::runtime_error("the SIP stack has been started already");
+    auto tls = std::make_shared<TlsContexts>(settings.tls, settings.tls_clients);
     facts_.set_limit(settings.queue_limit);
     orders_.clear();
     std::promise<std::vector<Address>> started;
     auto bound = started.get_future();
-    thread_ = std::thread(&Stack::run, this, settings, std::move(started));
+    thread_ = std::thread(&Stack::run, this, settings, std::move(tls), std::move(started));
     try {
         return bound.get();
     } catch (...) {
@@ -116,10 +119,18 @@ Counters Stack::counters() const {
     return counters_;
 }
 
-void Stack::run(Settings settings, std::promise<std::vector<Address>> started) {
+void Stack::renew_tls(const std::optional<TlsFiles>& tls, const std::map<std::string, TlsFiles>& tls_clients) {
+    order(RenewTlsOrder{std::make_shared<TlsContexts>(tls, tls_clients)});
+}
+
+void Stack::run(Settings settings, Tls tls, std::promise<std::vector<Address>> started) {
+    // OpenSSL writes to sockets that may have been closed; signals are the main thread's.
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
     bool announced = false;
     try {
-        serve(std::move(settings), [&](std::vector<Address> bound) {
+        serve(std::move(settings), std::move(tls), [&](std::vector<Address> bound) {
             started.set_value(std::move(bound));
             announced = true;
         });
@@ -136,7 +147,7 @@ void Stack::run(Settings settings, std::promise<std::vector<Address>> started) {
     facts_.push(std::move(fact));
 }
 
-void Stack::serve(Settings settings, const std::function<void(std::vector<Address>)>& announce) {
+void Stack::serve(Settings settings, Tls tls, const std::function<void(std::vector<Address>)>& announce) {
     pj_log_set_level(0);  // until libInit hands us the log, pjlib prints to standard output
     Library library;
     auto& endpoint = library.endpoint;
@@ -148,7 +159,7 @@ void Stack::serve(Settings settings, const std::function<void(std::vector<Addres
     // RFC 3261 18.1.1 would move requests above 1,300 bytes to TCP: a UDP phone behind NAT has none.
     pjsip_cfg()->endpt.disable_tcp_switch = PJ_TRUE;
     {
-        Engine engine(std::move(settings), pjsip, facts_, counters_mutex_, counters_);
+        Engine engine(std::move(settings), pjsip, std::move(tls), facts_, counters_mutex_, counters_);
         auto bound = engine.listen();
         auto* pool = pjsip_endpt_create_pool(pjsip, "orders", 512, 512);
         Doorbell bell{.orders = orders_, .engine = engine, .buffer = {}};
@@ -161,8 +172,10 @@ void Stack::serve(Settings settings, const std::function<void(std::vector<Addres
         bell.listen();
         announce(std::move(bound));
         while (!engine.stopping()) {
-            endpoint.libHandleEvents(kPollMs);
-            engine.tidy();
+            bool waited = false;
+            guarded("connection", [&] { waited = engine.wait(kPollMs); });
+            endpoint.libHandleEvents(waited ? 0 : kPollMs);
+            guarded("pause", [&] { engine.tidy(); });
         }
         pj_ioqueue_unregister(bell.key);
         pjsip_endpt_release_pool(pjsip, pool);

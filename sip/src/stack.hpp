@@ -21,7 +21,8 @@ class Stack {
     Stack(const Stack&) = delete;
     Stack& operator=(const Stack&) = delete;
 
-    // Returns the addresses bound, in the order given. Throws std::runtime_error.
+    // Returns the addresses bound, in the order given. Throws std::runtime_error, and std::invalid_argument
+    // when a certificate cannot be used.
     std::vector<Address> start(const Settings& settings);
     void stop();
 
@@ -29,10 +30,14 @@ class Stack {
     std::vector<Fact> drain() { return facts_.drain(); }
     void order(Order order) { orders_.push(std::move(order)); }
     Counters counters() const;
+    // Reads certificates again, for connections to come. Throws std::invalid_argument when a file cannot
+    // be used; then nothing changes.
+    void renew_tls(const std::optional<TlsFiles>& tls, const std::map<std::string, TlsFiles>& tls_clients);
 
    private:
-    void run(Settings settings, std::promise<std::vector<Address>> started);
-    void serve(Settings settings, const std::function<void(std::vector<Address>)>& announce);
+    using Tls = std::shared_ptr<const TlsContexts>;
+    void run(Settings settings, Tls tls, std::promise<std::vector<Address>> started);
+    void serve(Settings settings, Tls tls, const std::function<void(std::vector<Address>)>& announce);
 
     FactQueue facts_;
     OrderQueue orders_;

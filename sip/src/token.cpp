@@ -14,6 +14,8 @@ namespace {
 
 constexpr char kVersion = 1;
 constexpr std::size_t kSignature = 8;
+constexpr int kTcp = 0x10;
+constexpr int kTls = 0x20;
 constexpr std::string_view kCookie = "z9hG4bK";  // RFC 3261 8.1.1.7
 constexpr std::size_t kBranchRandom = 8;
 constexpr std::size_t kBranchUpstream = 4;
@@ -34,15 +36,21 @@ void put_address(std::string& out, const Address& address) {
     const bool v6 = address.host.find(':') != std::string::npos;
     if (inet_pton(v6 ? AF_INET6 : AF_INET, address.host.c_str(), bytes) != 1)
         throw std::invalid_argument("not an IP address: " + address.host);
-    out.push_back(v6 ? 6 : 4);
+    // The transport is in the upper half: zero is UDP, as in tokens from before there was another.
+    const int transport = address.transport == "tls" ? kTls : address.transport == "tcp" ? kTcp : 0;
+    out.push_back(static_cast<char>((v6 ? 6 : 4) | transport));
     out.append(reinterpret_cast<char*>(bytes), v6 ? 16 : 4);
     out.push_back(static_cast<char>(address.port >> 8));
     out.push_back(static_cast<char>(address.port));
 }
 
 bool get_address(std::string_view& in, Address& address) {
-    if (in.empty() || (in[0] != 4 && in[0] != 6)) return false;
-    const std::size_t size = in[0] == 6 ? 16 : 4;
+    if (in.empty()) return false;
+    const int family = in[0] & 15;
+    const int transport = in[0] & ~15;
+    if ((family != 4 && family != 6) || (transport != 0 && transport != kTcp && transport != kTls)) return false;
+    address.transport = transport == kTls ? "tls" : transport == kTcp ? "tcp" : "udp";
+    const std::size_t size = family == 6 ? 16 : 4;
     if (in.size() < 1 + size + 2) return false;
     char text[INET6_ADDRSTRLEN];
     if (!inet_ntop(size == 16 ? AF_INET6 : AF_INET, in.data() + 1, text, sizeof text)) return false;

@@ -5,15 +5,11 @@
 #include <memory>
 #include <optional>
 
+#include "connections.hpp"
 #include "message.hpp"
 #include "pj.hpp"
 
 namespace push_proxy {
-
-struct Listener {
-    Address bound;
-    pjsip_transport* transport = nullptr;
-};
 
 struct ServerTxn;
 
@@ -33,6 +29,7 @@ struct Branch : Owner {
     pjsip_transaction* tsx = nullptr;  // null once pjsip has let go of it
     Listener* listener = nullptr;
     Address destination;
+    bool to_device = false;  // on its own connection or not at all
     bool automatic = false;  // responses pass upstream without Python
     bool provisional = false;
     bool final = false;
@@ -68,7 +65,9 @@ struct ServerTxn : Owner {
     std::uint32_t next_hop = 0;  // toward the sender, for the route token
     Address source;
     Listener* listener = nullptr;
-    std::string upstream;  // where its responses go
+    bool from_device = false;  // answers go by the connection it came on, or not at all
+    bool rerouted = false;     // the answer has taken a new connection
+    std::string upstream;      // where its responses go
     bool invite = false;
     bool told = false;  // Python knows it; requests inside dialogs it never sees
     bool ringing_told = false;
@@ -81,8 +80,10 @@ struct ServerTxn : Owner {
 
 // The client transaction of a request of our own.
 struct OwnRequest : Owner {
-    explicit OwnRequest(std::uint64_t r) : Owner(Kind::request), request(r) {}
+    OwnRequest(std::uint64_t r, bool device) : Owner(Kind::request), request(r), to_device(device) {}
     const std::uint64_t request;
+    const bool to_device;
+    pjsip_transaction* tsx = nullptr;
 };
 
 }  // namespace push_proxy

@@ -29,15 +29,15 @@ void Engine::start_branch(ServerTxn& txn, int id, const Rewrite& rewrite, bool a
         return respond(txn, make_response(endpoint_, txn.msg, 487, "Request Terminated", txn.to_tag, {}, {}));
     }
     try {
-        auto& listener = listener_at(rewrite.local);
-        to_sockaddr(rewrite.destination);
+        const auto hop = hop_of(rewrite);
+        txn.from_device = txn.from_device || rewrite.device_is_caller || rewrite.connect;
         ForwardPlan plan;
         plan.request_uri = &rewrite.request_uri;
         plan.routes_to_pop = txn.own_routes;
         plan.add = &rewrite.add;
         plan.remove = &rewrite.remove;
-        if (!rewrite.route_key.empty()) plan.record_route = record_route(txn, rewrite, listener);
-        send_branch(txn, id, automatic, plan, {rewrite.destination, &listener});
+        if (!rewrite.route_key.empty()) plan.record_route = record_route(txn, rewrite, *hop.listener);
+        send_branch(txn, id, automatic, plan, hop);
     } catch (const std::invalid_argument& error) {
         failed(order, txn.id, id, error.what());
     }
@@ -50,11 +50,14 @@ void Engine::send_branch(ServerTxn& txn, int id, bool automatic, ForwardPlan pla
     branch.via_branch = plan.branch = make_branch(txn.loop_hash, txn.upstream, settings_.token_key);
     branch.listener = hop.listener;
     branch.destination = hop.destination;
+    branch.to_device = hop.to_device;
     branch.automatic = automatic;
     auto tdata = forward_request(endpoint_, txn.msg, txn.body, plan);
     by_via_branch_[branch.via_branch] = &branch;
     txn.branches.emplace(id, std::move(owned));
     if (txn.invite && automatic) say_trying(txn);
+    if (!hop.transport)
+        return branch_failed(branch, hop.to_device ? 430 : 503, hop.to_device ? "Flow Failed" : hop.why);
     // Any failure from here on comes through branch_state or below, once.
     if (!send_in_transaction(std::move(tdata), hop, &branch) && !branch.final)
         branch_failed(branch, 503, "Next Hop Unreachable");
@@ -62,16 +65,18 @@ void Engine::send_branch(ServerTxn& txn, int id, bool automatic, ForwardPlan pla
 
 // Starts a client transaction. Null when it could not be sent.
 pjsip_transaction* Engine::send_in_transaction(TxData tdata, const Hop& hop, Owner* owner) {
+    if (!hop.transport) return nullptr;
     aim(tdata.get(), hop);
     pjsip_transaction* tsx;
     if (pjsip_tsx_create_uac2(&g_module, tdata.get(), nullptr, &tsx) != PJ_SUCCESS) return nullptr;
     tsx->mod_data[g_module.id] = owner;
     if (owner && owner->kind == Owner::Kind::branch) static_cast<Branch*>(owner)->tsx = tsx;
+    if (owner && owner->kind == Owner::Kind::request) static_cast<OwnRequest*>(owner)->tsx = tsx;
     pjsip_tsx_set_transport(tsx, &tdata->tp_sel);
     // The flow is given (RFC 3261 16.6 step 7): pjsip would go by the Request-URI or the first Route, and
     // refuse to send when one of them says sips: or another transport=.
     const auto& target = tdata->dest_info.addr.entry[0];
-    tsx->transport = hop.listener->transport;
+    tsx->transport = hop.transport;
     pjsip_transport_add_ref(tsx->transport);
     pj_memcpy(&tsx->addr, &target.addr, static_cast<std::size_t>(target.addr_len));
     tsx->addr_len = target.addr_len;
@@ -86,9 +91,10 @@ pjsip_transaction* Engine::send_in_transaction(TxData tdata, const Hop& hop, Own
 
 // An ACK: no transaction of ours, no answer. pjsip holds a reference of its own until it has left.
 void Engine::send_stateless(const TxData& tdata, const Hop& hop) {
+    if (!hop.transport) return;
     aim(tdata.get(), hop);
     const auto& target = tdata->dest_info.addr.entry[0];
-    pjsip_transport_send(hop.listener->transport, tdata.get(), &target.addr, target.addr_len, nullptr, nullptr);
+    pjsip_transport_send(hop.transport, tdata.get(), &target.addr, target.addr_len, nullptr, nullptr);
 }
 
 // Names the flow in everything that pjsip looks at, and in our Via.
@@ -105,13 +111,13 @@ void Engine::aim(pjsip_tx_data* tdata, const Hop& hop) {
     entry.addr_len = static_cast<int>(pj_sockaddr_get_len(&entry.addr));
     pjsip_tpselector selector{};
     selector.type = PJSIP_TPSELECTOR_TRANSPORT;
-    selector.u.transport = hop.listener->transport;
+    selector.u.transport = hop.transport;
     pjsip_tx_data_set_transport(tdata, &selector);
     tdata->via_addr.host = pooled(tdata->pool, settings_.public_host);
     tdata->via_addr.port = hop.listener->bound.port;
-    tdata->via_tp = hop.listener->transport;
+    tdata->via_tp = hop.transport;
     auto* via = static_cast<pjsip_via_hdr*>(pjsip_msg_find_hdr(tdata->msg, PJSIP_H_VIA, nullptr));
-    via->transport = pj_str(hop.listener->transport->type_name);
+    via->transport = pj_str(hop.transport->type_name);
     via->sent_by = tdata->via_addr;
     via->rport_param = 0;  // RFC 3581: asked for
     pjsip_tx_data_invalidate_msg(tdata);
@@ -179,9 +185,9 @@ void Engine::branch_failed(Branch& branch, int status, const std::string& reason
     }
     tell_forwarded(txn, status, reason, true);
     if (txn.final_sent || !txn.msg) return;
+    const char* text = status == 408 ? "Request Timeout" : status == 430 ? "Flow Failed" : "Next Hop Unreachable";
     // RFC 3261 16.7 step 6: a 503 would make the caller avoid us, not the next hop.
-    respond(txn, status == 408 ? make_response(endpoint_, txn.msg, 408, "Request Timeout", txn.to_tag, {}, {})
-                               : make_response(endpoint_, txn.msg, 500, "Next Hop Unreachable", txn.to_tag, {}, {}));
+    respond(txn, make_response(endpoint_, txn.msg, status == 503 ? 500 : status, text, txn.to_tag, {}, {}));
 }
 
 // The end of a request given to `forward`.
@@ -251,7 +257,7 @@ void Engine::send_cancel(Branch& branch) {
         auto* header = pjsip_generic_string_hdr_create(tdata->pool, &name, &value);
         pjsip_msg_add_hdr(tdata->msg, reinterpret_cast<pjsip_hdr*>(header));
     }
-    send_in_transaction(std::move(tdata), {branch.destination, branch.listener}, nullptr);
+    send_in_transaction(std::move(tdata), hop_of(branch), nullptr);
     // RFC 3261 9.1: 64*T1 after the CANCEL the branch is over, answered or not.
     if (branch.tsx) pjsip_tsx_set_timeout(branch.tsx, pjsip_cfg()->tsx.td);
 }
@@ -295,7 +301,7 @@ void Engine::ack_and_bye(const AckAndByeOrder& order) {
         return TxData(made);
     };
     const int cseq = static_cast<pjsip_cseq_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_CSEQ, nullptr))->cseq;
-    const Hop hop{branch->destination, branch->listener};
+    const auto hop = hop_of(*branch);
     if (auto ack = make(pjsip_get_ack_method(), cseq)) {
         auto* via = static_cast<pjsip_via_hdr*>(pjsip_msg_find_hdr(ack->msg, PJSIP_H_VIA, nullptr));
         via->branch_param = pooled(ack->pool, make_branch(0, "", settings_.token_key));
@@ -306,26 +312,29 @@ void Engine::ack_and_bye(const AckAndByeOrder& order) {
 }
 
 void Engine::request(const RequestOrder& order) {
-    auto owned = std::make_unique<OwnRequest>(order.request);
+    auto owned = std::make_unique<OwnRequest>(order.request, !order.connect);
     auto* own = owned.get();
-    const auto fail = [&](const std::string& reason) {
-        Fact fact = make_fact(FactKind::request_answered);
-        fact.txn = order.request;
-        fact.status = 503;
-        fact.text = reason;
-        fact.flag = true;
-        facts_.push(std::move(fact));
-    };
     try {
-        to_sockaddr(order.destination);
-        auto& listener = listener_at(order.local);
         auto tdata = make_request(endpoint_, order);
+        const auto hop = hop_of(order);
+        if (!hop.transport)
+            return request_failed(order.request, hop.to_device ? 430 : 503, hop.to_device ? "Flow Failed" : hop.why);
         requests_.emplace(own, std::move(owned));
-        const auto* tsx = send_in_transaction(std::move(tdata), {order.destination, &listener}, own);
-        if (!tsx && requests_.erase(own)) fail("the request could not be sent");
+        const auto* tsx = send_in_transaction(std::move(tdata), hop, own);
+        if (!tsx && requests_.erase(own)) request_failed(order.request, 503, "the request could not be sent");
     } catch (const std::invalid_argument& error) {
-        fail(error.what());
+        request_failed(order.request, 503, error.what());
     }
+}
+
+// Without an answer from the other side.
+void Engine::request_failed(std::uint64_t request, int status, const std::string& reason) {
+    Fact fact = make_fact(FactKind::request_answered);
+    fact.txn = request;
+    fact.status = status;
+    fact.text = reason;
+    fact.flag = true;
+    facts_.push(std::move(fact));
 }
 
 void Engine::request_state(OwnRequest& own, pjsip_transaction* tsx, pjsip_event* event) {
@@ -370,7 +379,7 @@ void Engine::on_stray_response(pjsip_rx_data* rdata) {
     if (branch.relayed_2xx == tag) return send_upstream(rdata);
     if (const auto ack = branch.acks.find(tag); ack != branch.acks.end()) {
         // The ACK was lost, unless it still waits to leave.
-        if (!ack->second->is_pending) send_stateless(ack->second, {branch.destination, branch.listener});
+        if (!ack->second->is_pending) send_stateless(ack->second, hop_of(branch));
         return;
     }
     for (const auto& [id, response] : branch.responses)
@@ -388,7 +397,11 @@ void Engine::send_upstream(pjsip_rx_data* rdata) {
     pjsip_response_addr address{};
     address.addr = to_sockaddr(target);
     address.addr_len = static_cast<int>(pj_sockaddr_get_len(&address.addr));
-    address.transport = same_family(listener_of(rdata), target).transport;
+    auto hop = hop_to_device(target, listener_of(rdata));
+    // From before a restart: to the PBX where it listens, to a device never (RFC 3261 18.2.2).
+    if (!hop.transport && known_peer(target)) hop = hop_to_known_peer(listening_at(via), *hop.listener);
+    if (!hop.transport) return;
+    address.transport = hop.transport;
     if (pjsip_endpt_send_response(endpoint_, &address, tdata.get(), nullptr, nullptr) == PJ_SUCCESS) tdata.release();
 }
 

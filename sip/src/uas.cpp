@@ -142,6 +142,7 @@ void Engine::on_outside_dialog(pjsip_rx_data* rdata) {
     fact.to_tag = txn->to_tag;
     fact.call_id = copy(rdata->msg_info.cid->id);
     fact.cseq = rdata->msg_info.cseq->cseq;
+    if (const auto* stream = as_stream(rdata->tp_info.transport)) fact.peer_names = stream->peer_names;
     fact.raw.assign(rdata->msg_info.msg_buf, static_cast<std::size_t>(rdata->msg_info.len));
     facts_.push(std::move(fact));
 }
@@ -176,7 +177,7 @@ ServerTxn* Engine::open_server(pjsip_rx_data* rdata) {
     txn->next_hop = short_hash(reverse_hop(msg));
     txn->upstream = upstream_of(rdata->msg_info.via).text();
     txn->listener = &listener_of(rdata);
-    txn->source = to_address(rdata->pkt_info.src_addr, txn->listener->bound.transport);
+    txn->source = source_of(rdata);
     tsx->mod_data[g_module.id] = static_cast<Owner*>(txn.get());
     pjsip_tsx_recv_msg(tsx, rdata);
     auto* raw = txn.get();
@@ -243,6 +244,11 @@ void Engine::respond(ServerTxn& txn, TxData tdata) {
     const int status = tdata->msg->line.status.code;
     disarm_trying(txn);
     if (!txn.tsx || txn.final_sent) return;
+    if (txn.tsx->transport && txn.tsx->transport->is_shutdown && !reroute(txn)) {
+        // Its state callback tells who waits.
+        pjsip_tsx_terminate(txn.tsx, PJSIP_SC_TSX_TRANSPORT_ERROR);
+        return;
+    }
     txn.provisional_sent = true;
     txn.final_sent = status >= 200;
     if (pjsip_tsx_send_msg(txn.tsx, tdata.get()) == PJ_SUCCESS) {
@@ -285,12 +291,7 @@ void Engine::server_state(ServerTxn& txn, pjsip_transaction* tsx) {
     txn.tsx = nullptr;
     disarm_trying(txn);
     if (!txn.final_sent) {
-        if (txn.told) {
-            Fact fact = make_fact(FactKind::transaction_lost);
-            fact.txn = txn.id;
-            fact.text = copy(tsx->status_text);
-            facts_.push(std::move(fact));
-        }
+        if (txn.told) tell_lost(txn, copy(tsx->status_text));
         for (auto& [id, branch] : txn.branches)
             if (branch->automatic) want_cancel(*branch, {});
     }

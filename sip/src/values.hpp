@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -21,13 +23,28 @@ struct Address {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
+// PEM files of one TLS identity; see push_proxy/signaling/contract.py.
+struct TlsFiles {
+    std::string certificate;
+    std::string key;
+    std::string ca;
+    bool verify = true;
+};
+
 struct Settings {
     std::vector<Address> listen;
-    std::string public_host;             // named in Via and Record-Route
-    std::vector<std::string> own_hosts;  // further names that mean us in a Route or Request-URI
-    std::string token_key;               // 32 bytes that sign route tokens and branches
-    std::size_t queue_limit = 20000;     // facts waiting for Python before we shed load
-    unsigned timer_c_ms = 185 * 1000;    // RFC 3261 16.6 item 11: more than three minutes
+    std::string public_host;                      // named in Via and Record-Route
+    std::vector<std::string> own_hosts;           // further names that mean us in a Route or Request-URI
+    std::string token_key;                        // 32 bytes that sign route tokens and branches
+    std::size_t queue_limit = 20000;              // facts waiting for Python before we shed load
+    unsigned timer_c_ms = 185 * 1000;             // RFC 3261 16.6 item 11: more than three minutes
+    std::optional<TlsFiles> tls;                  // what tls listeners show
+    std::map<std::string, TlsFiles> tls_clients;  // by profile: how we connect to a PBX
+    std::size_t max_connections = 60'000;
+    std::size_t max_connections_per_source = 10'000;  // a carrier's NAT, or an SBC, has many phones behind it
+    unsigned first_message_ms = 20 * 1000;            // from connect to the end of the first message
+    unsigned connect_timeout_ms = 4 * 1000;           // toward a PBX, TLS included
+    unsigned ping_ms = 25 * 1000;                     // CRLF toward a PBX on a connection at rest
 };
 
 enum class FactKind : int {
@@ -40,6 +57,7 @@ enum class FactKind : int {
     request_answered,
     dialog_ended,
     device_heard,
+    flow_lost,
     order_failed,
     log,
 };
@@ -51,7 +69,7 @@ struct Fact {
     int branch = 0;
     std::uint64_t response = 0;
     int status = 0;
-    bool flag = false;  // local, by_device
+    bool flag = false;  // local, by_device, outgoing
     std::string text;   // reason, log line, call
     std::string name;   // method, order, route key
     Address source;
@@ -64,6 +82,7 @@ struct Fact {
     std::string call_id;
     int cseq = 0;
     std::string raw;
+    std::vector<std::string> peer_names;
 };
 
 struct Rewrite {
@@ -75,6 +94,9 @@ struct Rewrite {
     std::string call;       // our call UUID, or empty
     std::string route_key;  // 16 hex digits, or empty: no Record-Route
     bool device_is_caller = false;
+    bool connect = false;  // toward a PBX: a connection may be opened
+    std::string server_name;
+    std::string tls_profile;
 };
 
 struct ReplyOrder {
@@ -120,6 +142,9 @@ struct RequestOrder {
     std::string body;
     Address destination;
     Address local;
+    bool connect = true;
+    std::string server_name;
+    std::string tls_profile;
 };
 struct BindOrder {
     std::string route_key;
@@ -129,10 +154,14 @@ struct BindOrder {
 struct UnbindOrder {
     std::string route_key;
 };
+class TlsContexts;
+struct RenewTlsOrder {
+    std::shared_ptr<const TlsContexts> contexts;
+};
 struct StopOrder {};
 
 using Order = std::variant<ReplyOrder, ForkOrder, RelayOrder, CancelOrder, AckAndByeOrder, ForwardOrder, RequestOrder,
-                           BindOrder, UnbindOrder, StopOrder>;
+                           BindOrder, UnbindOrder, RenewTlsOrder, StopOrder>;
 
 using Counters = std::map<std::string, std::uint64_t>;
 
