@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 from tests.lab.baresip import Baresip
-from tests.lab.fixtures import MakeBaresip
-from tests.lab.kamailio import Kamailio, KamailioOptions, Trunk
+from tests.lab.certificates import Authority
+from tests.lab.fixtures import MakeBaresip, MakeLinphone, MakePjsua2
+from tests.lab.kamailio import Kamailio, KamailioOptions, Trunk, pbx_tls
+from tests.lab.linphone import Linphone
 from tests.lab.phone import Caller, Phone
-from tests.lab.ports import free_port
+from tests.lab.pjsua2 import Pjsua2
+from tests.lab.ports import free_block, free_port
 from tests.lab.process import Process
 from tests.lab.push_sink import Push, PushSink
 from tests.lab.service import LabService, Record, ServiceOptions
@@ -26,6 +29,7 @@ from tests.lab.service import LabService, Record, ServiceOptions
 WEBHOOK_KEY = b"e2e webhook key"
 REALM = "pbx.test"
 TOPOLOGIES = ["hold", "trunk"]
+TRANSPORTS = ("udp", "tcp", "tls")
 StartService = Callable[[ServiceOptions], Awaitable[LabService]]
 _numbers = itertools.count(101)
 
@@ -61,6 +65,8 @@ class Stage:
     """The service registers here."""
     trunk: Kamailio
     """Its calls go to the service as a peer."""
+    authority: Authority
+    """Vouches for the service and the PBXs."""
 
     def pbx(self, topology: str) -> Kamailio:
         """The PBX of that topology."""
@@ -68,11 +74,16 @@ class Stage:
 
 
 @pytest.fixture(scope="session")
-def running_stage() -> Iterator[Stage]:
+def running_stage(authority: Authority) -> Iterator[Stage]:
     """Two PBXs and the service of this worker: processes, so they may serve many event loops."""
     directory = Path(tempfile.mkdtemp(prefix="pp-"))
-    sip_port = free_port()
-    hold = Kamailio(directory / "hold", free_port(), KamailioOptions(realm=REALM))
+    sip_port = free_block(2)
+    own = authority.issue(for_linphone=True)
+    hold = Kamailio(
+        directory / "hold",
+        free_port(),
+        KamailioOptions(realm=REALM, tls=pbx_tls(authority.issue())),
+    )
     peer = Trunk("127.0.0.1", sip_port, users=r"^[1-9][0-9]{2,3}$")
     trunk = Kamailio(directory / "trunk", free_port(), KamailioOptions(realm=REALM, trunk=peer))
     service = LabService(
@@ -80,8 +91,12 @@ def running_stage() -> Iterator[Stage]:
         ServiceOptions(
             webhook_url=f"http://127.0.0.1:{free_port()}/push",
             webhook_key=WEBHOOK_KEY,
+            listen=TRANSPORTS,
+            tls=own.files,
             pbxes={
-                "hold": {"registrar": f"sip:{hold.domain}"},
+                "hold": {"registrar": hold.uri()},
+                "hold-tcp": {"registrar": hold.uri("tcp")},
+                "hold-tls": {"registrar": hold.uri("tls")},
                 "trunk": {"registrar": f"sip:{trunk.domain}", "peers": ["127.0.0.1"]},
             },
         ),
@@ -89,12 +104,14 @@ def running_stage() -> Iterator[Stage]:
     )
 
     async def start() -> None:
-        await asyncio.gather(hold.start(), trunk.start(), service.start())
-        await service.close()
+        try:
+            await asyncio.gather(hold.start(), trunk.start(), service.start())
+        finally:
+            await service.close()
 
     try:
         asyncio.run(start())
-        yield Stage(service=service, hold=hold, trunk=trunk)
+        yield Stage(service=service, hold=hold, trunk=trunk, authority=authority)
     finally:
         service.kill()
         Process.started.discard(service.process)
@@ -134,6 +151,10 @@ class Extension:
     sink: PushSink
     user: str
     topology: str = "hold"
+    by: str = "udp"
+    """Transport between the service and the PBX."""
+    authority: Authority | None = None
+    """Whom its phones believe over TLS."""
 
     @property
     def aor(self) -> str:
@@ -153,7 +174,7 @@ class Extension:
     async def provision(self, pbx: str | None = None, **fields: Any) -> None:
         """Make account and device, and wait until the PBX can call us."""
         body: dict[str, Any] = {"topology": self.topology}
-        body |= {"pbx": pbx} if pbx else {"registrar": f"sip:{self.pbx.domain}"}
+        body |= {"pbx": pbx} if pbx else {"registrar": self.pbx.uri(self.by)}
         if self.topology == "hold":
             body["password"] = self.password
         # baresip 1.0 gives up as soon as it is offered SHA-256, so it is offered MD5 alone.
@@ -164,19 +185,43 @@ class Extension:
         if self.topology == "hold":
             await self.service.is_registered(self.account)
 
-    def phone(self) -> Phone:
-        """A phone of plain sockets."""
-        return self.service.phone(self.aor, password=self.password)
+    def phone(self, transport: str = "udp", **fields: Any) -> Phone:
+        """A phone of plain sockets; over TLS it shows nothing, and nobody could connect to it."""
+        tls = self.authority.trust if self.authority is not None else None
+        return self.service.phone(
+            self.aor, password=self.password, transport=transport, tls=tls, **fields
+        )
 
-    def baresip(self, make: MakeBaresip, *, auto_answer: bool = True) -> Baresip:
+    def baresip(
+        self, make: MakeBaresip, *, auto_answer: bool = True, transport: str = "udp"
+    ) -> Baresip:
         """A real one, asleep. Its domain is our address: it would look up any other by DNS."""
         return make(
             self.user,
-            domain="{}:{}".format(*self.service.sip_address),
-            proxy=self.service.sip_address,
+            domain="{}:{}".format(*self.service.sip_at(transport)),
+            proxy=self.service.sip_at(transport),
             password=self.password,
             auto_answer=auto_answer,
+            transport=transport,
         )
+
+    def linphone(self, make: MakeLinphone, **fields: Any) -> Linphone:
+        """A real one, asleep."""
+        return make(self.user, realm=REALM, **self._account_fields(**fields))
+
+    def pjsua2(self, make: MakePjsua2, **fields: Any) -> Pjsua2:
+        """The simulated phone, asleep."""
+        return make(self.user, **self._account_fields(**fields))
+
+    def _account_fields(self, *, transport: str = "udp", **fields: Any) -> dict[str, Any]:
+        return {
+            "domain": REALM,
+            "proxy": self.service.sip_at(transport),
+            "password": self.password,
+            "transport": transport,
+            "ca": self.authority.ca if self.authority is not None else None,
+            **fields,
+        }
 
     def wake_on_push(self, wake: Callable[[], Awaitable[Any]]) -> None:
         """The first call push for it does `wake` before the push is answered."""
@@ -211,19 +256,21 @@ MakeExtension = Callable[..., Awaitable[Extension]]
 
 @pytest.fixture
 async def extension(stage: Stage, sink: PushSink) -> AsyncIterator[MakeExtension]:
-    """Makes extensions on the stage, in `hold` or in `trunk`."""
+    """Makes extensions on the stage: `hold` (by udp, tcp or tls toward the PBX) or `trunk`."""
     made: list[Extension] = []
 
-    async def make(topology: str = "hold", **fields: Any) -> Extension:
+    async def make(topology: str = "hold", by: str = "udp", **fields: Any) -> Extension:
         new = Extension(
             service=stage.service,
             pbx=stage.pbx(topology),
             sink=sink,
             user=str(next(_numbers)),
             topology=topology,
+            by=by,
+            authority=stage.authority,
         )
         made.append(new)
-        await new.provision(topology, **fields)
+        await new.provision(topology if by == "udp" else f"{topology}-{by}", **fields)
         return new
 
     yield make

@@ -99,6 +99,14 @@ class Baresip:
         """End the current call, or reject the one that rings."""
         await self.command("hangup")
 
+    async def hold(self) -> None:
+        """Put the call on hold with a re-INVITE; the other side notices."""
+        await self.command("hold")
+
+    async def resume(self) -> None:
+        """Take the call off hold with a re-INVITE."""
+        await self.command("resume")
+
     async def call_status(self) -> str:
         """What it says of the current call."""
         return await self.command("callstat")

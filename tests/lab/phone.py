@@ -12,6 +12,8 @@ from .sip_digest import Credentials, answer_challenge
 from .sip_message import Header, Message, build, parse
 from .sip_stream import Connection
 
+ANSWERS_TOO_MANY = 200
+
 
 class Caller:
     """A user agent with one AOR and one next hop (its outbound proxy or PBX)."""
@@ -248,6 +250,27 @@ class Phone(Caller):
     def freeze(self) -> None:
         """Its connection stays open, and nothing is read or sent on it any more."""
         self.flow.freeze()
+
+    def close_window(self) -> None:
+        """Its connection is stuck: it asks more than its end will ever take of the answers."""
+        flow = self.flow
+        flow.limit_buffers()
+        ask = [
+            build(
+                f"OPTIONS sip:{self.proxy[0]} SIP/2.0",
+                [
+                    self.agent.via(),
+                    ("From", f"<{self.aor}>;tag={self._from_tag}"),
+                    ("To", f"<sip:{self.proxy[0]}>"),
+                    ("Call-ID", new_call_id()),
+                    ("CSeq", "1 OPTIONS"),
+                    ("Max-Forwards", "70"),
+                ],
+            )
+            for _ in range(ANSWERS_TOO_MANY)
+        ]
+        flow.pause_reading()
+        flow.write(b"".join(ask))
 
     async def move(self, host: str) -> None:
         """It is at another address now, as from Wi-Fi to LTE; its connections stay behind, dead.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from push_proxy.demo.phone_process import PhoneProcess
 
@@ -28,6 +30,8 @@ class Pjsua2:
     transport: str = "udp"
     ca: Path | None = None
     """Whom it believes over TLS."""
+    dials: str | None = None
+    """It calls this URI when it starts and does not register."""
     phone: PhoneProcess = field(init=False)
     _calls: int = 0
 
@@ -37,9 +41,12 @@ class Pjsua2:
         options = [
             *("--aor", f"sip:{self.user}@{self.domain}", "--password", self.password),
             *("--registrar", where, "--proxy", where, "--transport", self.transport),
-            *("--expires", str(self.expires_s), "--awake", "--unregister"),
             *("--answer-after", "0" if self.auto_answer else "3600"),
         ]
+        if self.dials is None:
+            options += ["--expires", str(self.expires_s), "--awake", "--unregister"]
+        else:
+            options += ["--no-register", "--call", self.dials]
         if self.ca is not None:
             options += ["--ca-file", str(self.ca)]
         self.phone = PhoneProcess(self.directory, self.user, *options)
@@ -83,6 +90,11 @@ class Pjsua2:
         """Waits until the last established call has ended. Raises ProcessError."""
         await self.phone.event("bye", nth=self._calls, within_s=within)
 
+    async def heard(self) -> int:
+        """RTP packets that it has received so far in the running call."""
+        status = await asyncio.to_thread(self._status)
+        return int(status["rtp"]["received_packets"])
+
     async def rtp_packets(self, *, within: float = 2.0) -> tuple[int, int]:
         """RTP packets (sent, received) of its first call, known once that has ended."""
         rtp = (await self.phone.event("bye", within_s=within))["rtp"]
@@ -96,6 +108,10 @@ class Pjsua2:
     async def post(self, command: str) -> None:
         """A command of its push listener: `hangup`, `hold` or `resume`."""
         await asyncio.to_thread(self._post, command)
+
+    def _status(self) -> Any:
+        with urllib.request.urlopen(self.phone.url + "status", timeout=5) as answer:
+            return json.load(answer)
 
     def _post(self, path: str) -> None:
         request = urllib.request.Request(self.phone.url + path, b"", method="POST")

@@ -67,6 +67,14 @@ class LabService(Service):
             account, lambda found: found["state"] == "registered", within=within
         )
 
+    async def device_status(self, account: str, device: str = "handset") -> dict[str, Any]:
+        """How a device does, as the account's status shows it."""
+        answer = await self.expect("GET", f"/v1/accounts/{account}")
+        found = [each for each in answer["status"]["devices"] if each["device"] == device]
+        assert found, f"no device {device} in {answer['status']}"
+        shown: dict[str, Any] = found[0]
+        return shown
+
     async def call_record(
         self,
         *,

@@ -87,6 +87,10 @@ class Connection(asyncio.Protocol):
         The kernel takes what arrives until its buffer is full.
         """
         self.frozen = True
+        self.pause_reading()
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the kernel; sending goes on."""
         if self._transport is not None:
             self._transport.pause_reading()
 
