@@ -183,8 +183,10 @@ class Store(Protocol):
     async def put_registration(self, record: RegistrationRecord) -> None:
         """Keep Call-ID and CSeq of a registration."""
 
-    async def get_registration(self, key: AccountKey) -> RegistrationRecord | None:
-        """As kept, or None."""
+    async def get_registrations(
+        self, accounts: Sequence[AccountKey]
+    ) -> tuple[RegistrationRecord | None, ...]:
+        """As kept, or None, for each of these accounts in their order; one round trip."""
 
     async def delete_registration(self, key: AccountKey) -> None:
         """Forget it."""

@@ -1,7 +1,6 @@
 """Reading the kept registrations at the start."""
 
-import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -17,8 +16,10 @@ class RegistrationStore(Protocol):
     async def put_registration(self, record: RegistrationRecord) -> None:
         """Keep Call-ID and CSeq of a registration."""
 
-    async def get_registration(self, key: AccountKey) -> RegistrationRecord | None:
-        """As kept, or None."""
+    async def get_registrations(
+        self, accounts: Sequence[AccountKey]
+    ) -> tuple[RegistrationRecord | None, ...]:
+        """As kept, or None, for each of these accounts in their order."""
 
     async def delete_registration(self, key: AccountKey) -> None:
         """Forget it."""
@@ -31,6 +32,6 @@ async def load_records(
     keys = (account.key for account in accounts if account.topology is Topology.HOLD)
     records: dict[AccountKey, RegistrationRecord] = {}
     while batch := list(islice(keys, AT_ONCE)):
-        found = await asyncio.gather(*(store.get_registration(key) for key in batch))
+        found = await store.get_registrations(batch)
         records.update((record.account, record) for record in found if record is not None)
     return records

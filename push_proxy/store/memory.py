@@ -141,9 +141,11 @@ class MemoryStore(CallsInMemory, KeysInMemory):
         """See `ports.Store.put_registration`."""
         self._registrations[record.account] = record
 
-    async def get_registration(self, key: AccountKey) -> RegistrationRecord | None:
-        """See `ports.Store.get_registration`."""
-        return self._registrations.get(key)
+    async def get_registrations(
+        self, accounts: Sequence[AccountKey]
+    ) -> tuple[RegistrationRecord | None, ...]:
+        """See `ports.Store.get_registrations`."""
+        return tuple(self._registrations.get(key) for key in accounts)
 
     async def delete_registration(self, key: AccountKey) -> None:
         """See `ports.Store.delete_registration`."""

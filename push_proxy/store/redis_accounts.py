@@ -32,7 +32,7 @@ class AccountsInRedis:
         claims = [keys.aor(account.aor)]
         if account.contact_token:
             claims.append(keys.contact(account.contact_token))
-        replies = await self._client.pipeline(
+        replies = await self._client.write_all(
             [
                 ("SADD", keys.TENANTS, account.tenant),
                 ("ZADD", keys.tenant_accounts(account.tenant), 0, account.account),
@@ -110,12 +110,19 @@ class AccountsInRedis:
         key = keys.registration(record.account)
         until_ms = int((record.expires_at + keys.REGISTRATION_SLACK_S) * 1000)
         data = self._codec.encode(record, record.account)
-        await self._client.call("SET", key, data, "PXAT", until_ms)
+        await self._client.write("SET", key, data, "PXAT", until_ms)
 
-    async def get_registration(self, key: AccountKey) -> RegistrationRecord | None:
-        """See `ports.Store.get_registration`."""
-        data = await self._client.call("GET", keys.registration(key))
-        return None if data is None else self._codec.decode(RegistrationRecord, data, key)
+    async def get_registrations(
+        self, accounts: Sequence[AccountKey]
+    ) -> tuple[RegistrationRecord | None, ...]:
+        """See `ports.Store.get_registrations`."""
+        replies = await self._client.write_all(
+            [("GET", keys.registration(key)) for key in accounts]
+        )
+        return tuple(
+            None if data is None else self._codec.decode(RegistrationRecord, data, key)
+            for key, data in zip(accounts, replies, strict=True)
+        )
 
     async def delete_registration(self, key: AccountKey) -> None:
         """See `ports.Store.delete_registration`."""

@@ -165,7 +165,7 @@ async def test_deletion_erases_all(store: Store, clock: HandClock) -> None:
     assert not await store.delete_account(ALICE)
     assert await store.devices(ALICE) == await store.bindings(ALICE) == ()
     assert await store.held_invites(ALICE) == ()
-    assert await store.get_registration(ALICE) is None
+    assert await store.get_registrations([ALICE]) == (None,)
     assert await store.get_call(CallId("call-1")) is None
     assert await found(store) == ["bobs"]
     assert await store.take_enrolment("aa" * 32, now=clock.now()) is None
@@ -286,9 +286,10 @@ async def test_registration_is_kept(store: Store, clock: HandClock) -> None:
     """Call-ID and CSeq of a registration outlive its expiry, and go when deleted."""
     await store.put_registration(registration(clock.at))
     clock.at += 1000
-    assert await store.get_registration(ALICE) == registration(clock.at - 1000)
+    kept = registration(clock.at - 1000)
+    assert await store.get_registrations([BOB, ALICE, BOB]) == (None, kept, None)
     await store.delete_registration(ALICE)
-    assert await store.get_registration(ALICE) is None
+    assert await store.get_registrations([ALICE]) == (None,)
 
 
 async def test_held_invites(store: Store, clock: HandClock) -> None:

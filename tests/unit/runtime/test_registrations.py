@@ -71,7 +71,8 @@ class Office:
     async def record(self, account: Account) -> RegistrationRecord | None:
         """What the store has, once it has taken everything."""
         assert await self.registrations._writes.drained(5.0)
-        return await self.scene.store.get_registration(account.key)
+        (found,) = await self.scene.store.get_registrations([account.key])
+        return found
 
     def state(self, account: Account) -> RegistrationState:
         return self.registrations.status(account.key).state
