@@ -158,6 +158,7 @@ class Service:
             readiness=self.readiness,
             metrics=self._metrics.render,
             serves=self._providers.serves,
+            mailbox=path.mailboxes.of,
             sip_listening=path.signaling.listening,
         )
         if (admin := self._settings.http.admin_address) is not None:

@@ -21,6 +21,7 @@ from .runtime.challenger import Challenger
 from .runtime.clock import SystemClock
 from .runtime.directory import Directory
 from .runtime.gauges import count_directory
+from .runtime.mailboxes import Mailboxes
 from .runtime.outbound import Outbound
 from .runtime.outgoing_calls import OutgoingCalls
 from .runtime.pbx_addresses import PbxAddresses
@@ -45,6 +46,7 @@ class CallPath:
     own: OwnNames
     calls: Calls
     outgoing: OutgoingCalls
+    mailboxes: Mailboxes
     wakes: Wakes
     registrations: Registrations
     watch: PbxWatch
@@ -66,6 +68,7 @@ class CallPath:
         await self.registrations.aclose()
         await self.wakes.aclose()
         self.outgoing.aclose()
+        await self.mailboxes.aclose()
         await self.calls.aclose()
         await self.providers.aclose()
 
@@ -221,6 +224,10 @@ async def open_call_path(
         registrations=registrations,
         own=own,
     )
+    mailboxes = Mailboxes(
+        signaling=signaling, directory=directory, store=store, clock=clock, own=own
+    )
+    mailboxes.start()
     outgoing = OutgoingCalls(calls=calls, clock=clock)
     outbound = Outbound(
         signaling=signaling,
@@ -241,6 +248,7 @@ async def open_call_path(
         wakes=wakes,
         calls=calls,
         pbx_side=watch,
+        mailboxes=mailboxes,
         metrics=metrics,
     )
     inlet.open(router.on_fact)
@@ -251,6 +259,7 @@ async def open_call_path(
         own=own,
         calls=calls,
         outgoing=outgoing,
+        mailboxes=mailboxes,
         wakes=wakes,
         registrations=registrations,
         watch=watch,

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from .core.events import PushOutcome
 from .core.ids import AccountKey, CallId, DeviceId, Instant, TenantId
+from .core.message_summary import Mailbox
 from .core.model import (
     Account,
     Binding,
@@ -132,7 +133,7 @@ class Store(Protocol):
         """The account, or None."""
 
     async def delete_account(self, key: AccountKey) -> bool:
-        """Erase the account with its devices, bindings, calls and enrolments; False: not there."""
+        """Erase the account with all that hangs on it; False: not there."""
 
     async def list_accounts(
         self, tenant: TenantId, *, limit: int, cursor: str | None
@@ -190,6 +191,13 @@ class Store(Protocol):
 
     async def delete_registration(self, key: AccountKey) -> None:
         """Forget it."""
+
+    # voice mail
+    async def put_mailbox(self, mailbox: Mailbox) -> None:
+        """Keep the newest that the PBX said of an account's mailbox."""
+
+    async def get_mailbox(self, key: AccountKey) -> Mailbox | None:
+        """As kept, or None."""
 
     # calls
     async def hold_invite(self, held: HeldInvite) -> None:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from ..core.message_summary import Summary
 from ..core.model import Account, Credentials
 from ..core.registration_status import RegistrationState, RegistrationStatus
 from .account_body import WakeBody
@@ -44,10 +45,23 @@ class RegistrationView(View):
     advice: str = Field(description="What the operator can do; empty: nothing.")
 
 
+class VoicemailView(View):
+    """What the PBX says of the account's mailbox (RFC 3842)."""
+
+    waiting: bool
+    new: int | None = Field(
+        description="Voice messages not heard yet; null: the PBX says no number."
+    )
+    old: int | None
+
+
 class AccountStatus(View):
     """How the account does."""
 
     registration: RegistrationView
+    voicemail: VoicemailView | None = Field(
+        description="Null: the PBX has said nothing, or in lists of accounts."
+    )
     devices: list[DeviceStatus] | None = Field(description="Null in lists of accounts.")
 
 
@@ -88,7 +102,10 @@ class AccountList(View):
 
 
 def view(
-    account: Account, registration: RegistrationStatus, devices: list[DeviceStatus] | None
+    account: Account,
+    registration: RegistrationStatus,
+    devices: list[DeviceStatus] | None,
+    voicemail: Summary | None = None,
 ) -> AccountView:
     """The account and how it does."""
     app_auth, wake = account.app_auth, account.wake
@@ -122,7 +139,13 @@ def view(
         region=account.region,
         created_at=rfc3339(account.created_at),
         updated_at=rfc3339(account.updated_at),
-        status=AccountStatus(registration=_registration(registration), devices=devices),
+        status=AccountStatus(
+            registration=_registration(registration),
+            voicemail=None
+            if voicemail is None
+            else VoicemailView(waiting=voicemail.waiting, new=voicemail.new, old=voicemail.old),
+            devices=devices,
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from ..core.ids import AccountId
+from ..core.message_summary import summary
 from ..core.model import Account
 from ..errors import NotFound, PreconditionFailed, StoreUnavailable
 from ..ports import CallQuery
@@ -150,4 +151,5 @@ async def _full_view(deps: HttpDeps, account: Account, *, only: App | None = Non
         recent=recent,
         only=only.device if only else None,
     )
-    return view(account, registration, devices)
+    said = await deps.mailbox(account.key)
+    return view(account, registration, devices, summary(said) if said else None)

@@ -1,11 +1,13 @@
 """What the API is built from, and how a route gets at it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from ..core.ids import AccountKey
+from ..core.message_summary import Mailbox
 from ..core.model import Address
 from ..ports import Clock, Store
 from ..settings import Settings
@@ -32,6 +34,8 @@ class HttpDeps:
     """The Prometheus text."""
     serves: Callable[[str, str], bool]
     """Whether a provider (first) is configured for an app id (second)."""
+    mailbox: Callable[[AccountKey], Awaitable[Mailbox | None]]
+    """What the PBX said last of an account's voice mail."""
     sip_listening: Callable[[], tuple[Address, ...]]
     """The addresses really bound."""
 

@@ -12,6 +12,7 @@ import structlog
 
 from ..core.ids import AccountKey, DeviceId
 from ..core.message import MalformedMessage, Message, parse
+from ..core.message_summary import is_summary
 from ..core.model import Account, Binding
 from ..core.trust import called_account, strip_toward_app
 from ..observability.logs import StackLogs
@@ -73,6 +74,16 @@ class PbxSide(Protocol):
         """A connection that we had opened has ended."""
 
 
+class MailKeeper(Protocol):
+    """Who hands on what PBXs say about voice mail (`runtime.mailboxes.Mailboxes`)."""
+
+    def notify(self, fact: RequestReceived, message: Message, account: Account) -> None:
+        """A NOTIFY about the account's mailbox, to be answered."""
+
+    def on_answer(self, fact: RequestAnswered) -> bool:
+        """A final response; False when it is to no request of its own."""
+
+
 class Refusals(Protocol):
     """Who counts refusals (`observability.metrics.Metrics`)."""
 
@@ -95,6 +106,7 @@ class Router:
         wakes: InviteTaker,
         calls: DialogKeeper,
         pbx_side: PbxSide,
+        mailboxes: MailKeeper,
         metrics: Refusals,
     ) -> None:
         self._signaling = signaling
@@ -106,6 +118,7 @@ class Router:
         self._wakes = wakes
         self._calls = calls
         self._pbx_side = pbx_side
+        self._mailboxes = mailboxes
         self._metrics = metrics
         self._stack_logs = StackLogs()
         self.stack_ended = asyncio.Event()
@@ -134,7 +147,8 @@ class Router:
             case ForwardRinging():
                 self._outbound.ringing(fact)
             case RequestAnswered():
-                self._pbx_side.on_answer(fact)
+                if not self._mailboxes.on_answer(fact):
+                    self._pbx_side.on_answer(fact)
             case DialogEnded():
                 self._calls.dialog_ended(fact)
             case DeviceHeard():
@@ -187,9 +201,9 @@ class Router:
             self._refuse(fact, 404, "Not Found", "unknown_account")
         elif fact.method == "INVITE":
             self._invite(fact, message, account)
-        elif fact.method == "NOTIFY" and _event(message) == "message-summary":
+        elif fact.method == "NOTIFY" and is_summary(message):
             # Asterisk sends it after every REGISTER of ours and repeats it until it is answered.
-            self._signaling.reply(fact.txn, 200, "OK")
+            self._mailboxes.notify(fact, message, account)
         else:
             self._to_awake_device(fact, message, account)
 
@@ -241,7 +255,3 @@ class Router:
     def _refuse(self, fact: RequestReceived, status: int, reason: str, name: str) -> None:
         self._metrics.sip_refused(name)
         self._signaling.reply(fact.txn, status, reason)
-
-
-def _event(message: Message) -> str:
-    return (message.first("event") or "").partition(";")[0].strip().lower()

@@ -14,6 +14,7 @@ key                                   type     lives
 ``pp:{tenant/account}:marks``         hash     with devices: device -> version and target
 ``pp:{tenant/account}:bindings``      hash     until the last one has expired
 ``pp:{tenant/account}:registration``  string   a week beyond the registration's expiry
+``pp:{tenant/account}:mailbox``       string   a year beyond its last change
 ``pp:{tenant/account}:held``          hash     a minute beyond the last deadline
 ``pp:{tenant/account}:calls``         zset     kept history after the last call: start -> id
 ``pp:{tenant/account}:records``       hash     as calls: id -> data
@@ -39,6 +40,9 @@ from ..core.ids import AccountKey, CallId, TenantId
 
 REGISTRATION_SLACK_S = 7 * 86_400.0
 """A registration's Call-ID and CSeq go on being used after it has lapsed (RFC 3261 §10.2.4)."""
+
+MAILBOX_KEEP_S = 365 * 86_400.0
+"""What a PBX said of a mailbox, if it says nothing else: phones would hear it once more."""
 
 HELD_SLACK_S = 60.0
 EXPIRY_SLACK_S = 60.0
@@ -74,6 +78,11 @@ def bindings(key: AccountKey) -> str:
 def registration(key: AccountKey) -> str:
     """Its registration at the PBX."""
     return f"pp:{{{key}}}:registration"
+
+
+def mailbox(key: AccountKey) -> str:
+    """What its PBX says of its voice mail."""
+    return f"pp:{{{key}}}:mailbox"
 
 
 def held(key: AccountKey) -> str:
@@ -158,6 +167,7 @@ def all_of_account(key: AccountKey) -> tuple[str, ...]:
         calls(key),
         records(key),
         enrolments(key),
+        mailbox(key),
     )
 
 

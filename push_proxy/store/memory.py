@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 
 from ..core.ids import AccountKey, DeviceId, TenantId
+from ..core.message_summary import Mailbox
 from ..core.model import Account, Binding, Device, RegistrationRecord
 from ..ports import AccountPage, AccountState, Clock
 from .faults import account_gone, aor_taken, check_version, token_taken
@@ -24,6 +25,7 @@ class MemoryStore(CallsInMemory, KeysInMemory):
         self._targets: dict[tuple[str, str, str], set[tuple[AccountKey, DeviceId]]] = {}
         self._bindings: dict[AccountKey, dict[DeviceId, Binding]] = {}
         self._registrations: dict[AccountKey, RegistrationRecord] = {}
+        self._mailboxes: dict[AccountKey, Mailbox] = {}
 
     async def open(self) -> None:
         """Nothing to connect."""
@@ -58,6 +60,7 @@ class MemoryStore(CallsInMemory, KeysInMemory):
             await self.delete_device(key, device)
         self._bindings.pop(key, None)
         self._registrations.pop(key, None)
+        self._mailboxes.pop(key, None)
         self._forget_calls(key)
         self._forget_enrolments(key)
         self._disown(self._accounts.get(key))
@@ -150,6 +153,14 @@ class MemoryStore(CallsInMemory, KeysInMemory):
     async def delete_registration(self, key: AccountKey) -> None:
         """See `ports.Store.delete_registration`."""
         self._registrations.pop(key, None)
+
+    async def put_mailbox(self, mailbox: Mailbox) -> None:
+        """See `ports.Store.put_mailbox`."""
+        self._mailboxes[mailbox.account] = mailbox
+
+    async def get_mailbox(self, key: AccountKey) -> Mailbox | None:
+        """See `ports.Store.get_mailbox`."""
+        return self._mailboxes.get(key)
 
     def _disown(self, account: Account | None) -> None:
         if account is not None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 import structlog
 
 from ..core.ids import AccountKey, TenantId, account_key
+from ..core.message_summary import Mailbox
 from ..core.model import Account, RegistrationRecord
 from ..errors import StoreUnavailable
 from ..ports import AccountPage, Clock
@@ -127,6 +128,17 @@ class AccountsInRedis:
     async def delete_registration(self, key: AccountKey) -> None:
         """See `ports.Store.delete_registration`."""
         await self._client.call("DEL", keys.registration(key))
+
+    async def put_mailbox(self, mailbox: Mailbox) -> None:
+        """See `ports.Store.put_mailbox`."""
+        until_ms = int((self._clock.now() + keys.MAILBOX_KEEP_S) * 1000)
+        data = self._codec.encode(mailbox, mailbox.account)
+        await self._client.call("SET", keys.mailbox(mailbox.account), data, "PXAT", until_ms)
+
+    async def get_mailbox(self, key: AccountKey) -> Mailbox | None:
+        """See `ports.Store.get_mailbox`."""
+        data = await self._client.call("GET", keys.mailbox(key))
+        return None if data is None else self._codec.decode(Mailbox, data, key)
 
     async def _read_accounts(
         self, tenant: TenantId, names: Sequence[bytes]

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from push_proxy.core.ids import AccountId, AccountKey, CallId, DeviceId, Instant, TenantId
+from push_proxy.core.message_summary import Mailbox
 from push_proxy.core.model import (
     Account,
     Address,
@@ -162,6 +163,19 @@ def registration(now: float) -> RegistrationRecord:
         contact="sip:alice@192.0.2.1;pp=x",
         expires_at=Instant(now + 600),
     )
+
+
+def mailbox(now: float, **changes: Any) -> Mailbox:
+    base = Mailbox(
+        account=ALICE,
+        event="message-summary;id=1",
+        state="active;expires=60",
+        content_type="application/simple-message-summary",
+        body=b"Messages-Waiting: yes\r\n\x00\xff",
+        received_at=Instant(now),
+        told=(PHONE, DeviceId("~2")),
+    )
+    return replace(base, **changes)
 
 
 def enrolment(now: float, code: str = "aa" * 32) -> Enrolment:

@@ -21,6 +21,7 @@ from .samples import (
     device,
     enrolment,
     held,
+    mailbox,
     registration,
 )
 
@@ -381,6 +382,19 @@ async def test_api_keys(store: Store) -> None:
     for each in (key, other, new):
         await store.put_api_key(each)
     assert await store.api_keys() == (new, other)
+
+
+async def test_mailbox(store: Store, clock: HandClock) -> None:
+    """The newest word on a mailbox is read as it was written, and goes with its account."""
+    await with_accounts(store)
+    assert await store.get_mailbox(ALICE) is None
+    await store.put_mailbox(mailbox(clock.at))
+    assert await store.get_mailbox(ALICE) == mailbox(clock.at)
+    await store.put_mailbox(mailbox(clock.at, body=b"", told=()))
+    assert await store.get_mailbox(ALICE) == mailbox(clock.at, body=b"", told=())
+    assert await store.get_mailbox(BOB) is None
+    assert await store.delete_account(ALICE)
+    assert await store.get_mailbox(ALICE) is None
 
 
 async def test_enrolment_is_taken_once(store: Store, clock: HandClock) -> None:

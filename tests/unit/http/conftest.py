@@ -19,6 +19,7 @@ from push_proxy.core.ids import (
     TenantId,
     account_key,
 )
+from push_proxy.core.message_summary import Mailbox
 from push_proxy.core.model import Address, Binding, CallRecord, Direction
 from push_proxy.core.registration_status import UNUSED, RegistrationStatus
 from push_proxy.http.app import create_app
@@ -139,10 +140,14 @@ class Api:
             readiness=lambda: self.readiness,
             metrics=lambda: b"push_proxy_build_info 1\n",
             serves=lambda provider, app: (provider, app) == ("webhook", "com.example.phone"),
+            mailbox=self.mailbox,
             sip_listening=lambda: (Address("0.0.0.0", 5070),),
         )
         self.app = create_app(self.deps)
         self.client = await self.new_client()
+
+    async def mailbox(self, key: AccountKey) -> Mailbox | None:
+        return await self.store.get_mailbox(key)
 
     async def new_client(self, **options: Any) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False, **options)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from push_proxy.core.ids import AccountId, account_key
+from push_proxy.core.ids import AccountId, Instant, account_key
+from push_proxy.core.message_summary import Mailbox
 from push_proxy.core.model import Algorithm, CallState, Fault, Outcome, TimelineEntry, Verdict
 from push_proxy.core.registration_status import RegistrationState, RegistrationStatus
 
@@ -12,6 +13,26 @@ from .conftest import ACCOUNT, TENANT, Api
 
 KEY = account_key(TENANT, AccountId("101"))
 MD5, SHA256 = "0" * 32, "a" * 64
+
+
+async def test_voicemail_is_shown(api: Api) -> None:
+    """What the PBX said last of the mailbox; null before that, and in lists."""
+    await api.account()
+    answer = (await api.call("GET", "/v1/accounts/101")).json()
+    assert answer["status"]["voicemail"] is None
+    said = Mailbox(
+        account=KEY,
+        event="message-summary",
+        state="active",
+        content_type="application/simple-message-summary",
+        body=b"Messages-Waiting: yes\r\nVoice-Message: 2/8 (0/2)\r\n",
+        received_at=Instant(1.0),
+    )
+    await api.store.put_mailbox(said)
+    answer = (await api.call("GET", "/v1/accounts/101")).json()
+    assert answer["status"]["voicemail"] == {"waiting": True, "new": 2, "old": 8}
+    (row,) = (await api.call("GET", "/v1/accounts")).json()["accounts"]
+    assert row["status"]["voicemail"] is None
 
 
 async def test_an_account_is_created_and_shown_without_its_secret(api: Api) -> None:

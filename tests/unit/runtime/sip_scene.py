@@ -24,6 +24,7 @@ from push_proxy.core.pbx import Endpoint, Pbx
 from push_proxy.runtime.challenger import Challenger
 from push_proxy.runtime.clock import ManualClock
 from push_proxy.runtime.directory import Directory
+from push_proxy.runtime.mailboxes import Mailboxes
 from push_proxy.runtime.outbound import Outbound
 from push_proxy.runtime.pbx_addresses import PbxAddresses
 from push_proxy.runtime.registrar import Registrar
@@ -209,6 +210,13 @@ class Scene:
             addresses=self.addresses,
             own=self.own,
         )
+        self.mailboxes = Mailboxes(
+            signaling=self.stack,  # type: ignore[arg-type]
+            directory=self.directory,
+            store=self.store,
+            clock=self.clock,
+            own=self.own,
+        )
         self.router = Router(
             signaling=self.stack,  # type: ignore[arg-type]
             directory=self.directory,
@@ -219,6 +227,7 @@ class Scene:
             wakes=self.notices,
             calls=self.notices,
             pbx_side=self.notices,
+            mailboxes=self.mailboxes,
             metrics=self.notices,
         )
         self._txn = itertools.count(1)
