@@ -150,9 +150,7 @@ def answered(
     if 200 <= answer.status < 300:
         return _accepted(state, kind, answer, now=now, chance=chance)
     if elsewhere and kind is Kind.REGISTER and state.wanted and is_server_failure(answer):
-        # The other server has challenges of its own: what this one thought of ours says nothing.
-        state = replace(_maybe_bound(state, answer), www=None, proxy=None, fresh_answers=0)
-        return _send(state, kind, now=now, chance=chance)
+        return _go_elsewhere(state, answer, now=now)
     return _failed(state, kind, answer, now=now, chance=chance)
 
 
@@ -316,8 +314,7 @@ def _after(state: Registration, now: Instant) -> Registration:
 def _failed(
     state: Registration, kind: Kind, answer: Answer, *, now: Instant, chance: Chance
 ) -> Step:
-    lost = answer.local and answer.status == 408
-    result = "timeout" if lost else str(answer.status)
+    result = _result(answer)
     if kind is Kind.REGISTER:
         state = _maybe_bound(state, answer)
     failures = state.failures + 1
@@ -351,6 +348,19 @@ def _failed(
             return replace(state, leftovers=(), refresh_at=now), (Concluded(result),)
         return _refused(state, kind, result, answer.reason, now=now)
     return replace(state, failures=failures, refresh_at=Instant(now + delay)), (Concluded(result),)
+
+
+def _go_elsewhere(state: Registration, answer: Answer, *, now: Instant) -> Step:
+    """The same at another server: no failure of ours, so no back-off, only the pace.
+
+    That server has challenges of its own: what this one thought of our answer says nothing.
+    """
+    state = replace(_maybe_bound(state, answer), refresh_at=now, www=None, proxy=None)
+    return state, (Concluded(_result(answer)),)
+
+
+def _result(answer: Answer) -> str:
+    return "timeout" if answer.local and answer.status == 408 else str(answer.status)
 
 
 def _maybe_bound(state: Registration, answer: Answer) -> Registration:

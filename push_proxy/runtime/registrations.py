@@ -201,13 +201,14 @@ class Registrations:
         )
 
     def abandon(self, place: Place) -> None:
-        """This server is gone: what it has not answered goes to another one."""
+        """This server is gone: what it has not answered goes to another one, at the pace."""
         lane, destination = place
+        gone = Answer(status=408, reason="The PBX's server is gone", local=True)
         for number in tuple(self._requests.values()):
             machine = self._machines[number]
             if machine.lane == lane and machine.hop and machine.hop.destination == destination:
-                gone = Answer(status=408, reason="The PBX's server is gone", local=True)
-                self._take(number, machine, gone)
+                self._landed(machine)
+                self._answer(number, machine, gone, elsewhere=True)
         self._go_on(lane)
         self._arm()
 

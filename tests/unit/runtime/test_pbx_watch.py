@@ -1,0 +1,364 @@
+"""runtime.pbx_watch over registrations: servers that fail, forget, and come back."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from push_proxy.core.ids import Instant
+from push_proxy.core.locating import Located, Target
+from push_proxy.core.model import Account, Address, RegisterPolicy
+from push_proxy.core.pbx import Endpoint
+from push_proxy.core.registration_status import RegistrationState
+from push_proxy.observability.metrics import Metrics
+from push_proxy.runtime.pbx_addresses import PbxAddresses
+from push_proxy.runtime.pbx_watch import PbxWatch
+from push_proxy.runtime.registrations import Registrations
+from push_proxy.signaling.facts import FlowLost, RequestAnswered
+from tests.unit.runtime.sip_scene import US, Scene, hold
+
+FIRST, SECOND = Address("192.0.2.10", 5060), Address("192.0.2.20", 5060)
+
+
+@dataclass
+class Server:
+    """What stands at one address: OPTIONS and REGISTER, Contacts and moods."""
+
+    alive: bool = True
+    options: bool = True
+    status: int = 0
+    lists: bool = True
+    contacts: dict[str, str] = field(default_factory=dict)
+    seen: list[tuple[float, str, str]] = field(default_factory=list)
+
+    def take(self, at: float, request: dict[str, object]) -> tuple[int, list[str]] | None:
+        method, user = str(request["method"]), str(request["to"])
+        headers = request["headers"]
+        assert isinstance(headers, tuple)
+        contacts = [value for name, value in headers if name == "Contact"]
+        kind = "OPTIONS" if method == "OPTIONS" else ("REGISTER" if contacts else "FETCH")
+        self.seen.append((at, kind, user))
+        if not self.alive or (kind == "OPTIONS" and not self.options):
+            return None
+        if self.status:
+            return self.status, []
+        for value in contacts:
+            if value.endswith("expires=0"):
+                self.contacts.pop(user, None)
+            else:
+                self.contacts[user] = value
+        listed = [f"Contact: {self.contacts[user]}"] if user in self.contacts else []
+        return 200, listed if self.lists and kind != "OPTIONS" else []
+
+    def count(self, kind: str) -> int:
+        return sum(1 for _, what, _ in self.seen if what == kind)
+
+
+class World:
+    """Two servers behind one name; every request is answered after 10 ms or fails after 32 s."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.servers = {FIRST: Server(), SECOND: Server()}
+        self.targets = (Target("one", (FIRST,), 1), Target("two", (SECOND,), 2))
+        self.refuses: set[Address] = set()
+        self.addresses = PbxAddresses(
+            scene.directory, scene.pbxes, own=scene.own, clock=scene.clock, locator=self
+        )
+        self.registrations = Registrations(
+            signaling=scene.stack,  # type: ignore[arg-type]
+            directory=scene.directory,
+            store=scene.store,
+            clock=scene.clock,
+            addresses=self.addresses,
+            own=scene.own,
+            metrics=Metrics(),
+        )
+        self.watch = PbxWatch(
+            signaling=scene.stack,  # type: ignore[arg-type]
+            clock=scene.clock,
+            addresses=self.addresses,
+            registrations=self.registrations,
+            own=scene.own,
+        )
+        self._answers: list[tuple[float, int, RequestAnswered]] = []
+        self._order = itertools.count()
+
+    async def locate(self, end: Endpoint) -> Located:
+        assert end.host == "pbx.example.com"
+        return Located(self.targets)
+
+    async def start(self) -> World:
+        await self.addresses.start()
+        await self.registrations.start()
+        self.watch.start()
+        return self
+
+    async def aclose(self) -> None:
+        self.watch.aclose()
+        await self.addresses.aclose()
+        await self.registrations.aclose()
+
+    async def add(self, count: int) -> list[Account]:
+        return [
+            await self.scene.add(hold(str(1000 + n), register=RegisterPolicy.ALWAYS))
+            for n in range(count)
+        ]
+
+    @property
+    def first(self) -> Server:
+        return self.servers[FIRST]
+
+    @property
+    def second(self) -> Server:
+        return self.servers[SECOND]
+
+    def run(self, seconds: float) -> None:
+        """Let time pass in steps of 10 ms."""
+        for _ in range(round(seconds * 100)):
+            self.scene.clock.advance(0.01)
+            now = self.scene.clock.now()
+            taken, self.scene.stack.requests = self.scene.stack.requests, []
+            for request in taken:
+                self._answer_later(now, request)
+            while self._answers and self._answers[0][0] <= now:
+                self.watch.on_answer(heapq.heappop(self._answers)[2])
+
+    def until(self, condition: Callable[[], bool], *, within: float) -> float:
+        """Seconds until it holds."""
+        start = self.scene.clock.now()
+        while not condition():
+            assert self.scene.clock.now() - start < within, "it never happened"
+            self.run(0.05)
+        return self.scene.clock.now() - start
+
+    def _answer_later(self, now: float, request: dict[str, object]) -> None:
+        destination = request["destination"]
+        assert isinstance(destination, Address)
+        if destination in self.refuses:
+            answer, delay = None, 0.01
+            status = 503
+        else:
+            answer = self.servers[destination].take(now, request)
+            status, delay = (408, 32.0) if answer is None else (answer[0], 0.01)
+        lines = [] if answer is None else answer[1]
+        raw = "\r\n".join([f"SIP/2.0 {status} R", *lines]) + "\r\n\r\n"
+        fact = RequestAnswered(
+            request=int(str(request["request"])),
+            status=status,
+            reason="R",
+            local=answer is None,
+            raw=b"" if answer is None else raw.encode(),
+        )
+        heapq.heappush(self._answers, (now + delay, next(self._order), fact))
+
+    def registered(self) -> int:
+        return self.registrations.counts().get(RegistrationState.REGISTERED, 0)
+
+    def is_at(self, server: Server, count: int) -> Callable[[], bool]:
+        return lambda: len(server.contacts) == count and self.registered() == count
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    scene = Scene()
+    world = await World(scene).start()
+    yield world
+    await world.aclose()
+    await scene.directory.aclose()
+
+
+async def test_at_rest(world: World) -> None:
+    """Every server gets one OPTIONS and one of its accounts one look per 30 s, nothing else."""
+    await world.add(100)
+    world.until(world.is_at(world.first, 100), within=2)
+    assert world.second.contacts == {}
+    before = len(world.first.seen)
+    world.run(300)
+    new = [what for _, what, _ in world.first.seen[before:]]
+    assert (new.count("OPTIONS"), new.count("FETCH"), new.count("REGISTER")) == (10, 10, 0)
+    looked_at = {user for _, what, user in world.first.seen if what == "FETCH"}
+    assert len(looked_at) == 10
+    assert {s.count("OPTIONS") for s in (world.first, world.second)} == {11}
+    assert world.watch.states()["office"].servers == {FIRST: True, SECOND: True}
+
+
+async def test_a_forgetful_pbx_is_repaired_at_its_pace(world: World) -> None:
+    """2,000 accounts at 200/s: noticed within 30 s of the restart, repaired 10 s later, never
+    faster than the pace, not one lost.
+    """
+    await world.add(2000)
+    world.until(world.is_at(world.first, 2000), within=15)
+    world.run(60)
+    world.first.contacts.clear()
+    restart = world.scene.clock.now()
+    took = world.until(world.is_at(world.first, 2000), within=60)
+    assert took < 30 + 10 + 2
+    repairs = [at for at, what, _ in world.first.seen if what == "REGISTER" and at > restart]
+    assert 2000 <= len(repairs) <= 2003  # those looked at may be registered already
+    for start in range(0, 2000, 100):
+        window = repairs[start : start + 100]
+        assert len(window) / (window[-1] - window[0] + 0.1) < 210
+    count = world.first.count("REGISTER")
+    world.run(120)
+    assert world.first.count("REGISTER") == count
+
+
+async def test_one_evicted_contact_is_repaired_alone(world: World) -> None:
+    """Another phone took its place: the other accounts are not touched."""
+    accounts = await world.add(4)
+    world.until(world.is_at(world.first, 4), within=2)
+    before = world.first.count("REGISTER")
+    del world.first.contacts[f"<{accounts[2].aor}>"]
+    world.until(world.is_at(world.first, 4), within=125)
+    world.run(60)
+    assert world.first.count("REGISTER") == before + 1
+    assert world.registrations.status(accounts[2].key).evictions == 1
+
+
+async def test_a_pbx_that_never_lists_us_is_left_alone(world: World) -> None:
+    """Its 200 names no Contact, so neither does its answer to a look: that proves nothing."""
+    world.first.lists = False
+    await world.add(10)
+    world.run(10)
+    before = world.first.count("REGISTER")
+    world.run(120)
+    assert (world.first.count("REGISTER"), world.first.count("FETCH")) == (before, 0)
+
+
+async def test_the_second_server_takes_over(world: World) -> None:
+    """The first falls silent: noticed by OPTIONS within 38 s, everything registered at the second
+    at the pace; when the first answers again, each goes home with its next refresh.
+    """
+    (account, *_) = await world.add(500)
+    world.until(world.is_at(world.first, 500), within=5)
+    world.first.alive = False
+    took = world.until(world.is_at(world.second, 500), within=60)
+    assert took < 30 + 8 + 3
+    assert world.watch.states()["office"].reachable is True
+    hop = world.addresses.hop(account)
+    assert hop is not None
+    assert hop.destination == SECOND
+    asked = world.first.count("REGISTER")
+    world.run(60)
+    assert world.first.count("REGISTER") == asked
+    world.first.alive = True
+    world.first.contacts.clear()
+    world.run(6)
+    hop = world.addresses.hop(account)
+    assert hop is not None
+    assert hop.destination == FIRST
+    assert world.first.contacts == {}
+    world.run(520)
+    assert len(world.first.contacts) == 500
+    assert world.registered() == 500
+
+
+async def test_a_refusing_server_costs_no_back_off(world: World) -> None:
+    """503 from the first (or no connection): the same attempt goes on at the second at once."""
+    world.first.status = 503
+    await world.add(5)
+    world.until(world.is_at(world.second, 5), within=0.5)
+    world.refuses.add(FIRST)
+    world.first.status = 0
+    await world.scene.add(hold("2000", register=RegisterPolicy.ALWAYS))
+    world.until(world.is_at(world.second, 6), within=0.5)
+    assert world.first.count("REGISTER") <= 5
+
+
+async def test_a_dead_pbx_is_left_in_peace(world: World) -> None:
+    """No server answers: after the first seconds one REGISTER per 5 s, not thousands; when it is
+    back, all register at the pace, although their back-off would take minutes.
+    """
+    world.first.alive = world.second.alive = False
+    await world.add(2000)
+    world.run(10)
+    early = world.first.count("REGISTER") + world.second.count("REGISTER")
+    assert early <= 1050
+    world.run(300)
+    late = world.first.count("REGISTER") + world.second.count("REGISTER")
+    assert late - early <= 65
+    assert world.watch.states()["office"].reachable is False
+    world.first.alive = world.second.alive = True
+    # The few that were under way have no retransmission here, and wait for their own end.
+    assert world.until(lambda: world.registered() >= 1985, within=60) < 5 + 10 + 2
+    world.until(lambda: world.registered() == 2000, within=30)
+
+
+async def test_a_pbx_that_drops_options_is_used_all_the_same(world: World) -> None:
+    """No OPTIONS is ever answered: registrations go on as if it were."""
+    world.first.options = world.second.options = False
+    await world.add(3)
+    world.until(world.is_at(world.first, 3), within=1)
+    world.run(900)
+    assert world.registered() == 3
+    assert world.second.contacts == {}
+    assert world.watch.states()["office"].servers[FIRST] is True
+
+
+async def test_after_an_absence_bindings_are_checked_at_once(world: World) -> None:
+    """Its restart took 20 s and its memory: repaired as soon as it answers, not a round later."""
+    world.targets = world.targets[:1]
+    await world.addresses._locate(Endpoint("pbx.example.com", None, None))
+    assert list(world.watch.states()["office"].servers) == [FIRST]
+    await world.add(50)
+    world.until(world.is_at(world.first, 50), within=2)
+    world.first.alive = False
+    world.until(lambda: world.watch.states()["office"].reachable is False, within=40)
+    world.first.contacts.clear()
+    world.first.alive = True
+    # The look that was under way when it died is answered by nobody: that account waits for it.
+    assert world.until(lambda: len(world.first.contacts) >= 49, within=20) < 5 + 2
+    world.until(world.is_at(world.first, 50), within=30)
+
+
+async def test_a_lost_connection_registers_again(world: World) -> None:
+    """The PBX calls on the connection that registered: all of it is renewed at once, at the pace,
+    and stays registered meanwhile; a device's lost connection is none of this.
+    """
+    await world.add(50)
+    world.until(world.is_at(world.first, 50), within=2)
+    before = world.first.count("REGISTER")
+    world.watch.on_flow_lost(FlowLost(remote=SECOND, local=US, outgoing=True, reason="reset"))
+    world.run(1)
+    assert world.first.count("REGISTER") == before
+    world.watch.on_flow_lost(FlowLost(remote=FIRST, local=US, outgoing=True, reason="reset"))
+    assert world.registered() == 50
+    world.until(lambda: world.first.count("REGISTER") == before + 50, within=1)
+    world.run(5)
+    assert world.first.count("REGISTER") == before + 50
+
+
+async def test_nobody_asks_about_a_pbx_without_users(world: World) -> None:
+    """An account's own registrar is watched from its first account to its last."""
+    own = hold("3000", pbx=None, registrar="sip:192.0.2.20", register=RegisterPolicy.ALWAYS)
+    account = await world.scene.add(own)
+    world.run(1)
+    assert world.watch.states()["sip:192.0.2.20"].reachable is True
+    await world.scene.directory.delete_account(account.key)
+    world.run(1)
+    assert "sip:192.0.2.20" not in world.watch.states()
+    before = world.second.count("OPTIONS")
+    world.run(100)
+    assert world.second.count("OPTIONS") - before <= 4
+
+
+async def test_qualify_zero_asks_nothing(world: World) -> None:
+    """`qualify_s: 0`: no OPTIONS, no looks; failover by failures alone."""
+    await world.aclose()
+    world.scene.stack.requests.clear()
+    world.scene.pbxes["office"] = replace(world.scene.pbxes["office"], qualify_s=0.0)
+    silent = await World(world.scene).start()
+    silent.refuses.add(FIRST)
+    await silent.add(3)
+    silent.until(silent.is_at(silent.second, 3), within=1)
+    silent.run(200)
+    assert silent.first.count("OPTIONS") == silent.second.count("OPTIONS") == 0
+    assert silent.second.count("FETCH") == 0
+    assert silent.watch.states()["office"].reachable is None
+    assert Instant(0.0) < silent.scene.clock.now()
+    await silent.aclose()
