@@ -23,6 +23,7 @@ from .observability.logs import configure_logs
 from .observability.metrics import Metrics
 from .ports import Store
 from .providers.registry import Providers
+from .reloading import need_restart, taken_over
 from .runtime.clock import SystemClock
 from .runtime.directory import Directory
 from .runtime.store_watch import StoreWatch
@@ -147,7 +148,7 @@ class Service:
         stack: AsyncExitStack,
     ) -> None:
         deps = HttpDeps(
-            settings=self._settings,
+            current_settings=lambda: self._settings,
             store=store,
             accounts=directory,
             clock=self._clock,
@@ -168,20 +169,29 @@ class Service:
         self._front.open(create_app(deps))
 
     async def reload(self) -> None:
-        """Read the configuration again: API keys and providers change, the rest stays.
+        """Read the configuration again: what `reloading.taken_over` names changes.
 
         A configuration that cannot be used is told and changes nothing.
         """
+        running = self._settings
         try:
             settings = load()
             providers = configured_providers(settings, self._clock)
+            if self._path is not None:
+                await self._path.reload(settings)
             if self._callers is not None and self._store is not None:
                 await _let_in(self._callers, settings, self._store)
         except PushProxyError as error:
             _log.error("reload refused; the former configuration goes on", error=str(error))
             return
         await self._providers.replace(providers)
-        _log.info("configuration reloaded", changed="API keys and providers")
+        self._settings = taken_over(running, settings)
+        for warning in settings.warnings:
+            if warning not in running.warnings:
+                _log.warning(warning)
+        if keys := need_restart(running, settings):
+            _log.warning("changes that count after a restart only", keys=", ".join(keys))
+        _log.info("configuration reloaded", changed="API keys, providers, PBXs, certificates")
 
 
 async def serve(settings: Settings) -> int:

@@ -44,6 +44,7 @@ class CallPath:
 
     signaling: Signaling
     own: OwnNames
+    directory: Directory
     calls: Calls
     outgoing: OutgoingCalls
     mailboxes: Mailboxes
@@ -55,6 +56,22 @@ class CallPath:
     metrics: Metrics
     stack_ended: asyncio.Event
     """The SIP stack has died: only a new process helps."""
+
+    async def reload(self, settings: Settings) -> None:
+        """Take certificates and PBXs of a new configuration.
+
+        Raises `errors.ConfigurationError` when they cannot be used; then nothing has changed.
+        """
+        pbxes = configured_pbxes(settings)
+        if faults := rate_faults(self.directory.accounts(), pbxes):
+            raise ConfigurationError("\n".join(faults))
+        tls = listener_tls(settings)
+        if tls is None and any(address.transport == "tls" for address in self.own.listening):
+            raise ConfigurationError(
+                "sip.tls: TLS is being listened on, so certificate and key must stay; a listener "
+                "ends with a restart"
+            )
+        await self.signaling.renew_tls(tls, client_tls(settings))
 
     async def aclose(self) -> None:
         """Answer the callers who wait, stop taking SIP, then finish what waits to be written.
@@ -257,6 +274,7 @@ async def open_call_path(
     return CallPath(
         signaling=signaling,
         own=own,
+        directory=directory,
         calls=calls,
         outgoing=outgoing,
         mailboxes=mailboxes,

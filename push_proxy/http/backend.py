@@ -33,6 +33,9 @@ class Accounts(Protocol):
     def binding(self, key: AccountKey, device: DeviceId) -> Binding | None:
         """The device's unexpired binding."""
 
+    def has_flow(self, binding: Binding) -> bool:
+        """Whether requests can be sent to the phone: its connection stands, or it is on UDP."""
+
     async def put_account(self, account: Account, *, expected_version: int | None = None) -> None:
         """As `ports.Store.put_account`."""
 

@@ -21,7 +21,8 @@ from .rates import Buckets
 class HttpDeps:
     """Everything that the API talks to."""
 
-    settings: Settings
+    current_settings: Callable[[], Settings]
+    """A reload changes them."""
     store: Store
     accounts: Accounts
     clock: Clock
@@ -38,6 +39,11 @@ class HttpDeps:
     """What the PBX said last of an account's voice mail."""
     sip_listening: Callable[[], tuple[Address, ...]]
     """The addresses really bound."""
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration as it is now."""
+        return self.current_settings()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ class Reachability(StrEnum):
     REGISTERED = "registered"
     """It is registered with us: SIP reaches it."""
     ASLEEP = "asleep"
-    """It is not registered and can be woken by a push; this is fine."""
+    """It is not registered, or its connection is gone, and it can be woken: this is fine."""
     UNREACHABLE = "unreachable"
-    """Neither registered nor pushable."""
+    """SIP does not reach it, and there is nothing to push to."""
 
 
 class DeviceStatus(View):
@@ -43,6 +43,10 @@ class DeviceStatus(View):
     registered_until: Timestamp | None
     last_heard_at: Timestamp | None = Field(description="SIP was last received from it.")
     user_agent: str | None
+    transport: str | None = Field(description="Of its registration: `udp`, `tcp` or `tls`.")
+    connected: bool | None = Field(
+        description="Whether its TCP or TLS connection stands; null over UDP, where nobody knows."
+    )
 
 
 def statuses(
@@ -66,7 +70,14 @@ def statuses(
     }
     records = tuple(recent)
     return [
-        _status(name, devices.get(name), bindings.get(name), pbx_down=down, recent=records)
+        _status(
+            name,
+            devices.get(name),
+            bindings.get(name),
+            flow=name in bindings and accounts.has_flow(bindings[name]),
+            pbx_down=down,
+            recent=records,
+        )
         for name in sorted({*devices, *bindings})
         if only is None or name == only
     ]
@@ -77,11 +88,12 @@ def _status(
     device: Device | None,
     binding: Binding | None,
     *,
+    flow: bool,
     pbx_down: bool,
     recent: tuple[CallRecord, ...],
 ) -> DeviceStatus:
     pushable = device is not None and device.has_target
-    if binding is not None:
+    if flow:
         reachability = Reachability.REGISTERED
     else:
         reachability = Reachability.ASLEEP if pushable else Reachability.UNREACHABLE
@@ -89,6 +101,7 @@ def _status(
         app_error = 1
     else:
         app_error = 2 if binding is not None and pbx_down else 0
+    transport = binding.source.transport if binding else None
     return DeviceStatus(
         device=name,
         provider=device.provider or None if device else None,
@@ -99,6 +112,8 @@ def _status(
         registered_until=maybe_rfc3339(binding.expires_at if binding else None),
         last_heard_at=maybe_rfc3339(binding.heard_at or None if binding else None),
         user_agent=binding.user_agent if binding else None,
+        transport=transport,
+        connected=None if transport in {None, "udp"} else flow,
     )
 
 

@@ -98,6 +98,7 @@ class Api:
         self.wakes = Wakes()
         self.calls = LiveCalls()
         self.readiness = Readiness(ReadyState.READY)
+        self.listening: tuple[Address, ...] = (Address("0.0.0.0", 5070),)
         keys = [
             {
                 "name": name,
@@ -129,7 +130,7 @@ class Api:
         callers = Callers(self.directory)
         await load_keys(callers, self.settings, self.store)
         self.deps = HttpDeps(
-            settings=self.settings,
+            current_settings=lambda: self.settings,
             store=self.store,
             accounts=self.directory,
             clock=self.clock,
@@ -141,7 +142,7 @@ class Api:
             metrics=lambda: b"push_proxy_build_info 1\n",
             serves=lambda provider, app: (provider, app) == ("webhook", "com.example.phone"),
             mailbox=self.mailbox,
-            sip_listening=lambda: (Address("0.0.0.0", 5070),),
+            sip_listening=lambda: self.listening,
         )
         self.app = create_app(self.deps)
         self.client = await self.new_client()

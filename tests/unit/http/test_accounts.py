@@ -6,7 +6,15 @@ import pytest
 
 from push_proxy.core.ids import AccountId, Instant, account_key
 from push_proxy.core.message_summary import Mailbox
-from push_proxy.core.model import Algorithm, CallState, Fault, Outcome, TimelineEntry, Verdict
+from push_proxy.core.model import (
+    Address,
+    Algorithm,
+    CallState,
+    Fault,
+    Outcome,
+    TimelineEntry,
+    Verdict,
+)
 from push_proxy.core.registration_status import RegistrationState, RegistrationStatus
 
 from .conftest import ACCOUNT, TENANT, Api
@@ -305,6 +313,25 @@ async def test_the_status_shows_what_the_pbx_said(api: Api) -> None:
     assert status["last_answer_at"] == "2027-01-15T08:00:00.000Z"
     assert status["other_contacts"] == ["sip:101@192.0.2.77"]
     assert "password" in status["advice"]
+
+
+async def test_devices_show_whether_their_connection_stands(api: Api) -> None:
+    """A lost connection is sleep; over UDP nobody knows."""
+
+    async def shown() -> tuple[str, str, bool | None]:
+        answer = await api.call("GET", "/v1/accounts/101")
+        (device,) = answer.json()["status"]["devices"]
+        return device["reachability"], device["transport"], device["connected"]
+
+    await api.account()
+    await api.device()
+    api.bind("d1")
+    assert await shown() == ("registered", "udp", None)
+    flow = Address("192.0.2.50", 40000, "tls")
+    api.bind("d1", source=flow)
+    assert await shown() == ("registered", "tls", True)
+    api.directory.flow_lost(flow)
+    assert await shown() == ("asleep", "tls", False)
 
 
 async def test_devices_show_reachability_and_app_error(api: Api) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from push_proxy.core.ids import AccountId, DeviceId, account_key
+from push_proxy.core.model import Address
 
 from .conftest import DEVICE, TENANT, Api
 
@@ -22,12 +23,33 @@ async def test_a_device_learns_how_to_register_with_us(api: Api) -> None:
         "registrar": "sip:push.example.com:5070",
         "outbound_proxy": "sip:push.example.com:5070;lr",
         "transports": ["udp"],
+        "registrars": ["sip:push.example.com:5070"],
         "realm": "pbx.example.com",
         "user": "u101",
     }
     await api.account(auth_user="u101", app_auth={"user": "app", "realm": "r", "password": "p"})
     sip = (await api.call("GET", PATH)).json()["sip"]
     assert (sip["realm"], sip["user"]) == ("r", "app")
+
+
+async def test_the_listeners_decide_how_a_device_reaches_us(api: Api) -> None:
+    """TLS first, then TCP, then UDP; each with its port, as an app writes it."""
+    api.listening = (
+        Address("0.0.0.0", 5060, "udp"),
+        Address("::", 5090, "udp"),
+        Address("0.0.0.0", 5061, "tls"),
+        Address("0.0.0.0", 5062, "tcp"),
+    )
+    await api.account()
+    sip = (await api.device()).json()["sip"]
+    assert sip["registrar"] == "sip:push.example.com:5061;transport=tls"
+    assert sip["outbound_proxy"] == "sip:push.example.com:5061;transport=tls;lr"
+    assert sip["transports"] == ["tls", "tcp", "udp"]
+    assert sip["registrars"] == [
+        "sip:push.example.com:5061;transport=tls",
+        "sip:push.example.com:5062;transport=tcp",
+        "sip:push.example.com:5060",
+    ]
 
 
 async def test_the_token_is_write_only_and_kept_when_omitted(api: Api) -> None:
