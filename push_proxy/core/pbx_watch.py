@@ -22,9 +22,11 @@ class Finding(StrEnum):
 
     PROBE = "probe"
     """Send OPTIONS."""
+    FOUND = "found"
+    """It is there; nothing was known of it before."""
     GONE = "gone"
     BACK = "back"
-    """It was gone, or nothing was known of it."""
+    """It was gone, and may have been restarted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,9 @@ def due(watch: Watch, *, now: Instant, heard_at: Instant) -> Step:
 
 def answered(watch: Watch, *, now: Instant) -> Step:
     """It answered: our probe, or something else."""
-    back = () if watch.reachable else (Finding.BACK,)
+    news = {None: (Finding.FOUND,), False: (Finding.BACK,), True: ()}[watch.reachable]
     watch = replace(watch, reachable=True, asked_at=None, misses=0)
-    return replace(watch, at=Instant(now + watch.every_s)), back
+    return replace(watch, at=Instant(now + watch.every_s)), news
 
 
 def probe_answered(watch: Watch, *, now: Instant) -> Step:

@@ -241,8 +241,11 @@ class PbxWatch:
                     self._probe(place, watched)
                 case Finding.GONE:
                     self._gone(place)
+                case Finding.FOUND:
+                    self._there(place)
                 case Finding.BACK:
-                    self._back(place, watched)
+                    self._there(place)
+                    self._canary(place, watched, canary.make_sure(watched.canary))
 
     def _probe(self, place: Place, watched: _Watched) -> None:
         self._requests.pop(watched.request, None)
@@ -275,13 +278,12 @@ class PbxWatch:
             self._registrations.renew(place, lost=False)
         self._hold_or_release(pbx)
 
-    def _back(self, place: Place, watched: _Watched) -> None:
+    def _there(self, place: Place) -> None:
         pbx, destination = place
         _log.info("a PBX's server answers", pbx=pbx, server=str(destination))
         self._addresses.set_gone(destination, gone=False)
         self._hold_or_release(pbx)
         self._registrations.retry(pbx)
-        self._canary(place, watched, canary.make_sure(watched.canary))
 
     def _hold_or_release(self, pbx: str) -> None:
         if pbx in self._pbxes and self._state(pbx).reachable is False:

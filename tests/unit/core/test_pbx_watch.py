@@ -40,7 +40,7 @@ class Server:
 def answering() -> Server:
     server = Server()
     assert server.due() == [Finding.PROBE]
-    assert server.say(pbx_watch.probe_answered) == [Finding.BACK]
+    assert server.say(pbx_watch.probe_answered) == [Finding.FOUND]
     return server
 
 
@@ -96,7 +96,7 @@ def test_a_server_that_drops_options_is_not_gone() -> None:
     """It answered something else meanwhile, and from then on its silence to OPTIONS is nothing."""
     server = Server()
     server.due()
-    assert server.due(heard_at=Instant(server.now + 1)) == [Finding.BACK]
+    assert server.due(heard_at=Instant(server.now + 1)) == [Finding.FOUND]
     for _ in range(6):
         assert server.due() in ([Finding.PROBE], [])
     assert server.watch.reachable
@@ -118,8 +118,8 @@ EVENT = st.sampled_from(["due", "probe_answered", "probe_failed", "heard", "susp
 
 @given(st.lists(st.tuples(EVENT, st.floats(0, 60)), max_size=60))
 def test_gone_and_back_alternate(events: list[tuple[str, float]]) -> None:
-    """Whatever happens in whatever order: GONE and BACK take turns, the state says the last of
-    them, and the next step is always at hand.
+    """Whatever happens in whatever order: GONE and BACK take turns, FOUND comes first or never,
+    the state says the last of them, and the next step is always at hand.
     """
     server = Server()
     for name, seconds in events:
@@ -134,7 +134,8 @@ def test_gone_and_back_alternate(events: list[tuple[str, float]]) -> None:
         assert server.watch.at <= server.now + 30 or server.watch.asked_at is not None
     turns = [finding for finding in server.found if finding is not Finding.PROBE]
     assert all(one is not other for one, other in pairwise(turns))
-    assert server.watch.reachable is (turns[-1] is Finding.BACK if turns else None)
+    assert Finding.FOUND not in turns[1:]
+    assert server.watch.reachable is (turns[-1] is not Finding.GONE if turns else None)
 
 
 def round_of(state: Canary, *present: bool, now: Instant = START) -> tuple[Canary, bool]:
