@@ -16,7 +16,7 @@ from .process import Process, ProcessError
 START_S = 10.0
 ANSWER_S = 3.0
 POLL_S = 0.03
-_EVENT = re.compile(r"^Event: (\S+)", re.MULTILINE)
+_EVENT = re.compile(r"^Event: (\S+)$.*?^Id: (\d+)$", re.MULTILINE | re.DOTALL)
 _pipes = itertools.count()
 
 
@@ -43,6 +43,8 @@ class Linphone:
     process: Process = field(init=False)
     events: list[str] = field(default_factory=list)
     """Call states since the start, such as `LinphoneCallIncomingReceived`, oldest first."""
+    _call: str = ""
+    """Number of the call that the last event was about."""
     _pipe: Path = field(init=False)
     _stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -131,13 +133,13 @@ class Linphone:
 
     async def hold(self, *, within: float = 5.0) -> None:
         """Put the call on hold, and wait until the other side has agreed."""
-        await self.command("call-pause")
+        await self.command(f"call-pause {self._call}")
         await self._event("LinphoneCallPaused", within)
 
     async def resume(self, *, within: float = 5.0) -> None:
         """Take the call off hold, and wait until the other side has agreed."""
         seen = self.events.count("LinphoneCallStreamsRunning")
-        await self.command("call-resume")
+        await self.command(f"call-resume {self._call}")
         await self._event("LinphoneCallStreamsRunning", within, count=seen + 1)
 
     async def _event(self, name: str, within: float, *, count: int = 1) -> None:
@@ -146,7 +148,9 @@ class Linphone:
             if time.monotonic() > deadline:
                 raise self._failure(f"had no {count}. {name} within {within} s: {self.events}")
             if self._stream is not None:
-                self.events += _EVENT.findall(await self.command("pop-event"))
+                for state, call in _EVENT.findall(await self.command("pop-event")):
+                    self.events.append(state)
+                    self._call = call
             await asyncio.sleep(POLL_S)
 
     async def _answers(self, command: str, wanted: str, within: float) -> None:
@@ -183,6 +187,8 @@ class Linphone:
                 "verify_server_certs": 1,
                 "verify_server_cn": 1,
                 "default_proxy": 0,
+                # Milliseconds after a registration that failed; a minute by default.
+                "refresher_retry_after": 1000,
             },
             "rtp": {"audio_rtp_port": first + 2, "bind_address": "127.0.0.1"},
             "video": {"enabled": 0, "capture": 0, "display": 0},

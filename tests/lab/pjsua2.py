@@ -7,7 +7,6 @@ import json
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from push_proxy.demo.phone_process import PhoneProcess
 
@@ -91,9 +90,13 @@ class Pjsua2:
         await self.phone.event("bye", nth=self._calls, within_s=within)
 
     async def heard(self) -> int:
-        """RTP packets that it has received so far in the running call."""
-        status = await asyncio.to_thread(self._status)
-        return int(status["rtp"]["received_packets"])
+        """RTP packets that it has received so far, since the last re-INVITE."""
+
+        def ask() -> int:
+            with urllib.request.urlopen(self.phone.url + "status", timeout=5) as answer:
+                return int(json.load(answer)["rtp"]["received_packets"])
+
+        return await asyncio.to_thread(ask)
 
     async def rtp_packets(self, *, within: float = 2.0) -> tuple[int, int]:
         """RTP packets (sent, received) of its first call, known once that has ended."""
@@ -108,10 +111,6 @@ class Pjsua2:
     async def post(self, command: str) -> None:
         """A command of its push listener: `hangup`, `hold` or `resume`."""
         await asyncio.to_thread(self._post, command)
-
-    def _status(self) -> Any:
-        with urllib.request.urlopen(self.phone.url + "status", timeout=5) as answer:
-            return json.load(answer)
 
     def _post(self, path: str) -> None:
         request = urllib.request.Request(self.phone.url + path, b"", method="POST")
