@@ -316,6 +316,16 @@ class RegistrationRecord:
     cseq: int
     contact: str
     expires_at: Instant
+    registrar: str = ""
+    """Where it is registered (Request-URI)."""
+    refresh_at: Instant = _NEVER
+    """When it is due; not known: at once."""
+    granted_s: int | None = None
+    listed_as: str | None = None
+    """How the PBX listed our Contact; None: it did not."""
+    service_route: tuple[str, ...] = ()
+    server: Address | None = None
+    """Which of the PBX's servers has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

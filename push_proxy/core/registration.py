@@ -42,13 +42,17 @@ PERMANENT = frozenset({403, 404})
 Step = tuple[Registration, tuple[Action, ...]]
 
 
-def restored(record: RegistrationRecord, target: Target | None, *, now: Instant) -> Registration:
+def restored(
+    record: RegistrationRecord, target: Target | None, *, now: Instant, chance: Chance
+) -> Registration:
     """As it was before a restart: the same Call-ID, a CSeq beyond any that was used.
 
-    ``target``: what the account would register, so that it can be unregistered if need be.
+    ``target``: what the account would register, so that it can be unregistered if need be. When
+    that is what the PBX has, nothing is sent before the refresh is due: a restart with many
+    accounts must not make the PBX register all of them again.
     """
     alive = record.expires_at > now
-    return Registration(
+    state = Registration(
         account=record.account,
         target=target,
         call_id=record.call_id,
@@ -56,6 +60,20 @@ def restored(record: RegistrationRecord, target: Target | None, *, now: Instant)
         saved_cseq=record.cseq,
         bound=record.contact if alive else None,
         expires_at=record.expires_at if alive else None,
+    )
+    if target is None or not (alive and record.refresh_at > now):
+        return state
+    if (record.contact, record.registrar) != (target.contact, target.registrar):
+        return state
+    return replace(
+        state,
+        wanted=True,
+        refresh_at=record.refresh_at,
+        fetch_at=_next_fetch(now, chance),
+        granted_s=record.granted_s,
+        listed_as=record.listed_as or record.contact,
+        listed=record.listed_as is not None,
+        service_route=record.service_route,
     )
 
 
@@ -110,9 +128,11 @@ def renew(state: Registration, *, now: Instant, lost: bool) -> Step:
     """
     if not state.wanted or state.rejected:
         return state, ()
-    if lost:
-        state = replace(state, bound=None, expires_at=None)
-    return replace(state, refresh_at=now, failures=0), ()
+    state = replace(state, refresh_at=now, failures=0)
+    if not lost or state.bound is None:
+        return state, ()
+    # Kept, a restart before its turn would believe that the PBX has it.
+    return replace(state, bound=None, expires_at=None), (ForgetRecord(),)
 
 
 def check(state: Registration, *, now: Instant) -> Step:
@@ -263,7 +283,7 @@ def _accepted(
     if own is None and kind is Kind.REGISTER:
         own, others = own_and_others(answer.contacts, sent.contact, listed_as=None)
     state = replace(state, others=others, failures=0, rejected=False)
-    fetch_at = Instant(now + FETCH_EVERY_S * (0.75 + 0.5 * chance.unit))
+    fetch_at = _next_fetch(now, chance)
     if kind is Kind.FETCH:
         state = replace(state, fetch_at=fetch_at)
         if own is None and state.listed:
@@ -271,7 +291,7 @@ def _accepted(
             state = replace(
                 state, evictions=state.evictions + 1, bound=None, expires_at=None, refresh_at=now
             )
-            return _after(state, now), (Concluded("evicted"),)
+            return _after(state, now), (ForgetRecord(), Concluded("evicted"))
         return _after(state, now), (Concluded("fetched"),)
     granted = answer.expires_s if own is None or own.expires_s is None else own.expires_s
     granted = granted or asked_s(state)
@@ -292,6 +312,10 @@ def _accepted(
     )
     record = _record(state)
     return _after(state, now), (record, Concluded("registered"))
+
+
+def _next_fetch(now: Instant, chance: Chance) -> Instant:
+    return Instant(now + FETCH_EVERY_S * (0.75 + 0.5 * chance.unit))
 
 
 def _refresh_part(chance: Chance) -> float:
@@ -402,5 +426,10 @@ def _record(state: Registration) -> SaveRecord:
             cseq=state.cseq,
             contact=state.bound or "",
             expires_at=state.expires_at or Instant(0.0),
+            registrar=state.sent.registrar if state.sent else "",
+            refresh_at=state.refresh_at or Instant(0.0),
+            granted_s=state.granted_s,
+            listed_as=state.listed_as if state.listed else None,
+            service_route=state.service_route,
         )
     )

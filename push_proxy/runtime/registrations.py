@@ -4,7 +4,7 @@ import random
 import secrets
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count
@@ -132,7 +132,7 @@ class Registrations:
         self._arm()
 
     async def aclose(self) -> None:
-        """Stop. Nothing is unregistered: a restart refreshes."""
+        """Stop. Nothing is unregistered: a restart goes on with what the PBX has."""
         for timer in (self._timer, self._renewal_timer):
             if timer is not None:
                 timer.cancel()
@@ -301,14 +301,15 @@ class Registrations:
         now = self._clock.now()
         if lane not in self._lanes:
             self._lanes[lane] = PbxLane(rate, now)
-        state = (
-            Registration(account=account.key)
-            if record is None
-            else registration.restored(record, target, now=now)
-        )
         number = next(self._order)
-        self._machines[number] = _Machine(state, account, lane)
         self._current[account.key] = number
+        if record is None:
+            self._machines[number] = _Machine(Registration(account=account.key), account, lane)
+            return number
+        state = registration.restored(_usable(record), target, now=now, chance=_chance())
+        self._machines[number] = _Machine(state, account, lane)
+        if state.wanted and record.server is not None:
+            self._bound.put(number, (lane, record.server))
         return number
 
     def _leave(self, key: AccountKey) -> None:
@@ -323,6 +324,10 @@ class Registrations:
     # time
 
     def _arm(self) -> None:
+        # Each REGISTER leaves an entry for the case that it is not answered: none of those that
+        # were may wake us.
+        while self._heap and not self._is_awaited(self._heap[0]):
+            heappop(self._heap)
         first = self._heap[0][0] if self._heap else None
         if first == self._armed_at:
             return
@@ -332,6 +337,13 @@ class Registrations:
         self._armed_at = first
         if first is not None:
             self._timer = self._clock.call_at(first, self._tick)
+
+    def _is_awaited(self, entry: tuple[Instant, int, int | str]) -> bool:
+        when, _, what = entry
+        if isinstance(what, str):
+            return self._lane_at.get(what) == when
+        machine = self._machines.get(what)
+        return machine is not None and machine.scheduled == when
 
     def _tick(self) -> None:
         now = self._clock.now()
@@ -443,9 +455,9 @@ class Registrations:
                 self._send(number, machine, action)
             case SaveRecord(record):
                 if machine.current:
-                    self._writes.submit(
-                        record.account, partial(self._store.put_registration, record)
-                    )
+                    server = machine.hop.destination if machine.hop else None
+                    kept = replace(record, server=server)
+                    self._writes.submit(record.account, partial(self._store.put_registration, kept))
             case ForgetRecord():
                 key = machine.state.account
                 if self._current.get(key, number) == number:
@@ -524,6 +536,13 @@ class Registrations:
 def _moved(old: Target | None, new: Target | None) -> bool:
     """Whether the registration is at another place now: it cannot be changed, only left."""
     return old is not None and (new is None or (old.aor, old.registrar) != (new.aor, new.registrar))
+
+
+def _usable(record: RegistrationRecord) -> RegistrationRecord:
+    """Calls come on the connection that registered: it ended with us, so that is due at once."""
+    if record.server is not None and record.server.transport == "udp":
+        return record
+    return replace(record, refresh_at=Instant(0.0))
 
 
 def _identity(hop: NextHop) -> dict[str, str]:

@@ -338,7 +338,7 @@ def test_a_restart_refreshes() -> None:
         account=KEY, call_id="kept", cseq=40, contact="sip:101@old:5060;pp=tok",
         expires_at=Instant(now + 300),
     )  # fmt: skip
-    account = Account(registration.restored(record, None, now=now))
+    account = Account(registration.restored(record, None, now=now, chance=CHANCE))
     account.want()
     request = sent(account.wait())
     assert request.call_id == "kept"
@@ -351,13 +351,61 @@ def test_a_restart_refreshes() -> None:
     assert header(sent(account.wait()), "Contact") == ["<sip:101@10.0.0.7:5060;pp=tok>;expires=600"]
 
 
+def test_a_restart_goes_on_with_what_the_pbx_has() -> None:
+    """Nothing is sent before the refresh is due; then the same Call-ID and a higher CSeq."""
+    before = Account().registered()
+    (record,) = [a.record for a in before.actions if isinstance(a, SaveRecord)]
+    now = Instant(before.now + 100)
+    account = Account(registration.restored(record, TARGET, now=now, chance=CHANCE))
+    account.now = now
+    assert account.want() == []
+    assert account.public is RegistrationState.REGISTERED
+    assert status_of(account.state, now).granted_s == 600
+    assert account.state.due_at == before.state.refresh_at
+    request = sent(account.wait())
+    assert request.kind is Kind.REGISTER
+    assert (request.call_id, request.cseq > record.cseq + 16) == (record.call_id, True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"contact": "sip:101@10.0.0.8:5060;pp=tok"},
+        {"registrar": "sip:other:5070"},
+    ],
+)
+def test_a_restart_with_another_address_registers_at_once(change: dict[str, str]) -> None:
+    """What the PBX has is of no use where our Contact or the registrar is another."""
+    before = Account().registered()
+    (record,) = [a.record for a in before.actions if isinstance(a, SaveRecord)]
+    target = replace(TARGET, **change)  # type: ignore[arg-type]
+    restored = registration.restored(record, target, now=before.now, chance=CHANCE)
+    account = Account(restored)
+    account.want(target)
+    assert sent(account.wait(0)).kind is Kind.REGISTER
+
+
+@pytest.mark.parametrize("how", ["renewed", "evicted"])
+def test_what_the_pbx_has_lost_is_not_believed_after_a_restart(how: str) -> None:
+    """The record goes as soon as the loss is known, not when the new REGISTER is answered."""
+    account = Account().registered()
+    if how == "renewed":
+        step = registration.renew(account.state, now=account.now, lost=True)
+        assert ForgetRecord() in step[1]
+        assert ForgetRecord() not in registration.renew(step[0], now=account.now, lost=True)[1]
+        return
+    account._take(registration.check(account.state, now=account.now))
+    account.wait(0)
+    assert ForgetRecord() in account.answer(200)
+
+
 def test_a_restart_of_an_unwanted_registration_removes_it() -> None:
     """Disabled while we were down: what the PBX still has goes away."""
     now = Instant(1_000_000.0)
     record = RegistrationRecord(
         account=KEY, call_id="kept", cseq=40, contact=TARGET.contact, expires_at=Instant(now + 300)
     )
-    account = Account(registration.restored(record, TARGET, now=now))
+    account = Account(registration.restored(record, TARGET, now=now, chance=CHANCE))
     account.want(None)
     assert sent(account.wait()).kind is Kind.UNREGISTER
 

@@ -184,15 +184,18 @@ async def test_another_registrar_means_leaving_the_old(office: Office) -> None:
     assert await office.record(account) is not None
 
 
-async def test_a_restart_refreshes_with_the_same_call_id(office: Office) -> None:
-    """Nothing is unregistered; Call-ID stays, CSeq grows."""
+async def test_a_restart_goes_on_with_the_same_call_id(office: Office) -> None:
+    """Nothing is unregistered or registered anew; at the refresh Call-ID stays, CSeq grows."""
     account = await office.scene.add(hold(), "phone")
     (before,) = office.run()
+    place = ("office", before["destination"])
     await office.registrations.aclose()
     assert office.take() == []
     await office.new().start()
     assert office.state(account) is RegistrationState.REGISTERED
-    (after,) = office.run()
+    assert office.run(400.0) == []
+    assert office.registrations._bound.at(place) != ()  # type: ignore[arg-type]
+    (after,) = office.run(120.0)
     assert after["call_id"] == before["call_id"]
     assert int(str(after["cseq"])) > int(str(before["cseq"]))
 
