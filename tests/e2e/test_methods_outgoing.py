@@ -170,7 +170,9 @@ async def test_disabled_account(extension: MakeExtension) -> None:
     ext = await extension()
     async with ext.phone() as phone:
         await phone.register()
-        await ext.provision("hold", enabled=False)
+        await ext.service.put_account(
+            ext.account, ext.aor, pbx="hold", password=ext.password, enabled=False
+        )
         call = phone.call("sip:200@pbx.test")
         assert (await call.final()).status == 403
     record = await ext.record()
