@@ -72,6 +72,7 @@ class CallPath:
                 "ends with a restart"
             )
         await self.signaling.renew_tls(tls, client_tls(settings))
+        self.registrations.reconsider(self.addresses.replace(pbxes))
 
     async def aclose(self) -> None:
         """Answer the callers who wait, stop taking SIP, then finish what waits to be written.
@@ -254,6 +255,7 @@ async def open_call_path(
         challenger=challenger,
         addresses=addresses,
         own=own,
+        service_route=registrations.service_route,
     )
     router = Router(
         signaling=signaling,

@@ -57,7 +57,7 @@ class Answer:
             expires_s=_seconds(message.first("expires")),
             min_expires_s=_seconds(message.first("min-expires")),
             retry_after_s=_seconds(message.first("retry-after")),
-            service_route=tuple(message.values("service-route"))[:_MAX_ROUTES],
+            service_route=_routes(message.values("service-route")),
         )
 
 
@@ -113,6 +113,16 @@ def _listed(message: Message) -> list[Listed]:
             continue
         found.append(Listed(address.uri, _seconds(address.params.get("expires"))))
     return found
+
+
+def _routes(values: list[str]) -> tuple[str, ...]:
+    """All of them, or none when one is no SIP URI: half a way leads nowhere."""
+    try:
+        for value in values:
+            NameAddr.parse(value).sip()
+    except MalformedUri:
+        return ()
+    return tuple(values) if len(values) <= _MAX_ROUTES else ()
 
 
 def _seconds(text: str | None) -> int | None:

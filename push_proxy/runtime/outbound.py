@@ -1,10 +1,10 @@
 """Apps' own requests: from a proven flow to the account's PBX, and nowhere else."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from ..core.ids import CallId, DeviceId, ServerTxn
+from ..core.ids import AccountKey, CallId, DeviceId, Instant, ServerTxn
 from ..core.message import Message
 from ..core.model import Account, Address, Binding, CallRecord, CallState, Direction, Topology
 from ..core.own import OwnNames
@@ -80,6 +80,7 @@ class Outbound:
         challenger: Challenger,
         addresses: PbxAddresses,
         own: OwnNames,
+        service_route: Callable[[AccountKey], tuple[str, ...]] = lambda _: (),
     ) -> None:
         self._signaling = signaling
         self._directory = directory
@@ -88,7 +89,9 @@ class Outbound:
         self._challenger = challenger
         self._addresses = addresses
         self._own = own
+        self._service_route = service_route
         self._running: dict[ServerTxn, CallId] = {}
+        self._sent: dict[ServerTxn, tuple[Address, Instant]] = {}
 
     @property
     def unanswered(self) -> int:
@@ -128,7 +131,8 @@ class Outbound:
             self._calls.ringing(call, status=fact.status, reason=fact.reason)
 
     def on_fact(self, fact: ForwardResponse | TransactionLost | OrderFailed) -> bool:
-        """What became of a forwarded INVITE; False when it is none of ours."""
+        """What became of a forwarded request; False when it is no INVITE of ours."""
+        self._learn(fact)
         call = self._running.pop(fact.txn, None)
         if call is None:
             return False
@@ -144,6 +148,19 @@ class Outbound:
             case ForwardResponse():
                 self._calls.failed(call, status=fact.status, reason=fact.reason, local=fact.local)
         return True
+
+    def _learn(self, fact: ForwardResponse | TransactionLost | OrderFailed) -> None:
+        """How the PBX's server is: the next request goes where somebody answers.
+
+        A 503 of its own may concern this call alone.
+        """
+        destination, sent_at = self._sent.pop(fact.txn, (None, None))
+        if destination is None or sent_at is None or not isinstance(fact, ForwardResponse):
+            return
+        if not fact.local:
+            self._addresses.heard(destination)
+        elif fact.status in (408, 503):
+            self._addresses.failed(destination, sent_at=sent_at, local=True)
 
     def _sender(
         self, fact: RequestReceived, flows: Iterable[Binding]
@@ -181,7 +198,12 @@ class Outbound:
             remove.append("proxy-authorization")
             others = other_authorizations(message, asker.realm)
             add += [("Proxy-Authorization", value) for value in others]
+        if route := self._service_route(account.key):
+            # RFC 3608 §6.1. Whatever Route the app gave has led to us (`foreign_routes`).
+            remove.append("route")
+            add += [("Route", value) for value in route]
         call = None
+        self._sent[fact.txn] = hop.destination, self._clock.now()
         if fact.method == "INVITE":
             self._running[fact.txn] = call = self._begin(fact, message, account, binding)
             self._calls.sent(call, binding.device, hop.destination)

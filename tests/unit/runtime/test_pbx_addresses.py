@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from push_proxy.core.pbx import Endpoint
 from push_proxy.runtime.dns_client import system_addresses
 from push_proxy.runtime.pbx_addresses import PbxAddresses
 from push_proxy.runtime.pbx_locator import DnsLocator, Locator
-from tests.unit.runtime.sip_scene import Scene, hold, trunk
+from tests.unit.runtime.sip_scene import NAMES, Names, Scene, hold, trunk
 
 
 @pytest.fixture
@@ -116,3 +117,115 @@ async def test_the_systems_resolver_knows_localhost() -> None:
     """The real one."""
     assert "127.0.0.1" in await system_addresses("localhost")
     assert await system_addresses("127.0.0.1") == ("127.0.0.1",)
+
+
+async def test_a_certificate_makes_a_trunk_peer(scene: Scene) -> None:
+    """Known by a name of its verified client certificate, whatever its address (RFC 5922)."""
+    trunks = replace(scene.pbxes["trunk"], tls_names=("pbx.example.net",))
+    scene.pbxes = {**scene.pbxes, "trunk": trunks}
+    addresses = made(scene, Names())
+    peer, office = await scene.add(trunk("300")), await scene.add(hold())
+    names = ("other.example.net", "pbx.example.net")
+    assert addresses.is_pbx("198.51.100.1", names)
+    assert not addresses.is_pbx("198.51.100.1", names[:1])
+    assert not addresses.is_pbx("198.51.100.1")
+    assert addresses.is_pbx_of(peer, "198.51.100.1", names)
+    assert not addresses.is_pbx_of(office, "198.51.100.1", names)
+
+
+async def test_all_servers_behind_a_name_are_believed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any of them may call, not only the one that we send to."""
+    monkeypatch.setitem(NAMES, "pbx.example.com", ("192.0.2.10", "192.0.2.20"))
+    addresses = made(scene, Names())
+    account = await scene.add(hold())
+    await addresses.start()
+    try:
+        assert [hop.destination.host for hop in addresses.hops(account)] == [
+            "192.0.2.10",
+            "192.0.2.20",
+        ]
+        assert addresses.is_pbx_of(account, "192.0.2.20")
+        assert addresses.is_pbx("192.0.2.20")
+        assert addresses.is_pbx_itself(Address("192.0.2.20", 5060))
+    finally:
+        await addresses.aclose()
+
+
+@pytest.mark.parametrize(
+    ("pbx", "account", "expected"),
+    [
+        ({}, {}, ("udp:192.0.2.10:5060", "", "")),
+        ({"transport": "tcp"}, {}, ("tcp:192.0.2.10:5060", "", "")),
+        (
+            {"transport": "tls", "tls_profile": "office"},
+            {},
+            ("tls:192.0.2.10:5061", "pbx.example.com", "office"),
+        ),
+        (
+            {"registrar": "sip:pbx.example.com;transport=tls", "server_name": "sip.example.com"},
+            {},
+            ("tls:192.0.2.10:5061", "sip.example.com", ""),
+        ),
+        (
+            {"transport": "tls"},
+            {"transport": "udp"},
+            ("tls:192.0.2.10:5061", "pbx.example.com", ""),
+        ),
+        (
+            {"transport": "udp", "server_name": "sip.example.com", "tls_profile": "office"},
+            {"outbound_proxy": "sips:pbx.example.com:5071"},
+            ("tls:192.0.2.10:5071", "pbx.example.com", "office"),
+        ),
+        (
+            {},
+            {"pbx": None, "registrar": "sip:pbx.example.com", "transport": "tls"},
+            ("tls:192.0.2.10:5061", "pbx.example.com", ""),
+        ),
+        (
+            {},
+            {"pbx": None, "registrar": "sip:192.0.2.9;transport=tls"},
+            ("tls:192.0.2.9:5061", "", ""),
+        ),
+    ],
+)
+async def test_transport_and_certificate_name(
+    scene: Scene,
+    pbx: dict[str, str],
+    account: dict[str, str | None],
+    expected: tuple[str, str, str],
+) -> None:
+    """A URI's transport, the account's beside its own registrar, the PBX's; over TLS the name that
+    the operator wrote, and for an address none.
+    """
+    scene.pbxes = {**scene.pbxes, "office": replace(scene.pbxes["office"], **pbx)}  # type: ignore[arg-type]
+    addresses = made(scene, Names())
+    stored = await scene.add(hold(**account))
+    await addresses.start()
+    hop = addresses.hop(stored)
+    await addresses.aclose()
+    assert hop is not None
+    assert (str(hop.destination), hop.server_name, hop.tls_profile) == expected
+
+
+async def test_an_account_costs_the_same_however_many_there_are(scene: Scene) -> None:
+    """Its endpoints are counted, not collected: the last account of a PBX takes them away."""
+    addresses = made(scene, Names())
+    await addresses.start()
+    own = {"pbx": None, "registrar": "sip:192.0.2.50:5080"}
+    one, two = [await scene.add(hold(user, **own)) for user in ("501", "502")]
+    assert addresses.is_pbx("192.0.2.50")
+    assert [server.pbx for end in addresses.ends() for server in addresses.servers(end)] == [
+        "office",
+        "sip:192.0.2.50:5080",
+    ]
+    await scene.directory.delete_account(one.key)
+    assert addresses.is_pbx("192.0.2.50")
+    await scene.add(replace(two, registrar="sip:192.0.2.51", version=2))
+    assert not addresses.is_pbx("192.0.2.50")
+    assert addresses.is_pbx("192.0.2.51")
+    await scene.directory.delete_account(two.key)
+    assert not addresses.is_pbx("192.0.2.51")
+    assert len(addresses.ends()) == 1
+    await addresses.aclose()
