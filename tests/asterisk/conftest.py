@@ -56,9 +56,13 @@ def running_stage(asterisk_root: Path) -> Iterator[Stage]:
         asyncio.run(start())
         yield Stage(service=service, hold=hold, trunk=trunk)
     finally:
-        for process in (service.process, hold.process, trunk.process):
-            process.kill()
-            Process.started.discard(process)
+        processes = (service.process, hold.process, trunk.process)
+
+        async def stop() -> None:
+            await asyncio.gather(*(process.stop() for process in processes))
+
+        asyncio.run(stop())
+        Process.started.difference_update(processes)
         shutil.rmtree(directory)
 
 
@@ -137,6 +141,7 @@ async def desks(stage: Stage, free_numbers: dict[str, Iterator[str]]) -> AsyncIt
         if phone.agent.is_open:
             await phone.unregister()
             phone.sleep()
+    await asyncio.sleep(0)  # sockets close in the loop's next round
 
 
 @pytest.fixture
@@ -156,3 +161,4 @@ async def callers(
     yield make
     for caller in made:
         caller.sleep()
+    await asyncio.sleep(0)  # sockets close in the loop's next round

@@ -6,6 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.lab import sdp
+from tests.lab.asterisk import Asterisk
 from tests.lab.fixtures import MakeBaresip
 from tests.lab.sip_call import IncomingCall, OutgoingCall
 from tests.lab.sip_dialog import Dialog
@@ -54,11 +55,15 @@ async def let_go(dialog: Dialog, *, told: int = 200) -> None:
         assert (await dialog.bye()).status == 200
 
 
-async def connect(call: OutgoingCall, incoming: IncomingCall) -> tuple[Dialog, Dialog]:
-    """Answer; the caller's and the called side of the call."""
+async def connect(
+    pbx: Asterisk, call: OutgoingCall, incoming: IncomingCall
+) -> tuple[Dialog, Dialog]:
+    """Answer; the caller's and the called side of the call, once they can hear each other."""
     incoming.accept()
     dialog = await call.answered()
     await incoming.expect_ack()
+    by_trunk = pbx.options.trunk is not None and incoming.user.startswith("9")
+    await pbx.wait_bridged(call.agent.name, "trunk" if by_trunk else incoming.user)
     return dialog, incoming.dialog()
 
 
@@ -81,7 +86,7 @@ async def test_blind_to_a_sleeping_phone(
     async with ext.phone() as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(desk.aor)
-        with_caller, with_desk = await connect(call, await desk.incoming())
+        with_caller, with_desk = await connect(ext.pbx, call, await desk.incoming())
         assert (await refer(with_desk, blind(ext.user))).status == 202
         incoming = await phone.incoming()
         assert ext.sink.pushes[0].payload["caller_number"] == caller.user
@@ -102,7 +107,7 @@ async def test_blind_by_the_caller_to_a_sleeping_phone(
     async with ext.phone() as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(desk.aor)
-        with_caller, with_desk = await connect(call, await desk.incoming())
+        with_caller, with_desk = await connect(ext.pbx, call, await desk.incoming())
         assert (await refer(with_caller, blind(ext.user))).status == 202
         incoming = await phone.incoming()
         incoming.accept()
@@ -124,7 +129,7 @@ async def test_blind_by_the_woken_phone(
     async with ext.phone() as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(ext.aor)
-        with_caller, with_phone = await connect(call, await phone.incoming())
+        with_caller, with_phone = await connect(ext.pbx, call, await phone.incoming())
         assert (await refer(with_phone, blind(desk.user))).status == 202
         at_desk = await desk.incoming()
         at_desk.accept()
@@ -142,7 +147,7 @@ async def test_blind_to_nobody(sleeper: MakeSleeper, callers: MakeCaller) -> Non
     async with ext.phone() as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(ext.aor)
-        with_caller, with_phone = await connect(call, await phone.incoming())
+        with_caller, with_phone = await connect(ext.pbx, call, await phone.incoming())
         assert (await refer(with_phone, blind("nobody"))).status == 202
         await let_go(with_phone, told=404)
         await hang_up(with_caller, with_phone)
@@ -158,7 +163,7 @@ async def test_blind_from_one_sleeping_phone_to_another(
         first.wake_on_push(one.register)
         second.wake_on_push(two.register)
         call = caller.call(first.aor)
-        with_caller, with_one = await connect(call, await one.incoming())
+        with_caller, with_one = await connect(first.pbx, call, await one.incoming())
         assert (await refer(with_one, blind(second.user))).status == 202
         incoming = await two.incoming()
         incoming.accept()
@@ -180,17 +185,23 @@ async def test_attended_by_the_woken_phone(
     async with ext.phone() as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(ext.aor)
-        with_caller, with_phone = await connect(call, await phone.incoming())
+        with_caller, with_phone = await connect(ext.pbx, call, await phone.incoming())
         assert (await with_phone.reinvite(sdp.HOLD)).status == 200
         consulting = phone.call(desk.aor)
-        consultation, at_desk = await connect(consulting, await desk.incoming())
+        consultation, at_desk = await connect(ext.pbx, consulting, await desk.incoming())
         answer = await refer(with_phone, attended(desk.user, consultation))
         assert answer.status == 202
         await let_go(with_phone)
         await consultation.expect_bye()
         await hang_up(with_caller, at_desk)
-    records = await ext.service.expect("GET", f"/v1/calls?account={ext.account}")
-    assert {record["direction"] for record in records["calls"]} == {"incoming", "outgoing"}
+    await ext.service.eventually(
+        lambda: ext.service.expect("GET", f"/v1/calls?account={ext.account}"),
+        lambda page: (
+            sorted(each["direction"] for each in page["calls"]) == ["incoming", "outgoing"]
+        ),
+        within=5,
+        what="record of both calls",
+    )
 
 
 async def test_attended_to_a_sleeping_phone(
@@ -205,9 +216,9 @@ async def test_attended_to_a_sleeping_phone(
     async with ext.phone() as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(desk.aor)
-        with_caller, with_desk = await connect(call, await desk.incoming())
+        with_caller, with_desk = await connect(ext.pbx, call, await desk.incoming())
         consulting = desk.call(ext.aor)
-        consultation, with_phone = await connect(consulting, await phone.incoming())
+        consultation, with_phone = await connect(ext.pbx, consulting, await phone.incoming())
         assert (await refer(with_desk, attended(ext.user, consultation))).status == 202
         await let_go(with_desk)
         await consultation.expect_bye()
@@ -227,9 +238,9 @@ async def test_attended_between_two_sleeping_phones(
         first.wake_on_push(one.register)
         second.wake_on_push(two.register)
         call = caller.call(first.aor)
-        with_caller, with_one = await connect(call, await one.incoming())
+        with_caller, with_one = await connect(first.pbx, call, await one.incoming())
         consulting = one.call(second.aor)
-        consultation, with_two = await connect(consulting, await two.incoming())
+        consultation, with_two = await connect(first.pbx, consulting, await two.incoming())
         assert (await refer(with_one, attended(second.user, consultation))).status == 202
         await let_go(with_one)
         await consultation.expect_bye()
@@ -248,12 +259,11 @@ async def test_baresip_transfers(
     call = caller.call(ext.aor)
     with_caller = await call.answered(within=10)
     await phone.established()
+    await ext.pbx.wait_bridged(caller.user, ext.user)
     await phone.command("transfer", f"sip:{desk.user}@{REALM}")
     at_desk = await desk.incoming()
     at_desk.accept()
     await at_desk.expect_ack()
     await phone.hang_up()
-    await ext.pbx.wait_channels(
-        lambda found: not any(name.startswith(f"PJSIP/{ext.user}-") for name in found)
-    )
+    await ext.pbx.wait_hung_up(ext.user)
     await hang_up(with_caller, at_desk.dialog())

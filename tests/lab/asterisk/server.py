@@ -35,6 +35,23 @@ class AsteriskContact:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One leg of a call."""
+
+    name: str
+    """Such as `PJSIP/101-00000001`."""
+    state: str
+    """`Up`, `Ring`, `Ringing`, …"""
+    bridge: str
+    """Whom it talks to share this; empty while it talks to nobody."""
+
+    @property
+    def user(self) -> str:
+        """The extension."""
+        return self.name.partition("/")[2].rpartition("-")[0]
+
+
 @dataclass(slots=True)
 class Asterisk:
     """One Asterisk, working in `directory`; keep that short: it holds a Unix socket.
@@ -162,16 +179,36 @@ class Asterisk:
         """The contacts as soon as `condition` holds for them. Raises ProcessError."""
         return await self._until(lambda: self.contacts(user), condition, within_s)
 
-    async def channels(self) -> list[str]:
-        """The names of all channels, such as `PJSIP/101-00000001`."""
+    async def channels(self) -> list[Channel]:
+        """All legs of calls."""
         lines = (await self.command("core show channels concise")).splitlines()
-        return [line.partition("!")[0] for line in lines if "!" in line]
+        rows = [line.split("!") for line in lines if line.count("!") >= 13]
+        return [Channel(name=row[0], state=row[4], bridge=row[12]) for row in rows]
 
     async def wait_channels(
-        self, condition: Callable[[list[str]], bool], *, within_s: float = 5.0
-    ) -> list[str]:
+        self, condition: Callable[[list[Channel]], bool], *, within_s: float = 5.0
+    ) -> list[Channel]:
         """The channels as soon as `condition` holds for them. Raises ProcessError."""
         return await self._until(self.channels, condition, within_s)
+
+    async def wait_bridged(self, *users: str, within_s: float = 5.0) -> None:
+        """Waits until these talk to each other: a little later than the ACK of the 200.
+
+        Before that, Asterisk accepts REFER with 202 and then says 400 by NOTIFY.
+        """
+
+        def together(found: list[Channel]) -> bool:
+            ours = [channel for channel in found if channel.user in users]
+            bridges = [{c.bridge for c in ours if c.user == user} - {""} for user in users]
+            return bool(set.intersection(*bridges))
+
+        await self.wait_channels(together, within_s=within_s)
+
+    async def wait_hung_up(self, *users: str, within_s: float = 5.0) -> None:
+        """Waits until none of these has a call."""
+        await self.wait_channels(
+            lambda found: not any(channel.user in users for channel in found), within_s=within_s
+        )
 
     def packets(self, *, since: int = 0) -> list[Packet]:
         """Every SIP message so far, from byte `since` of its log."""
