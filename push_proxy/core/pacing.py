@@ -13,14 +13,17 @@ class Pace:
     """A token bucket: ``rate`` per second, and a tenth of a second's worth at once."""
 
     def __init__(self, rate: float, now: Instant) -> None:
-        self._rate = rate
-        self._burst = max(1.0, rate / 10)
+        self.rate = rate
         self._tokens = self._burst
         self._at = now
 
+    @property
+    def _burst(self) -> float:
+        return max(1.0, self.rate / 10)
+
     def take(self, now: Instant) -> bool:
         """Take a token; False when there is none yet."""
-        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)
+        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self.rate)
         self._at = now
         if self._tokens < 1.0:
             return False
@@ -33,7 +36,7 @@ class Pace:
         Never sooner than a millisecond: Unix time as a float is no finer than a quarter of a
         microsecond, and a token missed by a hair would be asked for again and again.
         """
-        return Instant(self._at + max(0.001, (1.0 - self._tokens) / self._rate))
+        return Instant(self._at + max(0.001, (1.0 - self._tokens) / self.rate))
 
 
 def rate_faults(accounts: Iterable[Account], pbxes: Mapping[str, Pbx]) -> list[str]:

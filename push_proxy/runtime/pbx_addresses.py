@@ -61,6 +61,9 @@ class _Site:
     every_s: float
 
 
+_Place = tuple[Endpoint, _Site]
+
+
 class PbxAddresses:
     """Answers from memory where a PBX is, which of its servers to ask, and whom to believe.
 
@@ -80,7 +83,6 @@ class PbxAddresses:
         retry_s: float = RETRY_S,
     ) -> None:
         self._directory = directory
-        self._pbxes = pbxes
         self._own = own
         self._clock = clock
         self._locator = locator
@@ -95,9 +97,7 @@ class PbxAddresses:
         self._gone: set[Address] = set()
         self._trusted: frozenset[str] | None = None
         self._exact: frozenset[tuple[str, int]] = frozenset()
-        self._networks = {key: _networks(pbx.peers) for key, pbx in pbxes.items()}
-        self._names = {key: frozenset(pbx.tls_names) for key, pbx in pbxes.items()}
-        self._all_names = frozenset[str]().union(*self._names.values())
+        self._configure(pbxes)
         self._turn = asyncio.Semaphore(8)
         self._listeners: list[Callable[[Endpoint], None]] = []
         self._server_listeners: list[Callable[[Endpoint], None]] = []
@@ -108,15 +108,12 @@ class PbxAddresses:
         """Look every PBX up once, as far as the time reaches; from then on keep up to date."""
         self._directory.subscribe(self._on_change)
         for pbx in self._pbxes.values():
-            if pbx.registrar is not None:
-                end = endpoint(pbx.registrar, default=pbx.transport)
-                name = pbx.server_name or ("" if is_literal(end.host) else end.host)
-                site = _Site(pbx.key, name, pbx.tls_profile, pbx.qualify_s)
-                self._use((end,))
-                self._sites.setdefault(end, Counter())[site] += 1
+            if (own := _own_site(pbx)) is not None:
+                self._use((own[0],))
+                self._move(None, own)
         for account in self._directory.accounts():
             self._use(self._ends(account))
-            self._move(None, account)
+            self._move(None, self._site(account))
         first = [self._keep(end) for end in self._uses]
         try:
             async with asyncio.timeout(timeout_s):
@@ -329,21 +326,62 @@ class PbxAddresses:
             self._release(old)
             for end in new:
                 self._keep(end)
-        for end in self._move(change.old, change.new):
+        before = None if change.old is None else self._site(change.old)
+        after = None if change.new is None else self._site(change.new)
+        self._tell_servers(self._move(before, after))
+
+    def replace(self, pbxes: Mapping[str, Pbx]) -> tuple[Account, ...]:
+        """The configured PBXs are these from now on; returns the accounts that this concerns.
+
+        What stays as it was keeps its addresses and its health.
+        """
+        keys = {*self._pbxes, *pbxes}
+        changed = sorted(key for key in keys if self._pbxes.get(key) != pbxes.get(key))
+        accounts = [a for a in self._directory.accounts() if a.pbx in changed]
+        before = self._places(changed, accounts)
+        self._configure(pbxes)
+        after = self._places(changed, accounts)
+        self._use(end for ends, _ in after for end in ends)
+        self._release(end for ends, _ in before for end in ends)
+        moved = [self._move(old[1], new[1]) for old, new in zip(before, after, strict=True)]
+        for ends, _ in after:
+            for end in ends:
+                self._keep(end)
+        self._tell_servers(dict.fromkeys(end for ends in moved for end in ends))
+        return tuple(accounts)
+
+    def _configure(self, pbxes: Mapping[str, Pbx]) -> None:
+        self._pbxes = pbxes
+        self._networks = {key: _networks(pbx.peers) for key, pbx in pbxes.items()}
+        self._names = {key: frozenset(pbx.tls_names) for key, pbx in pbxes.items()}
+        self._all_names = frozenset[str]().union(*self._names.values())
+
+    def _places(
+        self, keys: Iterable[str], accounts: Iterable[Account]
+    ) -> list[tuple[tuple[Endpoint, ...], _Place | None]]:
+        """What these PBXs and accounts use, and where they send to."""
+        own = [None if (pbx := self._pbxes.get(key)) is None else _own_site(pbx) for key in keys]
+        return [
+            *(((), None) if place is None else ((place[0],), place) for place in own),
+            *((self._ends(account), self._site(account)) for account in accounts),
+        ]
+
+    def _tell_servers(self, ends: Iterable[Endpoint]) -> None:
+        for end in ends:
             for listener in self._server_listeners:
                 listener(end)
 
-    def _site(self, account: Account | None) -> tuple[Endpoint, _Site] | None:
+    def _site(self, account: Account) -> _Place | None:
         """Where the account sends to; a PBX that is known by its peers alone is not watched."""
-        pbx = None if account is None else self.pbx(account)
-        if account is None or pbx is None or not (ends := trusted_ends(account, pbx)):
+        pbx = self.pbx(account)
+        if pbx is None or not (ends := trusted_ends(account, pbx)):
             return None
         name = server_name(account, pbx, ends[0])
         return ends[0], _Site(pbx.key, name, pbx.tls_profile, pbx.qualify_s)
 
-    def _move(self, old: Account | None, new: Account | None) -> list[Endpoint]:
+    def _move(self, before: _Place | None, after: _Place | None) -> list[Endpoint]:
         """Count an account here and no longer there; the endpoints whose servers changed."""
-        before, after, changed = self._site(old), self._site(new), list[Endpoint]()
+        changed = list[Endpoint]()
         if before == after:
             return changed
         if after is not None:
@@ -423,6 +461,15 @@ class PbxAddresses:
 
 
 _NOTHING = Located()
+
+
+def _own_site(pbx: Pbx) -> _Place | None:
+    """Where a configured PBX is, whether or not an account names it."""
+    if pbx.registrar is None:
+        return None
+    end = endpoint(pbx.registrar, default=pbx.transport)
+    name = pbx.server_name or ("" if is_literal(end.host) else end.host)
+    return end, _Site(pbx.key, name, pbx.tls_profile, pbx.qualify_s)
 
 
 @lru_cache(maxsize=4096)

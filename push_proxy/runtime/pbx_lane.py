@@ -18,12 +18,18 @@ class PbxLane:
 
     def __init__(self, rate: float, now: Instant) -> None:
         self._pace = Pace(rate, now)
-        self._most = max(10.0, rate * UNANSWERED_S)
+        self._most = _most(rate)
         self._ready: list[tuple[int, int, int]] = []
         self._order = count()
         self._held_until: Instant | None = None
         self.unanswered = 0
         """Requests on their way."""
+
+    def set_rate(self, rate: float) -> None:
+        """The pace from now on."""
+        if rate != self._pace.rate:
+            self._pace.rate = rate
+            self._most = _most(rate)
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -63,6 +69,10 @@ class PbxLane:
         if not self._ready or self.unanswered >= self._most:
             return None
         return self._pace.next_at() if self._held_until is None else self._held_until
+
+
+def _most(rate: float) -> float:
+    return max(10.0, rate * UNANSWERED_S)
 
 
 def urgency(state: Registration, now: Instant, *, check: bool = False) -> int:

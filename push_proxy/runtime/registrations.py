@@ -162,6 +162,12 @@ class Registrations:
         self._go_on(machine.lane)
         self._arm()
 
+    def reconsider(self, accounts: Iterable[Account]) -> None:
+        """Their PBX is configured otherwise now."""
+        for account in accounts:
+            self._update(account)
+        self._arm()
+
     def service_route(self, account: AccountKey) -> tuple[str, ...]:
         """Service-Route values that the PBX gave when it registered the account (RFC 3608)."""
         number = self._current.get(account)
@@ -287,6 +293,8 @@ class Registrations:
             number = self._add(account, pbx.key, pbx.registrations_per_second, record, target)
         machine = self._machines[number]
         machine.account = account
+        if pbx is not None:
+            self._lanes[machine.lane].set_rate(pbx.registrations_per_second)
         state, actions = registration.want(machine.state, wanted, now=self._clock.now())
         self._settle(number, machine, state, actions)
 
@@ -499,6 +507,8 @@ class Registrations:
             for hop in self._addresses.hops(machine.account):
                 if hop.destination == place[1]:
                     return hop
+            if not machine.current and machine.hop is not None:
+                return machine.hop  # its PBX is configured otherwise: it is left where it is
         return self._addresses.hop(machine.account)
 
     def _conclude(self, number: int, machine: _Machine, result: str) -> None:
