@@ -10,21 +10,23 @@ class Cost:
     """At one moment; bytes, and CPU seconds since the process began."""
 
     rss: int
-    pss: int
+    private: int
+    """Anonymous memory: what it shares with other processes is left out."""
     cpu_s: float
 
 
 def cost_of(pid: int) -> Cost:
     """Of this process alone."""
-    rss = pss = 0
+    rss = private = 0
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         name, _, rest = line.partition(":")
-        if name in {"Rss", "Pss"}:
-            size = int(rest.split()[0]) * 1024
-            rss, pss = (size, pss) if name == "Rss" else (rss, size)
+        if name == "Rss":
+            rss = int(rest.split()[0]) * 1024
+        elif name == "Anonymous":
+            private = int(rest.split()[0]) * 1024
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     ticks = int(fields[11]) + int(fields[12])
-    return Cost(rss=rss, pss=pss, cpu_s=ticks / os.sysconf("SC_CLK_TCK"))
+    return Cost(rss=rss, private=private, cpu_s=ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def children(pid: int) -> list[int]:

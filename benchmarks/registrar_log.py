@@ -9,7 +9,7 @@ from typing import Self
 
 _REGISTER = re.compile(
     rb"PBX event=(request|own-response) at=([0-9.]+) method=REGISTER callid=(\S+) cseq=(\d+)"
-    rb"[^\n]*?(?: status=(\d+) [^\n]*)?\n"
+    rb"[^\n]*?(?: status=(\d+) [^\n]*| contact=(\d+))?\n"
 )
 
 
@@ -19,12 +19,14 @@ class Seen:
 
     attempts: tuple[float, ...]
     """Without answers to challenges: what the pace counts."""
+    registering: tuple[float, ...]
+    """Those with a Contact; the others only ask what is bound."""
     answers: tuple[float, ...]
     """REGISTERs that answer the challenge before them."""
     repeated: int
     """Retransmissions."""
     accepted: int
-    """Answered 200."""
+    """With a Contact and answered 200."""
 
     @classmethod
     def read(cls, log: Path, *, since: int = 0) -> Self:
@@ -34,6 +36,7 @@ class Seen:
             text = file.read()
         arrivals: dict[tuple[bytes, int], float] = {}
         statuses: dict[tuple[bytes, int], int] = {}
+        binding: set[tuple[bytes, int]] = set()
         repeated = 0
         for match in _REGISTER.finditer(text):
             key = (match[3], int(match[4]))
@@ -43,24 +46,30 @@ class Seen:
                 repeated += 1
             else:
                 arrivals[key] = float(match[2])
+                if match[6] not in {None, b"0"}:
+                    binding.add(key)
         attempts: list[float] = []
         answers: list[float] = []
+        registering: list[float] = []
         for (call_id, cseq), at in arrivals.items():
             challenged = statuses.get((call_id, cseq - 1)) == 401
             (answers if challenged else attempts).append(at)
+            if not challenged and (call_id, cseq) in binding:
+                registering.append(at)
         return cls(
             attempts=tuple(sorted(attempts)),
+            registering=tuple(sorted(registering)),
             answers=tuple(sorted(answers)),
             repeated=repeated,
-            accepted=sum(status == 200 for status in statuses.values()),
+            accepted=sum(statuses.get(key) == 200 for key in binding),
         )
 
     @property
     def rate(self) -> float:
-        """Attempts per second, from the first to the last."""
-        if len(self.attempts) < 2:
+        """Registrations begun per second, from the first to the last."""
+        if len(self.registering) < 2:
             return 0.0
-        return (len(self.attempts) - 1) / (self.attempts[-1] - self.attempts[0])
+        return (len(self.registering) - 1) / (self.registering[-1] - self.registering[0])
 
 
 def most_within(times: Sequence[float], seconds: float) -> int:

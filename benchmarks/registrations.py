@@ -145,7 +145,7 @@ async def registering(
     """Import and registration in stages; memory after each."""
     report.say(
         "\naccounts | import rows/s (first, last 1000) | lost  seconds   per s  max/s  again | "
-        "CPU ms each | service RSS    PSS  kB each | Valkey RSS  kB each"
+        "CPU ms each | service RSS private kB each | Valkey RSS  kB each"
     )
     await asyncio.sleep(1.0)
     base, store_base = scene.service_cost(), scene.store_cost()
@@ -191,7 +191,7 @@ async def registering(
 def _stage(
     imported: Imported, seen: Seen, *, stage: int, new: int, seconds: float, cpu_s: float
 ) -> dict[str, Any]:
-    marks = imported.marks
+    marks = imported.marks or (imported.seconds,)
     first = 1000 / marks[9] if len(marks) > 9 else len(marks) * 100 / marks[-1]
     last = 1000 / (marks[-1] - marks[-11]) if len(marks) > 10 else first
     return {
@@ -214,8 +214,8 @@ def _memory(scene: Scene, stage: int, base: Cost, store_base: Cost) -> dict[str,
     cost, store = scene.service_cost(), scene.store_cost()
     return {
         "rss": cost.rss,
-        "pss": cost.pss,
-        "bytes_each": (cost.pss - base.pss) / stage,
+        "private": cost.private,
+        "bytes_each": (cost.private - base.private) / stage,
         "valkey_rss": store.rss,
         "valkey_bytes_each": (store.rss - store_base.rss) / stage,
     }
@@ -227,7 +227,8 @@ def _stage_row(found: Mapping[str, Any]) -> str:
         f"({found['import_first_1000_per_s']:5.0f}, {found['import_last_1000_per_s']:5.0f})"
         f"           | {found['lost']:4d} {found['seconds']:8.1f} {found['rate']:7.1f} "
         f"{found['most_in_a_second']:6d} {found['retransmitted']:6d} | "
-        f"{found['cpu_ms_each']:11.2f} | {found['rss'] / 2**20:11.1f} {found['pss'] / 2**20:6.1f} "
+        f"{found['cpu_ms_each']:11.2f} | {found['rss'] / 2**20:11.1f} "
+        f"{found['private'] / 2**20:7.1f} "
         f"{found['bytes_each'] / 1000:8.2f} | {found['valkey_rss'] / 2**20:10.1f} "
         f"{found['valkey_bytes_each'] / 1000:8.2f}"
     )
@@ -259,7 +260,7 @@ async def resting(scene: Scene, report: Report, *, total: int) -> None:
     await asyncio.sleep(IDLE_S)
     idle = (scene.service_cost().cpu_s - before.cpu_s) / IDLE_S
     store_idle = (scene.store_cost().cpu_s - store.cpu_s) / IDLE_S
-    stray = len(scene.seen(mark).attempts)
+    stray = len(scene.seen(mark).registering)
     # A tenth of them with a short expiry: 2,000 every 48 s are what 20,000 are every 480 s.
     short = min(REFRESHING, total)
     await scene.import_rows(
@@ -269,12 +270,12 @@ async def resting(scene: Scene, report: Report, *, total: int) -> None:
     await asyncio.sleep(SHORT_EXPIRES_S * 0.6)
     mark, before, store = scene.mark(), scene.service_cost(), scene.store_cost()
     at = time.monotonic()
-    while len((seen := scene.seen(mark)).attempts) < short:
+    while len((seen := scene.seen(mark)).registering) < short:
         if time.monotonic() - began > SHORT_EXPIRES_S * 1.5:
-            raise TimeoutError(f"{len(seen.attempts)} of {short} refreshed")
+            raise TimeoutError(f"{len(seen.registering)} of {short} refreshed")
         await asyncio.sleep(0.5)
     spent = time.monotonic() - at
-    refreshes = len(seen.attempts)
+    refreshes = len(seen.registering)
     each = (scene.service_cost().cpu_s - before.cpu_s - idle * spent) / refreshes
     store_each = (scene.store_cost().cpu_s - store.cpu_s - store_idle * spent) / refreshes
     report.say(
@@ -303,7 +304,7 @@ async def registrar_restart(
     curve = await scene.bound(total, within_s=90 + 2 * total / rate)
     await asyncio.sleep(1.0)
     seen = scene.seen(mark)
-    noticed = seen.attempts[0] - wall
+    noticed = seen.registering[0] - wall
     most = most_within(seen.attempts, 1.0)
     report.say(
         f"\nregistrar restarted: noticed after {noticed:.1f} s, all {total} registered again "
@@ -331,13 +332,13 @@ async def service_restart(scene: Scene, report: Report, *, total: int) -> None:
     has = await scene.kamailio.binding_count()
     report.say(
         f"service restarted: ready after {ready:.1f} s ({cost.cpu_s:.1f} s of CPU, RSS "
-        f"{cost.rss / 2**20:.0f} MiB); within {IDLE_S:g} s it sent {len(seen.attempts)} "
+        f"{cost.rss / 2**20:.0f} MiB); within {IDLE_S:g} s it sent {len(seen.registering)} "
         f"REGISTERs, {has} of {total} are registered"
     )
     report.keep(
         "service_restart",
         {"ready_s": ready, "cpu_s": cost.cpu_s, "rss": cost.rss,
-         "registers": len(seen.attempts), "registered": has},
+         "registers": len(seen.registering), "registered": has},
     )  # fmt: skip
 
 
