@@ -150,7 +150,7 @@ def _updated(
             _check_order(register, old)
         for binding in tuple(after.values()):
             # An installation known by another name until now has one binding all the same.
-            if binding.device != device and _is_same_phone(binding, contact):
+            if binding.device != device and _is_same_phone(binding, contact, asked.source):
                 _check_order(register, binding)
                 del after[binding.device]
         taken.add(device)
@@ -201,15 +201,29 @@ def _check_order(register: Register, binding: Binding) -> None:
         raise BadRegister(500, "CSeq Out Of Order")
 
 
-def _is_same_phone(binding: Binding, contact: Contact) -> bool:
-    return contact_identity(binding.contact) == contact.identity or (
-        contact.instance is not None and same_instance(binding.instance, contact.instance)
-    )
+def _is_same_phone(binding: Binding, contact: Contact, source: Address) -> bool:
+    """By instance; else by Contact, unless two phones in two private networks share an address."""
+    if contact.instance is not None and same_instance(binding.instance, contact.instance):
+        return True
+    if contact_identity(binding.contact) != contact.identity:
+        return False
+    return binding.source == source or not _are_two(binding, contact)
 
 
 def _bound_to(contact: Contact, bindings: Iterable[Binding]) -> list[Binding]:
-    # By URI alone: a late removal of a phone's old address must not take its new one away.
-    return [b for b in bindings if contact_identity(b.contact) == contact.identity]
+    # By URI: a late removal of a phone's old address must not take its new one away.
+    return [
+        b
+        for b in bindings
+        if contact_identity(b.contact) == contact.identity and not _are_two(b, contact)
+    ]
+
+
+def _are_two(binding: Binding, contact: Contact) -> bool:
+    """Whether binding and Contact name two installations (RFC 5626 §4.1)."""
+    if binding.instance is None or contact.instance is None:
+        return False
+    return not same_instance(binding.instance, contact.instance)
 
 
 def _fewer_anonymous(

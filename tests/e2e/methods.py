@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import pytest
+
 from tests.lab import sdp
 from tests.lab.phone import Caller, Phone
 from tests.lab.sip_agent import new_call_id, new_tag
@@ -17,16 +19,46 @@ from tests.lab.sip_message import Header, Message, build, parse
 
 from .conftest import REALM, Extension
 
-WAYS = ["woken", "awake", "outgoing"]
-"""The PBX calls a sleeping phone, a registered one, or the phone calls out."""
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Who calls whom, and over what."""
+
+    kind: str
+    """`woken`: the PBX calls a sleeping phone; `awake`: a registered one; `outgoing`: it calls."""
+    by: str = "udp"
+    """Transport between the service and the PBX."""
+    leg: str = "udp"
+    """Transport between the phone and the service."""
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.by}-{self.leg}"
+
+
+UDP_WAYS = [Way("woken"), Way("awake"), Way("outgoing")]
+WAYS = [
+    *UDP_WAYS,
+    *(Way(kind, by, by) for by in ("tcp", "tls") for kind in ("woken", "outgoing")),
+    Way("woken", "udp", "tls"),
+    Way("outgoing", "udp", "tls"),
+    Way("awake", "tls", "tcp"),
+]
+"""With the PBX's transport first and the phone's last."""
+every_way = pytest.mark.parametrize("way", WAYS, ids=str)
+every_way_over_udp = pytest.mark.parametrize("way", UDP_WAYS, ids=str)
 TEXT = ("Content-Type", "text/plain")
 _desks = itertools.count(1)
 
 
-def desk(ext: Extension) -> Phone:
+def desk(ext: Extension, transport: str = "udp") -> Phone:
     """A phone of the PBX's own, asleep; the PBX knows it once it has registered."""
     user = f"desk{next(_desks)}-{ext.user}"
-    return Phone(f"sip:{user}@{REALM}", proxy=ext.pbx.address, password=ext.pbx.password(user))
+    return Phone(
+        f"sip:{user}@{REALM}",
+        proxy=ext.pbx.address,
+        password=ext.pbx.password(user),
+        transport=transport,
+    )
 
 
 @dataclass(slots=True)
@@ -51,36 +83,69 @@ class Talk:
         return ((self.there, self.near), (self.near, self.there))
 
 
+@dataclass(slots=True)
+class Begun:
+    """A call that rings nowhere yet: the callee has the INVITE, and nothing is answered."""
+
+    ext: Extension
+    phone: Phone
+    far: Phone
+    call: OutgoingCall
+    incoming: IncomingCall
+
+    @property
+    def caller(self) -> Phone:
+        """Whose call it is."""
+        return self.phone if self.call.agent is self.phone.agent else self.far
+
+    @property
+    def callee(self) -> Phone:
+        """Who is called."""
+        return self.far if self.caller is self.phone else self.phone
+
+
+@asynccontextmanager
+async def begun(
+    ext: Extension,
+    way: Way,
+    *,
+    phone: Phone | None = None,
+    headers: tuple[Header, ...] = (),
+    body: bytes = sdp.OFFER,
+    far_by: str = "udp",
+) -> AsyncIterator[Begun]:
+    """An INVITE on its way in one of the `WAYS`; `ext` was made with `by=way.by`."""
+    async with desk(ext, far_by) as far, phone or ext.phone(way.leg) as near:
+        await far.register()
+        if way.kind == "woken":
+            near.sleep()
+            ext.wake_on_push(near.register)
+        else:
+            assert (await near.register()).status == 200
+        caller, callee = (near, far) if way.kind == "outgoing" else (far, near)
+        call = caller.call(callee.aor, headers=headers, body=body)
+        yield Begun(ext, near, far, call, await callee.incoming(within=10))
+
+
 @asynccontextmanager
 async def talking(
     ext: Extension,
-    way: str,
+    way: Way,
     *,
     phone: Phone | None = None,
     headers: tuple[Header, ...] = (),
     answer_headers: tuple[Header, ...] = (),
 ) -> AsyncIterator[Talk]:
-    """A call in one of `WAYS`, hung up by the far end at the exit."""
-    async with desk(ext) as far, phone or ext.phone() as near:
-        await far.register()
-        if way == "woken":
-            near.sleep()
-            ext.wake_on_push(near.register)
-        else:
-            assert (await near.register()).status == 200
-        if way == "outgoing":
-            call, callee = near.call(far.aor, headers=headers), far
-        else:
-            call, callee = far.call(ext.aor, headers=headers), near
-        incoming = await callee.incoming(within=10)
-        incoming.accept(headers=answer_headers)
-        sides = [await call.answered(), incoming.dialog()]
-        await incoming.expect_ack()
-        if way == "outgoing":
+    """A call in one of the `WAYS`, hung up by the far end at the exit."""
+    async with begun(ext, way, phone=phone, headers=headers) as new:
+        new.incoming.accept(headers=answer_headers)
+        sides = [await new.call.answered(), new.incoming.dialog()]
+        await new.incoming.expect_ack()
+        if way.kind == "outgoing":
             sides.reverse()
-        there, here = sides
-        yield Talk(ext, near, far, here, there, call.invite, incoming.invite)
-        await hang_up(there, here)
+        there, near = sides
+        yield Talk(ext, new.phone, new.far, near, there, new.call.invite, new.incoming.invite)
+        await hang_up(there, near)
 
 
 async def hang_up(who: Dialog, other: Dialog) -> None:

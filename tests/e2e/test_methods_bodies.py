@@ -9,14 +9,18 @@ from tests.lab import sdp
 from tests.lab.process import Process
 from tests.lab.sip_message import Header
 
-from .conftest import MakeExtension
+from .conftest import Extension, MakeExtension
 from .methods import (
     WAYS,
+    Way,
     answer,
     answer_to,
     arrived,
+    begun,
     cross,
     desk,
+    every_way,
+    every_way_over_udp,
     final,
     hang_up,
     send_alone,
@@ -67,22 +71,14 @@ def padded(size: int) -> bytes:
     return b"".join(lines)
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_multipart(extension: MakeExtension, way: str) -> None:
+@every_way
+async def test_multipart(extension: MakeExtension, way: Way) -> None:
     """A multipart body whose boundary needs its quotes, with binary parts: the same bytes and
     the same Content-Type in the INVITE, in its 200, in re-INVITE, INFO and MESSAGE.
     """
-    ext = await extension()
-    async with desk(ext) as far, ext.phone() as phone:
-        await far.register()
-        if way == "woken":
-            phone.sleep()
-            ext.wake_on_push(phone.register)
-        else:
-            await phone.register()
-        caller, callee = (phone, far) if way == "outgoing" else (far, phone)
-        call = caller.call(callee.aor, body=MULTIPART, headers=(BOUNDARY,))
-        incoming = await callee.incoming(within=10)
+    ext = await extension(by=way.by)
+    async with begun(ext, way, body=MULTIPART, headers=(BOUNDARY,)) as new:
+        call, incoming = new.call, new.incoming
         arrived(incoming.invite, (BOUNDARY,), MULTIPART)
         answer(incoming, headers=(BOUNDARY,), body=MULTIPART)
         response = await call.final()
@@ -104,12 +100,12 @@ async def test_multipart(extension: MakeExtension, way: str) -> None:
         await hang_up(*sides)
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_identity_untouched(extension: MakeExtension, way: str) -> None:
+@every_way
+async def test_identity_untouched(extension: MakeExtension, way: Way) -> None:
     """RFC 8224: what a PASSporT signs over arrives as it was signed (From, To, Date, body), and
     so do the Identity headers themselves; in a re-INVITE as well.
     """
-    async with talking(await extension(), way, headers=IDENTITY) as talk:
+    async with talking(await extension(by=way.by), way, headers=IDENTITY) as talk:
         arrived(talk.seen, IDENTITY, talk.invite.body)
         for name in ("From", "To", "Call-ID", "Content-Type"):
             assert talk.seen.all(name) == talk.invite.all(name)
@@ -124,10 +120,12 @@ async def test_identity_untouched(extension: MakeExtension, way: str) -> None:
             await taker.expect("ACK")
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_headers_untouched(extension: MakeExtension, way: str) -> None:
+@every_way
+async def test_headers_untouched(extension: MakeExtension, way: Way) -> None:
     """Headers that we know nothing of keep their bytes and their order, in requests and answers."""
-    async with talking(await extension(), way, headers=CURIOUS, answer_headers=CURIOUS) as talk:
+    async with talking(
+        await extension(by=way.by), way, headers=CURIOUS, answer_headers=CURIOUS
+    ) as talk:
         arrived(talk.seen, CURIOUS, talk.invite.body)
         order = [name for name, _ in CURIOUS]
         assert [name for name, _ in talk.seen.headers if name in order] == order
@@ -172,7 +170,7 @@ async def test_apps_assert_nothing(extension: MakeExtension) -> None:
         ("X-Push-Reason", "none"),
     )
     wishes = (("P-Preferred-Identity", "<sip:me@pbx.test>"), ("Privacy", "id"))
-    async with talking(await extension(), "outgoing", headers=(*claims, *wishes)) as talk:
+    async with talking(await extension(), Way("outgoing"), headers=(*claims, *wishes)) as talk:
         arrived(talk.seen, wishes, talk.invite.body)
         for name, _ in claims:
             assert talk.seen.all(name) == []
@@ -185,25 +183,29 @@ async def test_apps_assert_nothing(extension: MakeExtension) -> None:
         await answer_to(talk.near, sent, 200)
 
 
+STREAMS = [way for way in WAYS if "udp" not in (way.by, way.leg)]
+
+
 @pytest.mark.parametrize("size", [3_000, 12_000])
-@pytest.mark.parametrize("way", WAYS)
-async def test_large_over_udp(extension: MakeExtension, way: str, size: int) -> None:
-    """INVITE, its answer, re-INVITE and MESSAGE of many kilobytes in one datagram: forwarded in
-    one datagram, never by another transport, every byte kept.
+@every_way_over_udp
+async def test_large_over_udp(extension: MakeExtension, way: Way, size: int) -> None:
+    """INVITE, its answer, re-INVITE and MESSAGE of many kilobytes: forwarded in one datagram,
+    never by another transport, every byte kept.
     """
-    ext = await extension()
-    body = padded(size)
-    kind = (sdp.CONTENT_TYPE,)
-    async with desk(ext) as far, ext.phone() as phone:
-        await far.register()
-        if way == "woken":
-            phone.sleep()
-            ext.wake_on_push(phone.register)
-        else:
-            await phone.register()
-        caller, callee = (phone, far) if way == "outgoing" else (far, phone)
-        call = caller.call(callee.aor, body=body)
-        incoming = await callee.incoming(within=10)
+    await large(await extension(), way, padded(size))
+
+
+@pytest.mark.parametrize("way", STREAMS, ids=str)
+async def test_large_over_streams(extension: MakeExtension, way: Way) -> None:
+    """The same with 60 kilobytes over TCP and TLS."""
+    await large(await extension(by=way.by), way, padded(60_000), far_by="tcp")
+
+
+async def large(ext: Extension, way: Way, body: bytes, *, far_by: str = "udp") -> None:
+    """Everything that may be large, with this body."""
+    kind, other = (sdp.CONTENT_TYPE,), (("Content-Type", "x/y"),)
+    async with begun(ext, way, body=body, far_by=far_by) as new:
+        call, incoming = new.call, new.incoming
         arrived(incoming.invite, kind, body)
         incoming.accept(body)
         response = await call.final()
@@ -212,15 +214,12 @@ async def test_large_over_udp(extension: MakeExtension, way: str, size: int) -> 
         sides[0].ack(response)
         await incoming.expect_ack()
         for sender, taker in (sides, sides[::-1]):
-            await cross(
-                sender, taker, "INVITE", body=body, answer_headers=kind, answer=body[:-2] + b"!!"
-            )
-            await cross(sender, taker, "MESSAGE", headers=(("Content-Type", "x/y"),), body=body)
+            changed = body[:-2] + b"!!"
+            await cross(sender, taker, "INVITE", body=body, answer_headers=kind, answer=changed)
+            await cross(sender, taker, "MESSAGE", headers=other, body=body)
         await hang_up(*sides)
-        sent = await send_alone(
-            caller, "MESSAGE", callee.aor, headers=(("Content-Type", "x/y"),), body=body
-        )
-        taken = await take(callee, "MESSAGE")
+        sent = await send_alone(new.caller, "MESSAGE", new.callee.aor, headers=other, body=body)
+        taken = await take(new.callee, "MESSAGE")
         arrived(taken.invite, (), body)
         answer(taken)
         await final(sent, 200)

@@ -1,17 +1,22 @@
 """Before the answer: reliable provisionals, forked early dialogs, and what travels in them."""
 
-from typing import Any
-
 import pytest
 
 from tests.lab import sdp
-from tests.lab.phone import Phone
 from tests.lab.sip_call import IncomingCall, OutgoingCall
 from tests.lab.sip_dialog import Dialog
 from tests.lab.sip_message import Message
 
-from .conftest import Extension, MakeExtension
-from .methods import WAYS, cross, desk, hang_up
+from .conftest import MakeExtension
+from .methods import (
+    WAYS,
+    Way,
+    begun,
+    cross,
+    desk,
+    every_way,
+    hang_up,
+)
 
 RELIABLE = ("Require", "100rel")
 SUPPORTED = ("Supported", "100rel, timer")
@@ -38,29 +43,13 @@ async def acknowledge(call: OutgoingCall, callee: IncomingCall, told: Message) -
     return dialog
 
 
-async def begin(
-    ext: Extension, way: str, far: Phone, phone: Phone, **fields: Any
-) -> tuple[OutgoingCall, IncomingCall]:
-    """A call in one of the ways: the caller's half and the callee's."""
-    await far.register()
-    if way == "woken":
-        phone.sleep()
-        ext.wake_on_push(phone.register)
-    else:
-        await phone.register()
-    caller, callee = (phone, far) if way == "outgoing" else (far, phone)
-    call = caller.call(callee.aor, **fields)
-    return call, await callee.incoming(within=10)
-
-
-@pytest.mark.parametrize("way", WAYS)
-async def test_reliable_provisional(extension: MakeExtension, way: str) -> None:
+@every_way
+async def test_reliable_provisional(extension: MakeExtension, way: Way) -> None:
     """183 with Require: 100rel and RSeq crosses, PRACK and its 200 too, and UPDATE in the early
     dialog from both sides; then the call is answered in it.
     """
-    ext = await extension()
-    async with desk(ext) as far, ext.phone() as phone:
-        call, incoming = await begin(ext, way, far, phone, headers=(SUPPORTED,))
+    async with begun(await extension(by=way.by), way, headers=(SUPPORTED,)) as new:
+        call, incoming = new.call, new.incoming
         assert incoming.invite.listed("Supported") == ["100rel", "timer"]
         incoming.ring(183, "Session Progress", headers=(RELIABLE, ("RSeq", "77")), body=early(b"1"))
         told = await progress(call, incoming.tag)
@@ -79,18 +68,21 @@ async def test_reliable_provisional(extension: MakeExtension, way: str) -> None:
         await hang_up(callee, dialog)
 
 
-@pytest.mark.parametrize("way", ["woken", "awake"])
-async def test_required_100rel(extension: MakeExtension, way: str) -> None:
+INCOMING = [way for way in WAYS if way.kind != "outgoing"]
+
+
+@pytest.mark.parametrize("way", INCOMING, ids=str)
+async def test_required_100rel(extension: MakeExtension, way: Way) -> None:
     """INVITE with Require: 100rel (RFC 3262 §3): we say nothing but 100 until the phone itself
     answers reliably, and never ring by ourselves.
     """
-    ext = await extension()
-    async with desk(ext) as far, ext.phone() as phone:
-        call, incoming = await begin(ext, way, far, phone, headers=(RELIABLE,))
+    ext = await extension(by=way.by)
+    async with begun(ext, way, headers=(RELIABLE,)) as new:
+        call, incoming = new.call, new.incoming
         assert incoming.invite.listed("Require") == ["100rel"]
         incoming.ring(180, "Ringing", headers=(RELIABLE, ("RSeq", "1")))
         told = await progress(call, incoming.tag, 180)
-        statuses = {m.status for m in far.agent.received(call_id=call.invite.call_id)}
+        statuses = {m.status for m in call.agent.received(call_id=call.invite.call_id)}
         assert statuses == {100, 407, 180}
         assert ext.answers(call.invite.call_id, 180) == 1
         dialog = await acknowledge(call, incoming, told)
@@ -100,14 +92,13 @@ async def test_required_100rel(extension: MakeExtension, way: str) -> None:
         await hang_up(dialog, incoming.dialog())
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_forked_behind_one_end(extension: MakeExtension, way: str) -> None:
+@every_way
+async def test_forked_behind_one_end(extension: MakeExtension, way: Way) -> None:
     """One end answers with several early dialogs (a gateway, another proxy): each tag reaches
     the caller with its own media, each PRACK its own dialog, and the 200 may be any of them.
     """
-    ext = await extension()
-    async with desk(ext) as far, ext.phone() as phone:
-        call, first = await begin(ext, way, far, phone, headers=(SUPPORTED,))
+    async with begun(await extension(by=way.by), way, headers=(SUPPORTED,)) as new:
+        call, first = new.call, new.incoming
         branches = [first, *(IncomingCall(first.agent, first.invite) for _ in range(3))]
         dialogs = []
         for number, branch in enumerate(branches):
@@ -126,18 +117,18 @@ async def test_forked_behind_one_end(extension: MakeExtension, way: str) -> None
         await hang_up(branches[2].dialog(), dialogs[2])
 
 
-@pytest.mark.parametrize("way", ["woken", "awake"])
-async def test_forked_to_two_devices(extension: MakeExtension, way: str) -> None:
+@pytest.mark.parametrize("way", INCOMING, ids=str)
+async def test_forked_to_two_devices(extension: MakeExtension, way: Way) -> None:
     """Two devices with early media at once: two early dialogs reach the caller, and what it
     sends in each goes to the device of that one. The first to answer has the call, the other is
     cancelled.
     """
-    ext = await extension()
+    ext = await extension(by=way.by)
     names = ("handset", "tablet")
     for name in names:
         await ext.service.put_device(ext.account, name, instance_id=f"urn:x-lab:{name}")
     phones = [
-        ext.service.phone(ext.aor, password=ext.password, device=name, host=f"127.0.0.{3 + number}")
+        ext.phone(way.leg, device=name, host=f"127.0.0.{3 + number}")
         for number, name in enumerate(names)
     ]
     async with desk(ext) as far, phones[0], phones[1]:
@@ -147,7 +138,7 @@ async def test_forked_to_two_devices(extension: MakeExtension, way: str) -> None
             for phone in phones:
                 assert (await phone.register()).status == 200
 
-        if way == "woken":
+        if way.kind == "woken":
             for phone in phones:
                 phone.sleep()
             ext.wake_on_push(wake)
@@ -177,9 +168,8 @@ async def test_forked_to_two_devices(extension: MakeExtension, way: str) -> None
 
 async def test_early_end(extension: MakeExtension) -> None:
     """BYE in an early dialog (RFC 3261 §15) ends that one alone; the other is answered."""
-    ext = await extension()
-    async with desk(ext) as far, ext.phone() as phone:
-        call, first = await begin(ext, "awake", far, phone)
+    async with begun(await extension(), Way("awake")) as new:
+        call, first = new.call, new.incoming
         second = IncomingCall(first.agent, first.invite)
         dialogs = []
         for branch in (first, second):

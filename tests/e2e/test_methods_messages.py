@@ -10,11 +10,12 @@ from tests.lab.sip_digest import digest_fields
 from .conftest import REALM, MakeExtension
 from .methods import (
     TEXT,
-    WAYS,
+    Way,
     answer,
     arrived,
     cross,
     desk,
+    every_way,
     final,
     send_alone,
     take,
@@ -48,10 +49,10 @@ async def test_alone(extension: MakeExtension, method: str, *, by_phone: bool) -
         arrived(await final(sent, 202), (("SIP-ETag", "x1"), TEXT), WORDS)
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_message_inside(extension: MakeExtension, way: str) -> None:
+@every_way
+async def test_message_inside(extension: MakeExtension, way: Way) -> None:
     """MESSAGE inside a call, from each side."""
-    async with talking(await extension(), way) as talk:
+    async with talking(await extension(by=way.by), way) as talk:
         for sender, taker in talk.both_ways:
             await cross(sender, taker, "MESSAGE", headers=CPIM, body=WORDS)
 

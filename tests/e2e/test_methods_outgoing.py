@@ -7,7 +7,10 @@ import pytest
 from tests.lab.phone import Phone
 
 from .conftest import Extension, MakeExtension
-from .methods import desk, hang_up
+from .methods import (
+    desk,
+    hang_up,
+)
 
 STORY = [
     "invite_received",

@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from .conftest import MakeExtension
-from .methods import answer, arrived, cross, desk, final, send_alone, take
+from .methods import (
+    answer,
+    arrived,
+    cross,
+    desk,
+    final,
+    send_alone,
+    take,
+)
 
 PACKAGES = {
     "presence": ("application/pidf+xml", b'<?xml version="1.0"?>\r\n<presence entity="x"/>'),

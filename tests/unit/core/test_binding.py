@@ -253,6 +253,26 @@ def test_a_phone_that_wakes_elsewhere_is_the_same_phone() -> None:
     assert len(decision.headers) == 1
 
 
+def test_two_phones_with_one_private_address_are_two() -> None:
+    """Behind two NATs both name the same Contact: neither takes the other's binding, neither
+    when it comes nor when it goes. From one source it is one phone, installed anew.
+    """
+    devices = (device("a", instance="urn:a"), device("b", instance="urn:b"))
+    uri = "<sip:101@192.168.178.20:5061;transport=tls>"
+    first, second = (f'{uri};+sip.instance="<urn:{name}>"' for name in "ab")
+    other = Address("198.51.100.9", 2000, "tls")
+    one = bound(first, devices=devices)
+    both = register(second, devices=devices, bindings=(one,), source=other, call_id="c2")
+    assert (len(both.put), both.removed) == (1, ())
+    (two,) = both.put
+    gone = register(
+        second, expires=0, devices=devices, bindings=(one, two), source=other, call_id="c2", cseq=2
+    )
+    assert gone.removed == (two,)
+    anew = register(second, devices=devices, bindings=(one,), call_id="c3")
+    assert anew.removed == (one,)
+
+
 def test_an_anonymous_phone_becomes_its_device_once_announced() -> None:
     """REGISTER before the device is announced: later the same Contact moves over."""
     early = bound(f"<sip:1@h>{INSTANCE_A}", devices=())
