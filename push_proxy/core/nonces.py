@@ -84,6 +84,19 @@ class Nonces:
                 return self._judge(params, asker, method=method, now=now)
         return Proof.WRONG
 
+    def gave(self, values: list[str], *, realm: str, host: str) -> bool:
+        """Whether the lines answer a challenge of ours to this very host.
+
+        Whoever forges its address never sees one.
+        """
+        for value in values:
+            match = _NONCE.fullmatch(digest_params(value).get("nonce", ""))
+            if match is not None:
+                signature = self._sign(match[1] + match[2], realm, host)
+                if hmac.compare_digest(signature, match[3]):
+                    return True
+        return False
+
     def _judge(self, params: dict[str, str], asker: Asker, *, method: str, now: Instant) -> Proof:
         algorithm = algorithm_named(params.get("algorithm"))
         if algorithm is None or algorithm not in held_algorithms(asker.credentials):

@@ -3,6 +3,7 @@
 from fastapi import Depends, FastAPI
 
 from .. import __doc__ as package_text
+from ..core.rates import Buckets
 from ..version import VERSION
 from . import (
     accounts,
@@ -18,7 +19,6 @@ from . import (
 from .deps import HttpDeps, Shared
 from .gate import BodyLimit, Gate, no_repeats
 from .idempotency import Idempotency
-from .rates import Buckets
 
 IMPORT_PATH = "/v1/accounts:import"
 _BURST_S = 2.0

@@ -9,12 +9,12 @@ from fastapi import Depends, Request
 from ..core.ids import AccountKey
 from ..core.message_summary import Mailbox
 from ..core.model import Address
+from ..core.rates import Buckets
 from ..ports import Clock, Store
 from ..settings import Settings
 from .backend import Accounts, LiveCalls, LiveWakes, Readiness, Registrations
 from .callers import Callers
 from .idempotency import Idempotency
-from .rates import Buckets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..core.rates import Buckets
 from ..errors import InvalidInput, PushProxyError
 from ..ports import Clock
 from .callers import Callers
 from .problems import NotAuthenticated, TooManyRequests, of_error, problem
-from .rates import Buckets
 
 OPEN_PATHS = frozenset({"/v1/enrol"})
 """Under ``/v1`` without a key: the enrolment code is the proof."""

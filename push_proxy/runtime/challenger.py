@@ -5,11 +5,16 @@ from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import accumulate
+from math import ceil
+
+import structlog
 
 from ..core.digest import held_algorithms
+from ..core.ids import Instant
 from ..core.message import Message
 from ..core.model import Account, Algorithm, Credentials
 from ..core.nonces import Asker, Nonces, Proof
+from ..core.rates import Buckets
 from ..core.trust import app_asker
 from ..core.uri import MalformedUri, SipUri
 from ..ports import Clock
@@ -17,6 +22,16 @@ from ..signaling.contract import Signaling
 from ..signaling.facts import RequestReceived
 from .changes import AccountChanged, Change
 from .directory import Directory
+
+GUESSES_PER_MINUTE = 30
+"""Wrong passwords from one host for one AOR, known or not; more are refused unseen.
+
+A phone with an old password asks twice a minute at most: others of its account, behind the
+same NAT, go on. Only answers to challenges that this host was given count, so that nobody
+can shut others out with a forged address.
+"""
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +91,7 @@ class Challenger:
         self._key = key
         self._by_domain: dict[str, _Forms] = {}
         self._all = _Forms()
+        self._guesses = Buckets(per_second=GUESSES_PER_MINUTE / 60, burst=GUESSES_PER_MINUTE)
 
     def start(self) -> None:
         """Learn the accounts known so far, and follow their changes."""
@@ -98,11 +114,18 @@ class Challenger:
             asker = self._nobody(form.realm, aor, fact.source.host)
         else:
             form = _Form(asker.realm, held_algorithms(asker.credentials))
-        header = "authorization" if registering else "proxy-authorization"
+        answers = message.all("authorization" if registering else "proxy-authorization")
         now = self._clock.now()
-        proof = self._nonces.judge(message.all(header), asker, method=fact.method, now=now)
+        guesser = fact.source.host, _canonical(aor)
+        if answers and (wait_s := self._guesses.wait_s(guesser, now)) > 0:
+            retry = (("Retry-After", str(ceil(wait_s))),)
+            self._signaling.reply(fact.txn, 503, "Too Many Wrong Passwords", headers=retry)
+            return False
+        proof = self._nonces.judge(answers, asker, method=fact.method, now=now)
         if proof is Proof.RIGHT and account is not None:
             return True
+        if proof is Proof.WRONG and self._nonces.gave(answers, realm=form.realm, host=guesser[0]):
+            self._count_guess(guesser, now)
         values = self._nonces.challenges(
             realm=form.realm,
             host=fact.source.host,
@@ -117,6 +140,15 @@ class Challenger:
             headers = [("Proxy-Authenticate", value) for value in values]
             self._signaling.reply(fact.txn, 407, "Proxy Authentication Required", headers=headers)
         return False
+
+    def _count_guess(self, guesser: tuple[str, str], now: Instant) -> None:
+        self._guesses.take(guesser, now)
+        if self._guesses.wait_s(guesser, now) > 0:
+            _log.warning(
+                "too many wrong passwords: refused unseen for a while",
+                host=guesser[0],
+                aor=guesser[1],
+            )
 
     def _nobody(self, realm: str, aor: str, host: str) -> Asker:
         """Somebody whom no answer can prove, so that the work done is the same."""

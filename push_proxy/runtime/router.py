@@ -184,7 +184,8 @@ class Router:
 
     def _is_app(self, fact: RequestReceived, flows: tuple[Binding, ...]) -> bool:
         """An app beside the PBX on one host, or behind it: a PBX may pass REGISTERs on to us."""
-        if not flows or not self._addresses.is_pbx_itself(fact.source):
+        is_pbx_itself = bool(fact.peer_names) or self._addresses.is_pbx_itself(fact.source)
+        if not flows or not is_pbx_itself:
             return bool(flows)
         return self._outbound.is_sender(fact, flows)
 

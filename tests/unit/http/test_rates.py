@@ -2,7 +2,7 @@
 
 import pytest
 
-from push_proxy.http.rates import Buckets
+from push_proxy.core.rates import Buckets
 
 from .conftest import Api
 

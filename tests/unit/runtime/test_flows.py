@@ -134,3 +134,17 @@ async def test_a_trunk_is_known_by_its_certificate(scene: Scene) -> None:
     for wrong in ((), ("other.example.com",)):
         (refused,) = scene.send(*call, source=elsewhere, from_=CALLER, peer_names=wrong)
         assert refused.status == 403
+
+
+async def test_a_trunk_that_passes_registers_on(scene: Scene) -> None:
+    """On one connection its phones' requests are told from its own by their From."""
+    edge, names = Address("198.51.100.9", 45000, "tls"), ("trunk.example.com",)
+    scene.register(
+        aor="sip:201@trunk.example.com", user="201", source=edge, contact="<sip:201@10.9.9.9>"
+    )
+    call = ("INVITE", "sip:201@10.0.0.7")
+    assert scene.send(*call, source=edge, from_=CALLER, peer_names=names) == []
+    assert len(scene.notices.invites) == 1
+    own = {"source": edge, "from_": "sip:201@trunk.example.com", "peer_names": names}
+    (challenge,) = scene.send("INVITE", "sip:9@trunk.example.com", **own)  # type: ignore[arg-type]
+    assert challenge.status == 407

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from push_proxy.core.digest import Challenge
-from push_proxy.core.model import Algorithm, Binding, Credentials
-from tests.unit.runtime.sip_scene import PHONE, US, Order, Scene, hold
+from push_proxy.core.model import Address, Algorithm, Binding, Credentials
+from tests.unit.runtime.sip_scene import PHONE, STRANGER, US, Order, Scene, hold
 
 
 @pytest.fixture
@@ -162,3 +162,37 @@ async def test_bad_registers_get_clear_answers(scene: Scene, raw: str) -> None:
     (order,) = scene.register(extra, contact=contact)
     assert order.status in (400, 420, 423)
     assert scene.directory.bindings(hold().key) == ()
+
+
+async def test_passwords_cannot_be_guessed_fast(scene: Scene) -> None:
+    """Thirty a minute from one host for one AOR, known or not; then 503, and it passes."""
+    aors = ("sip:101@pbx.example.com", "sip:nobody@pbx.example.com")
+    for number in range(30):
+        for aor in aors:
+            (order,) = scene.register(aor=aor, password=f"guess{number}")
+            assert order.status == 401
+    for aor in aors:
+        (refused,) = scene.register(aor=aor, password="secret")
+        assert refused.status == 503
+        assert 1 <= int(refused.headers["Retry-After"][0]) <= 2
+    elsewhere = scene.register(source=Address("203.0.113.99", 5060))
+    assert "registered" in kinds(elsewhere)
+    scene.clock.advance(2)
+    assert "registered" in kinds(scene.register(call_id="later"))
+
+
+async def test_a_forged_address_shuts_nobody_out(scene: Scene) -> None:
+    """Without a challenge that was given to this host nothing is counted."""
+    (challenge,) = scene.send(
+        "REGISTER", "sip:pbx.example.com", to="sip:101@pbx.example.com", source=STRANGER
+    )
+    for _ in range(100):
+        proof = scene.answer(challenge, "WWW-Authenticate", "REGISTER", password="guess")
+        scene.send(
+            "REGISTER",
+            "sip:pbx.example.com",
+            "Contact: <sip:101@203.0.113.5:40000>",
+            f"Authorization: {proof}",
+            to="sip:101@pbx.example.com",
+        )
+    assert "registered" in kinds(scene.register(cseq=500))
