@@ -126,8 +126,8 @@ void Connections::accept(Acceptor& acceptor) {
 
 void Connections::admit(int fd, const Address& remote, Listener& listener) {
     const auto refuse = [&](const char* why) {
-        close(fd);
         user_.on_refused("connection", remote, why);
+        close(fd);
     };
     if (live_.size() >= limits_.total) return refuse("too many connections");
     const auto from_there = by_source_.find(remote.host);

@@ -153,12 +153,13 @@ void Engine::fail_requests() {
 // open a connection, when the answer is there; if that fails as well, the answer is lost.
 void Engine::fail_servers() {
     for (auto& [id, txn] : transactions_) {
-        if (!txn->tsx || !ended_stream(txn->tsx)) continue;
+        const auto* stream = txn->tsx ? ended_stream(txn->tsx) : nullptr;
+        if (!stream) continue;
         if (txn->from_device && !txn->final_sent) {
             end_transaction(txn->tsx);
         } else if (txn->rerouted) {
             txn->rerouted = false;
-            if (txn->told) tell_lost(*txn, "the answer could not be delivered");
+            if (txn->told && !stream->stood) tell_lost(*txn, "the answer could not be delivered");
         }
     }
 }

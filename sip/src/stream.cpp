@@ -84,13 +84,13 @@ void Stream::start_tls(TlsSession session) {
 
 void Stream::end(const std::string& why) {
     if (state == State::ended) return;
-    const bool stood = state == State::open;
+    const bool was_open = state == State::open;
     state = State::ended;
     why_ended = why;
     is_shutdown = PJ_TRUE;
     if (!owner) return;
     owner->forget(*this);
-    if (stood && tls_) tls_->say_goodbye();
+    if (was_open && tls_) tls_->say_goodbye();
     close(fd);
     fd = -1;
 }
@@ -137,6 +137,7 @@ void Stream::shake_hands() {
 
 void Stream::opened() {
     state = State::open;
+    stood = true;
     owner->opened(*this);
     flush();
     // The first message may have come with the end of the handshake.

@@ -54,6 +54,7 @@ struct Stream : pjsip_transport, Watched {
     Clock::time_point born = Clock::now();
     Clock::time_point partial_since{};  // a message has begun, or none has come yet
     Clock::time_point last_sent = born;
+    bool stood = false;    // it has been open
     bool spoke = false;    // a whole message has come
     std::size_t slot = 0;  // in the list of `Connections`
 

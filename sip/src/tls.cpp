@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <openssl/err.h>
+#include <openssl/x509err.h>
 #include <openssl/x509v3.h>
 
 #include <algorithm>
@@ -50,10 +51,11 @@ TlsContexts::Context make_context(const TlsFiles& files, bool server) {
             throw std::invalid_argument("certificate " + files.certificate + ": " + last_error());
         const auto& key = files.key.empty() ? files.certificate : files.key;
         check_readable("key", key);
-        if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1)
+        if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1) {
+            if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH)
+                throw std::invalid_argument("key " + key + " does not belong to certificate " + files.certificate);
             throw std::invalid_argument("key " + key + ": " + last_error());
-        if (SSL_CTX_check_private_key(context) != 1)
-            throw std::invalid_argument("key " + key + " does not belong to certificate " + files.certificate);
+        }
     } else if (server) {
         throw std::invalid_argument("a tls listener needs a certificate and a key");
     }

@@ -67,7 +67,7 @@ TEST("orders that cannot be put on the wire are refused, and the call can still 
     fork([](Rewrite& r) { r.destination.port = 70000; });
     fork([](Rewrite& r) { r.add = {{"X-Push-ID", "1\r\nX-Evil: 2"}}; });
     fork([](Rewrite& r) { r.add = {{"", "value"}}; });
-    fork([](Rewrite& r) { r.add = {{"X-Long", std::string(70000, 'x')}}; });
+    fork([](Rewrite& r) { r.add = {{"X-Long", std::string(100000, 'x')}}; });
     fork([](Rewrite& r) { r.route_key = "not hex"; });
     fork([](Rewrite& r) { r.call = "no uuid"; });
     call.phone.expect_silence(50);
