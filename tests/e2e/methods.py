@@ -45,6 +45,9 @@ WAYS = [
 ]
 """With the PBX's transport first and the phone's last."""
 every_way = pytest.mark.parametrize("way", WAYS, ids=str)
+LEGS = [("udp", "udp"), ("tcp", "tcp"), ("tls", "tls"), ("udp", "tls")]
+every_leg = pytest.mark.parametrize(("by", "leg"), LEGS, ids=map("-".join, LEGS))
+"""Transport toward the PBX, and toward the phone."""
 every_way_over_udp = pytest.mark.parametrize("way", UDP_WAYS, ids=str)
 TEXT = ("Content-Type", "text/plain")
 _desks = itertools.count(1)

@@ -15,6 +15,7 @@ from .methods import (
     arrived,
     cross,
     desk,
+    every_leg,
     every_way,
     final,
     send_alone,
@@ -30,14 +31,17 @@ CPIM = (
 WORDS = "Grüße, 世界\r\n\x00 end".encode()
 
 
+@every_leg
 @pytest.mark.parametrize("by_phone", [False, True])
 @pytest.mark.parametrize("method", ["MESSAGE", "PUBLISH", "FROBNICATE"])
-async def test_alone(extension: MakeExtension, method: str, *, by_phone: bool) -> None:
+async def test_alone(
+    extension: MakeExtension, method: str, by: str, leg: str, *, by_phone: bool
+) -> None:
     """Outside dialogs, in both directions: headers and body arrive byte for byte, the answer
     comes back with its own, and no Record-Route is put in.
     """
-    ext = await extension()
-    async with desk(ext) as far, ext.phone() as phone:
+    ext = await extension(by=by)
+    async with desk(ext) as far, ext.phone(leg) as phone:
         await far.register()
         await phone.register()
         sender, taker = (phone, far) if by_phone else (far, phone)
@@ -57,10 +61,11 @@ async def test_message_inside(extension: MakeExtension, way: Way) -> None:
             await cross(sender, taker, "MESSAGE", headers=CPIM, body=WORDS)
 
 
+@every_leg
 @pytest.mark.parametrize("method", ["MESSAGE", "SUBSCRIBE", "PUBLISH", "FROBNICATE"])
-async def test_asleep(extension: MakeExtension, method: str) -> None:
+async def test_asleep(extension: MakeExtension, method: str, by: str, leg: str) -> None:
     """For a sleeping phone: 480, and nobody is pushed."""
-    ext = await extension()
+    ext = await extension(by=by)
     async with desk(ext) as far:
         await far.register()
         sent = await send_alone(far, method, ext.aor, headers=(TEXT, ("Event", "x")), body=b"hi")
@@ -68,11 +73,14 @@ async def test_asleep(extension: MakeExtension, method: str) -> None:
         assert ext.sink.pushes == []
 
 
+@every_leg
 @pytest.mark.parametrize("awake", [False, True])
-async def test_options_from_the_pbx(extension: MakeExtension, *, awake: bool) -> None:
+async def test_options_from_the_pbx(
+    extension: MakeExtension, by: str, leg: str, *, awake: bool
+) -> None:
     """OPTIONS to the AOR, which the PBX sends to our Contact: 200 from us, awake or asleep."""
-    ext = await extension()
-    async with desk(ext) as far, ext.phone() as phone:
+    ext = await extension(by=by)
+    async with desk(ext) as far, ext.phone(leg) as phone:
         await far.register()
         if awake:
             await phone.register()
@@ -84,10 +92,11 @@ async def test_options_from_the_pbx(extension: MakeExtension, *, awake: bool) ->
         assert ext.sink.pushes == []
 
 
-async def test_options_from_the_phone(extension: MakeExtension) -> None:
+@every_leg
+async def test_options_from_the_phone(extension: MakeExtension, by: str, leg: str) -> None:
     """To us: 200 at once, a keep-alive; to another extension: it is that one's to answer."""
-    ext = await extension()
-    async with desk(ext) as far, ext.phone() as phone:
+    ext = await extension(by=by)
+    async with desk(ext) as far, ext.phone(leg) as phone:
         await far.register()
         await phone.register()
         far.agent.handlers.clear()
@@ -99,11 +108,12 @@ async def test_options_from_the_phone(extension: MakeExtension) -> None:
         assert (await final(sent, 200)).all("Allow") == ["X-LAB"]
 
 
-async def test_publication(extension: MakeExtension) -> None:
+@every_leg
+async def test_publication(extension: MakeExtension, by: str, leg: str) -> None:
     """PUBLISH (RFC 3903) of the phone: entity tag, refresh by SIP-If-Match, 412 when it is gone."""
-    ext = await extension()
+    ext = await extension(by=by)
     kind = (("Event", "presence"), ("Content-Type", "application/pidf+xml"), ("Expires", "600"))
-    async with desk(ext) as server, ext.phone() as phone:
+    async with desk(ext) as server, ext.phone(leg) as phone:
         await server.register()
         await phone.register()
         first = await send_alone(phone, "PUBLISH", server.aor, headers=kind, body=b"<presence/>")

@@ -9,6 +9,7 @@ from tests.lab.phone import Phone
 from .conftest import Extension, MakeExtension
 from .methods import (
     desk,
+    every_leg,
     hang_up,
 )
 
@@ -31,14 +32,15 @@ async def counted(ext: Extension, verdict: str, fault: str) -> float:
     return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
 
+@every_leg
 @pytest.mark.parametrize("by_device", [True, False])
-async def test_answered(extension: MakeExtension, *, by_device: bool) -> None:
+async def test_answered(extension: MakeExtension, by: str, leg: str, *, by_device: bool) -> None:
     """Challenged by the PBX, called again, rung, answered, hung up by either side: one record
     that can be found by the number, by the Call-ID and by the verdict, with the time talked.
     """
-    ext = await extension()
+    ext = await extension(by=by)
     before = await counted(ext, "answered", "nobody")
-    async with desk(ext) as far, ext.phone() as phone:
+    async with desk(ext) as far, ext.phone(leg) as phone:
         await far.register()
         await phone.register()
         call = phone.call(far.aor)
@@ -58,7 +60,7 @@ async def test_answered(extension: MakeExtension, *, by_device: bool) -> None:
     details = {entry["event"]: entry["detail"] for entry in record["timeline"]}
     assert details["challenged"].startswith("407")
     assert details["ringing"] == "180 Ringing"
-    assert details["invite_sent"] == "udp:{}:{}".format(*ext.pbx.address)
+    assert details["invite_sent"].startswith(f"{by}:127.0.0.1:")
     found = {name: record[name] for name in ("direction", "state", "verdict", "ended_by", "fault")}
     assert found == {
         "direction": "outgoing",
@@ -115,10 +117,11 @@ async def test_refused(
     assert await counted(ext, verdict, fault) == before + 1
 
 
-async def test_given_up(extension: MakeExtension) -> None:
+@every_leg
+async def test_given_up(extension: MakeExtension, by: str, leg: str) -> None:
     """The person gives up while it rings: cancelled by the device."""
-    ext = await extension()
-    async with desk(ext) as far, ext.phone() as phone:
+    ext = await extension(by=by)
+    async with desk(ext) as far, ext.phone(leg) as phone:
         await far.register()
         await phone.register()
         call = phone.call(far.aor)

@@ -10,6 +10,7 @@ from .methods import (
     arrived,
     cross,
     desk,
+    every_leg,
     final,
     send_alone,
     take,
@@ -35,14 +36,17 @@ def state(package: str, said: str, *, full: bool = True) -> dict[str, Any]:
     return {"headers": (*headers, ("Content-Type", kind)), "body": body}
 
 
+@every_leg
 @pytest.mark.parametrize("by_phone", [True, False])
 @pytest.mark.parametrize("package", PACKAGES)
-async def test_subscription(extension: MakeExtension, package: str, *, by_phone: bool) -> None:
+async def test_subscription(
+    extension: MakeExtension, package: str, by: str, leg: str, *, by_phone: bool
+) -> None:
     """Subscribed, notified before the 200 already (RFC 6665 §4.1.2.4) and later, refreshed,
     ended by the subscriber: each request and each body crosses as it is, in the dialog.
     """
-    ext = await extension()
-    async with desk(ext) as far, ext.phone() as phone:
+    ext = await extension(by=by)
+    async with desk(ext) as far, ext.phone(leg) as phone:
         await far.register()
         await phone.register()
         subscriber, asked = (phone, far) if by_phone else (far, phone)
@@ -79,12 +83,15 @@ async def test_subscription(extension: MakeExtension, package: str, *, by_phone:
         await cross(there, here, "NOTIFY", **state(package, "terminated;reason=timeout"))
 
 
+@every_leg
 @pytest.mark.parametrize("by_phone", [True, False])
 @pytest.mark.parametrize("status", [403, 423, 489])
-async def test_refused(extension: MakeExtension, status: int, *, by_phone: bool) -> None:
+async def test_refused(
+    extension: MakeExtension, status: int, by: str, leg: str, *, by_phone: bool
+) -> None:
     """A refusal crosses with what it says, and the end of a subscription with 481 too."""
-    ext = await extension()
-    async with desk(ext) as far, ext.phone() as phone:
+    ext = await extension(by=by)
+    async with desk(ext) as far, ext.phone(leg) as phone:
         await far.register()
         await phone.register()
         subscriber, asked = (phone, far) if by_phone else (far, phone)

@@ -12,6 +12,7 @@ from .methods import (
     arrived,
     cross,
     desk,
+    every_leg,
     every_way,
     final,
     hang_up,
@@ -133,13 +134,16 @@ async def test_replaces_nothing(extension: MakeExtension) -> None:
         assert ext.sink.pushes == []
 
 
+@every_leg
 @pytest.mark.parametrize("by_phone", [False, True])
-async def test_refer_outside_a_call(extension: MakeExtension, *, by_phone: bool) -> None:
+async def test_refer_outside_a_call(
+    extension: MakeExtension, by: str, leg: str, *, by_phone: bool
+) -> None:
     """REFER outside any dialog (click to dial) makes a dialog through us: its NOTIFYs find the
     way back.
     """
-    ext = await extension()
-    async with desk(ext) as far, ext.phone() as phone:
+    ext = await extension(by=by)
+    async with desk(ext) as far, ext.phone(leg) as phone:
         await far.register()
         await phone.register()
         sender, taker = (phone, far) if by_phone else (far, phone)
