@@ -67,6 +67,12 @@ class Account:
         answer = Answer(status=status, reason=f"R{status}", **more)  # type: ignore[arg-type]
         return self._take(registration.answered(self.state, answer, now=self.now, chance=CHANCE))
 
+    def elsewhere(self, status: int, **more: object) -> list[Action]:
+        answer = Answer(status=status, reason=f"R{status}", **more)  # type: ignore[arg-type]
+        return self._take(
+            registration.answered(self.state, answer, now=self.now, chance=CHANCE, elsewhere=True)
+        )
+
     def registered(self, **more: object) -> "Account":
         self.want()
         self.wait()
@@ -476,3 +482,89 @@ def test_a_lost_answer_is_not_waited_for_for_ever() -> None:
     assert account.wait(63) == []
     assert results(account.wait(1)) == ["timeout"]
     assert account.public is RegistrationState.RETRYING
+
+
+def test_another_server_is_asked_at_once() -> None:
+    """408 or 503 where another server is well: due at once, no back-off, no failure of ours; its
+    own challenge is answered, whatever the first thought of our answer.
+    """
+    for status, local in ((408, True), (503, True), (503, False)):
+        account = Account()
+        account.want()
+        account.wait()
+        account.answer(401, www=(MD5,))
+        assert results(account.elsewhere(status, local=local)) == [
+            "timeout" if status == 408 else "503"
+        ]
+        assert (account.state.due_at, account.state.failures) == (account.now, 0)
+        again = sent(account.wait())
+        assert header(again, "Authorization") == []
+        answer = sent(account.answer(401, www=(MD5.replace("n1", "n2"),)))
+        assert 'nonce="n2"' in header(answer, "Authorization")[0]
+        assert results(account.answer(200, contacts=(OURS,))) == ["registered"]
+
+
+@pytest.mark.parametrize("status", [403, 404, 408, 480, 500])
+def test_what_speaks_of_the_registration_is_not_asked_elsewhere(status: int) -> None:
+    """Only silence and 503 speak of the server (RFC 3263 §4.3); a 408 of the PBX does not."""
+    account = Account()
+    account.want()
+    account.wait()
+    account.elsewhere(status)
+    assert account.state.due_at != account.now
+
+
+def test_renewal() -> None:
+    """Due at once, back-off forgotten; with the binding lost it no longer counts as registered; a
+    rejected account, and one that nobody wants, stay as they are.
+    """
+    account = Account().registered()
+    account._take(registration.renew(account.state, now=account.now, lost=False))
+    assert account.public is RegistrationState.REGISTERED
+    assert sent(account.wait(0)).kind is Kind.REGISTER
+    account.answer(200, contacts=(OURS,))
+    account._take(registration.renew(account.state, now=account.now, lost=True))
+    assert account.public is RegistrationState.PENDING
+    assert sent(account.wait(0)).kind is Kind.REGISTER
+    account.answer(403)
+    before = account.state
+    assert registration.renew(before, now=account.now, lost=True) == (before, ())
+    unwanted = Registration(account=KEY)
+    assert registration.renew(unwanted, now=account.now, lost=True) == (unwanted, ())
+
+
+def test_a_check_asks_and_changes_nothing() -> None:
+    """A REGISTER without Contact; not while another one is on its way."""
+    account = Account().registered()
+    account._take(registration.check(account.state, now=account.now))
+    fetch = sent(account.wait(0))
+    assert (fetch.kind, header(fetch, "Contact")) == (Kind.FETCH, [])
+    assert registration.check(account.state, now=account.now) == (account.state, ())
+    assert results(account.answer(200, contacts=(OURS,))) == ["fetched"]
+    account._take(registration.check(account.state, now=account.now))
+    account.wait(0)
+    assert results(account.answer(200)) == ["evicted"]
+
+
+def test_a_pbx_that_lists_nobody_is_not_believed_when_it_does_not_list_us() -> None:
+    """Its 200 to our REGISTER had no Contact either."""
+    account = Account().registered(contacts=())
+    account._take(registration.check(account.state, now=account.now))
+    account.wait(0)
+    assert results(account.answer(200)) == ["fetched"]
+    assert account.public is RegistrationState.REGISTERED
+    assert account.state.evictions == 0
+
+
+def test_a_request_that_broke_off_may_have_been_carried_out() -> None:
+    """503 of our own stack for a broken connection: unregistered in the end; not when it never
+    left.
+    """
+    for left, kinds in ((True, [Kind.UNREGISTER]), (False, [])):
+        account = Account()
+        account.want()
+        account.wait()
+        account.answer(503, local=True, left=left)
+        account.want(None)
+        found = [a.kind for a in account.wait(0) if isinstance(a, SendRegister)]
+        assert found == kinds

@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
 
-from push_proxy.core.ids import Instant
 from push_proxy.core.locating import Located, Target
 from push_proxy.core.model import Account, Address, RegisterPolicy
 from push_proxy.core.pbx import Endpoint
@@ -90,6 +90,8 @@ class World:
 
     async def locate(self, end: Endpoint) -> Located:
         assert end.host == "pbx.example.com"
+        if not self.targets:
+            raise OSError("servers down")
         return Located(self.targets)
 
     async def start(self) -> World:
@@ -163,13 +165,17 @@ class World:
         return lambda: len(server.contacts) == count and self.registered() == count
 
 
+@asynccontextmanager
+async def started(world: World) -> AsyncIterator[World]:
+    yield await world.start()
+    await world.aclose()
+    await world.scene.directory.aclose()
+
+
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    scene = Scene()
-    world = await World(scene).start()
-    yield world
-    await world.aclose()
-    await scene.directory.aclose()
+    async with started(World(Scene())) as world:
+        yield world
 
 
 async def test_at_rest(world: World) -> None:
@@ -289,6 +295,34 @@ async def test_a_dead_pbx_is_left_in_peace(world: World) -> None:
     world.until(lambda: world.registered() == 2000, within=30)
 
 
+async def test_a_pbx_that_is_back_ends_every_back_off(world: World) -> None:
+    """However long it was away."""
+    world.first.alive = world.second.alive = False
+    (account,) = await world.add(1)
+    status = world.registrations.status
+
+    def waits() -> bool:
+        next_at = status(account.key).next_attempt_at
+        return next_at is not None and next_at > world.scene.clock.now() + 30
+
+    world.until(waits, within=600)
+    world.first.alive = world.second.alive = True
+    assert world.until(lambda: world.registered() == 1, within=60) < 6
+
+
+async def test_a_name_that_resolves_at_last_ends_every_back_off() -> None:
+    """DNS was down at our start: nothing waits longer than DNS."""
+    late = World(Scene())
+    targets, late.targets = late.targets, ()
+    async with started(late) as world:
+        await world.add(3)
+        world.run(200)
+        assert world.first.seen == []
+        world.targets = targets
+        await world.addresses._locate(Endpoint("pbx.example.com", None, None))
+        assert world.until(world.is_at(world.first, 3), within=10) < 1
+
+
 async def test_a_pbx_that_drops_options_is_used_all_the_same(world: World) -> None:
     """No OPTIONS is ever answered: registrations go on as if it were."""
     world.first.options = world.second.options = False
@@ -347,18 +381,15 @@ async def test_nobody_asks_about_a_pbx_without_users(world: World) -> None:
     assert world.second.count("OPTIONS") - before <= 4
 
 
-async def test_qualify_zero_asks_nothing(world: World) -> None:
+async def test_qualify_zero_asks_nothing() -> None:
     """`qualify_s: 0`: no OPTIONS, no looks; failover by failures alone."""
-    await world.aclose()
-    world.scene.stack.requests.clear()
-    world.scene.pbxes["office"] = replace(world.scene.pbxes["office"], qualify_s=0.0)
-    silent = await World(world.scene).start()
-    silent.refuses.add(FIRST)
-    await silent.add(3)
-    silent.until(silent.is_at(silent.second, 3), within=1)
-    silent.run(200)
-    assert silent.first.count("OPTIONS") == silent.second.count("OPTIONS") == 0
-    assert silent.second.count("FETCH") == 0
-    assert silent.watch.states()["office"].reachable is None
-    assert Instant(0.0) < silent.scene.clock.now()
-    await silent.aclose()
+    scene = Scene()
+    scene.pbxes["office"] = replace(scene.pbxes["office"], qualify_s=0.0)
+    async with started(World(scene)) as world:
+        world.refuses.add(FIRST)
+        await world.add(3)
+        world.until(world.is_at(world.second, 3), within=1)
+        world.run(200)
+        assert world.first.count("OPTIONS") == world.second.count("OPTIONS") == 0
+        assert world.second.count("FETCH") == 0
+        assert world.watch.states()["office"].reachable is None
