@@ -190,6 +190,7 @@ async def test_real_phone_talks_on(
         proxy=tls_kamailio.address,
         password=tls_kamailio.password("9000"),
         dials=ext.aor,
+        registers=False,
     )
     await caller.start()
     await caller.established(within=10)

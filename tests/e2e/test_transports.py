@@ -17,7 +17,7 @@ from tests.lab.sip_message import Message, parameter, uri_of
 from tests.lab.sipp import Sipp
 
 from .conftest import REALM, TRANSPORTS, Extension, MakeExtension
-from .methods import cross, hang_up, hold_and_resume
+from .methods import cross, desk, hang_up, hold_and_resume
 
 RealPhone = Baresip | Linphone | Pjsua2
 KINDS = ["baresip", "linphone", "pjsua2"]
@@ -125,6 +125,43 @@ def talking_caller(ext: Extension, workdir: Path) -> PhoneProcess:
         *("--proxy", ext.pbx.uri(), "--no-register"),
         *("--call", ext.aor, "--hangup-after", "0.8"),
     )
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_real_phone_calls_out(
+    extension: MakeExtension,
+    make_baresip: MakeBaresip,
+    make_linphone: MakeLinphone,
+    make_pjsua2: MakePjsua2,
+    kind: str,
+    transport: str,
+) -> None:
+    """A real phone calls another extension of the PBX, is put on hold and back, and hung up."""
+    ext = await extension(by=transport)
+    async with desk(ext) as far:
+        await far.register()
+        if kind == "pjsua2":
+            phone = ext.pjsua2(make_pjsua2, transport=transport, dials=far.aor)
+            await phone.start()
+        else:
+            phone = (
+                ext.baresip(make_baresip, transport=transport)
+                if kind == "baresip"
+                else ext.linphone(make_linphone, transport=transport)
+            )
+            await phone.start()
+            await phone.registered()
+            await phone.dial(far.aor)
+        incoming = await far.incoming()
+        dialog = await incoming.answer()
+        await phone.established()
+        for offer in hold_and_resume():
+            assert (await dialog.reinvite(offer)).status == 200
+        assert (await dialog.bye()).status == 200
+        await phone.ended()
+    record = await ext.record()
+    assert (record["direction"], record["verdict"]) == ("outgoing", "answered")
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])

@@ -30,7 +30,8 @@ class Pjsua2:
     ca: Path | None = None
     """Whom it believes over TLS."""
     dials: str | None = None
-    """It calls this URI when it starts and does not register."""
+    """It calls this URI when it starts, once it has registered if it does."""
+    registers: bool = True
     phone: PhoneProcess = field(init=False)
     _calls: int = 0
 
@@ -42,10 +43,9 @@ class Pjsua2:
             *("--registrar", where, "--proxy", where, "--transport", self.transport),
             *("--answer-after", "0" if self.auto_answer else "3600"),
         ]
-        if self.dials is None:
-            options += ["--expires", str(self.expires_s), "--awake", "--unregister"]
-        else:
-            options += ["--no-register", "--call", self.dials]
+        options += ["--expires", str(self.expires_s), "--unregister"]
+        options += ["--awake"] if self.dials is None else ["--call", self.dials]
+        options += [] if self.registers else ["--no-register"]
         if self.ca is not None:
             options += ["--ca-file", str(self.ca)]
         self.phone = PhoneProcess(self.directory, self.user, *options)
