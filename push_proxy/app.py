@@ -29,6 +29,7 @@ from .runtime.directory import Directory
 from .runtime.store_watch import StoreWatch
 from .settings import Settings
 from .settings_file import load
+from .settings_sip_checks import certificates_end
 from .signaling.native import NativeSignaling
 from .store.embedded import EmbeddedValkey
 from .store.redis import RedisStore
@@ -46,6 +47,7 @@ class Service:
         self._settings = settings
         self._clock = SystemClock()
         self._metrics = Metrics()
+        self._metrics.set_certificates(certificates_end(settings))
         self._providers = Providers(configured_providers(settings, self._clock))
         self._front = Front(self.readiness)
         self._watch: StoreWatch | None = None
@@ -161,6 +163,7 @@ class Service:
             serves=self._providers.serves,
             mailbox=path.mailboxes.of,
             sip_listening=path.signaling.listening,
+            pbx_state=path.pbx_state,
         )
         if (admin := self._settings.http.admin_address) is not None:
             server = HttpServer(create_admin_app(deps), admin, key="http.admin_listen")
@@ -186,6 +189,7 @@ class Service:
             return
         await self._providers.replace(providers)
         self._settings = taken_over(running, settings)
+        self._metrics.set_certificates(certificates_end(self._settings))
         for warning in settings.warnings:
             if warning not in running.warnings:
                 _log.warning(warning)

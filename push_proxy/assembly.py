@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .core.model import Account
 from .core.nonces import Nonces
 from .core.own import OwnNames
 from .core.pacing import rate_faults
@@ -26,7 +27,7 @@ from .runtime.outbound import Outbound
 from .runtime.outgoing_calls import OutgoingCalls
 from .runtime.pbx_addresses import PbxAddresses
 from .runtime.pbx_locator import DnsLocator
-from .runtime.pbx_watch import PbxWatch
+from .runtime.pbx_watch import PbxState, PbxWatch
 from .runtime.registrar import Registrar
 from .runtime.registrations import Registrations
 from .runtime.router import Router
@@ -56,6 +57,11 @@ class CallPath:
     metrics: Metrics
     stack_ended: asyncio.Event
     """The SIP stack has died: only a new process helps."""
+
+    def pbx_state(self, account: Account) -> PbxState | None:
+        """How the account's PBX is, as far as it is watched."""
+        pbx = self.addresses.pbx(account)
+        return None if pbx is None else self.watch.state(pbx.key)
 
     async def reload(self, settings: Settings) -> None:
         """Take certificates and PBXs of a new configuration.

@@ -70,6 +70,12 @@ def warnings(
         )
 
 
+def ends_at(path: Path) -> float | None:
+    """When the certificate in a file ends, Unix seconds; None when it cannot be read."""
+    chain = _chain(path)
+    return None if isinstance(chain, str) else chain[0].not_valid_after_utc.timestamp()
+
+
 def names(certificate: x509.Certificate, host: str) -> bool:
     """Whether the certificate is for ``host``, a DNS name or an IP literal (RFC 5922 §7.1).
 

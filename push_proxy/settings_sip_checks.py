@@ -6,7 +6,13 @@ from itertools import combinations
 
 from .core.uri import SipUri
 from .settings import PbxSection, Settings
-from .settings_certificates import authority_faults, identity_faults, utc_now, warnings
+from .settings_certificates import (
+    authority_faults,
+    ends_at,
+    identity_faults,
+    utc_now,
+    warnings,
+)
 from .settings_types import Fault
 
 _End = tuple[str, str, int]
@@ -34,6 +40,16 @@ def sip_warnings(settings: Settings, *, public_address: str) -> Iterator[str]:
                     f"pbxes.{name}.tls.verify is false: whoever stands between us and this PBX "
                     "can read and change its calls"
                 )
+
+
+def certificates_end(settings: Settings) -> dict[str, float]:
+    """When each configured certificate ends (Unix seconds), by its section's name."""
+    sections = {"sip.tls": settings.sip.tls.certificate}
+    for name, pbx in settings.pbxes.items():
+        if pbx.tls is not None:
+            sections[f"pbxes.{name}.tls"] = pbx.tls.certificate
+    ends = ((section, ends_at(path)) for section, path in sections.items() if path is not None)
+    return {section: at for section, at in ends if at is not None}
 
 
 def _ports(settings: Settings) -> Iterator[Fault]:

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from ..core.message_summary import Summary
 from ..core.model import Account, Credentials
 from ..core.registration_status import RegistrationState, RegistrationStatus
+from ..runtime.pbx_watch import PbxState
 from .account_body import WakeBody
 from .device_status import DeviceStatus
 from .fields import Timestamp, View, maybe_rfc3339, rfc3339
@@ -55,10 +56,26 @@ class VoicemailView(View):
     old: int | None
 
 
+class PbxView(View):
+    """The PBX itself, as our own OPTIONS find it."""
+
+    reachable: bool | None = Field(
+        description="One of its servers answers; null: not known yet, or it is not asked."
+    )
+    servers: dict[str, bool | None] = Field(
+        description="Each server that was found, and whether it answers.",
+        examples=[{"tls:192.0.2.10:5061": True}],
+    )
+
+
 class AccountStatus(View):
     """How the account does."""
 
     registration: RegistrationView
+    pbx: PbxView | None = Field(
+        None,
+        description="Null: where it is is not known, it only calls us, or in lists of accounts.",
+    )
     voicemail: VoicemailView | None = Field(
         description="Null: the PBX has said nothing, or in lists of accounts."
     )
@@ -105,7 +122,9 @@ def view(
     account: Account,
     registration: RegistrationStatus,
     devices: list[DeviceStatus] | None,
+    *,
     voicemail: Summary | None = None,
+    pbx: PbxState | None = None,
 ) -> AccountView:
     """The account and how it does."""
     app_auth, wake = account.app_auth, account.wake
@@ -141,6 +160,7 @@ def view(
         updated_at=rfc3339(account.updated_at),
         status=AccountStatus(
             registration=_registration(registration),
+            pbx=None if pbx is None else _pbx(pbx),
             voicemail=None
             if voicemail is None
             else VoicemailView(waiting=voicemail.waiting, new=voicemail.new, old=voicemail.old),
@@ -178,6 +198,11 @@ def _kind(credentials: Credentials | None) -> Literal["password", "ha1"] | None:
     if credentials is None:
         return None
     return "password" if credentials.password is not None else "ha1"
+
+
+def _pbx(state: PbxState) -> PbxView:
+    servers = {str(address): reachable for address, reachable in state.servers.items()}
+    return PbxView(reachable=state.reachable, servers=servers)
 
 
 def _registration(status: RegistrationStatus) -> RegistrationView:

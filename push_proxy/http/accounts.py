@@ -152,4 +152,10 @@ async def _full_view(deps: HttpDeps, account: Account, *, only: App | None = Non
         only=only.device if only else None,
     )
     said = await deps.mailbox(account.key)
-    return view(account, registration, devices, summary(said) if said else None)
+    return view(
+        account,
+        registration,
+        devices,
+        voicemail=summary(said) if said else None,
+        pbx=deps.pbx_state(account),
+    )

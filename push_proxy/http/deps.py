@@ -8,9 +8,10 @@ from fastapi import Depends, Request
 
 from ..core.ids import AccountKey
 from ..core.message_summary import Mailbox
-from ..core.model import Address
+from ..core.model import Account, Address
 from ..core.rates import Buckets
 from ..ports import Clock, Store
+from ..runtime.pbx_watch import PbxState
 from ..settings import Settings
 from .backend import Accounts, LiveCalls, LiveWakes, Readiness, Registrations
 from .callers import Callers
@@ -39,6 +40,9 @@ class HttpDeps:
     """What the PBX said last of an account's voice mail."""
     sip_listening: Callable[[], tuple[Address, ...]]
     """The addresses really bound."""
+
+    pbx_state: Callable[[Account], PbxState | None]
+    """How an account's PBX is, as far as it is watched."""
 
     @property
     def settings(self) -> Settings:

@@ -98,6 +98,12 @@ class Metrics:
             ("provider", "app_id"),
             registry=registry,
         )
+        self._certificates = Gauge(
+            "push_proxy_certificate_expiry_timestamp_seconds",
+            "When a configured TLS certificate ends",
+            ("section",),
+            registry=registry,
+        )
         self._sip = SipCounters()
         registry.register(self._sip)
         Info("push_proxy_build", "Version of the service", registry=registry).info(
@@ -149,6 +155,12 @@ class Metrics:
     def credential_expires(self, provider: str, app_id: str, at: float) -> None:
         """A provider's credential ends at this Unix time."""
         self._credential_expiry.labels(labels.provider(provider), self._app_id(app_id)).set(at)
+
+    def set_certificates(self, ends: Mapping[str, float]) -> None:
+        """When each configured certificate ends (Unix time), by its section's name."""
+        self._certificates.clear()
+        for section, at in ends.items():
+            self._certificates.labels(section).set(at)
 
     def sip_refused(self, reason: str) -> None:
         """A SIP request was refused above the stack."""

@@ -121,6 +121,10 @@ class PbxWatch:
         """How each PBX is, by its key."""
         return {key: self._state(key) for key in self._pbxes}
 
+    def state(self, pbx: str) -> PbxState | None:
+        """How the PBX of this key is; None: it has no servers that are known."""
+        return self._state(pbx) if pbx in self._pbxes else None
+
     def on_answer(self, fact: RequestAnswered) -> None:
         """An answer to one of our OPTIONS, or to a REGISTER."""
         if fact.request < _FIRST_REQUEST:

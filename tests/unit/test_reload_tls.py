@@ -84,6 +84,8 @@ async def test_certificates_are_read_again(reloads: Reloads) -> None:
     assert tls == listener_tls(settings)
     assert clients == client_tls(settings)
     assert clients["secure"].ca == str(ca)
+    metrics = reloads.service._metrics.render().decode()
+    assert 'certificate_expiry_timestamp_seconds{section="sip.tls"} 1' in metrics
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from push_proxy.http.bootstrap import load_keys
 from push_proxy.http.callers import Callers
 from push_proxy.http.deps import HttpDeps
 from push_proxy.runtime.directory import Directory
+from push_proxy.runtime.pbx_watch import PbxState
 from push_proxy.settings_file import check
 from push_proxy.store.memory import MemoryStore
 
@@ -98,6 +99,7 @@ class Api:
         self.wakes = Wakes()
         self.calls = LiveCalls()
         self.readiness = Readiness(ReadyState.READY)
+        self.pbx_states: dict[AccountKey, PbxState] = {}
         self.listening: tuple[Address, ...] = (Address("0.0.0.0", 5070),)
         keys = [
             {
@@ -143,6 +145,7 @@ class Api:
             serves=lambda provider, app: (provider, app) == ("webhook", "com.example.phone"),
             mailbox=self.mailbox,
             sip_listening=lambda: self.listening,
+            pbx_state=lambda account: self.pbx_states.get(account.key),
         )
         self.app = create_app(self.deps)
         self.client = await self.new_client()

@@ -16,6 +16,7 @@ from push_proxy.core.model import (
     Verdict,
 )
 from push_proxy.core.registration_status import RegistrationState, RegistrationStatus
+from push_proxy.runtime.pbx_watch import PbxState
 
 from .conftest import ACCOUNT, TENANT, Api
 
@@ -313,6 +314,18 @@ async def test_the_status_shows_what_the_pbx_said(api: Api) -> None:
     assert status["last_answer_at"] == "2027-01-15T08:00:00.000Z"
     assert status["other_contacts"] == ["sip:101@192.0.2.77"]
     assert "password" in status["advice"]
+
+
+async def test_an_account_shows_how_its_pbx_is(api: Api) -> None:
+    """Each server that was found, and whether it answers; null where nothing is watched."""
+    await api.account()
+    assert (await api.call("GET", "/v1/accounts/101")).json()["status"]["pbx"] is None
+    servers = {Address("192.0.2.10", 5061, "tls"): True, Address("2001:db8::1", 5061, "tls"): None}
+    api.pbx_states[KEY] = PbxState(reachable=True, servers=servers)
+    assert (await api.call("GET", "/v1/accounts/101")).json()["status"]["pbx"] == {
+        "reachable": True,
+        "servers": {"tls:192.0.2.10:5061": True, "tls:[2001:db8::1]:5061": None},
+    }
 
 
 async def test_devices_show_whether_their_connection_stands(api: Api) -> None:
