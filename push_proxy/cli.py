@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from .cli_import import api_key, run_import
 from .errors import ConfigurationError, PushProxyError
 from .settings import Settings
 from .settings_file import FILE_VARIABLE, load
+from .settings_sip_checks import certificates_end
 from .version import VERSION
 
 EXIT_FAILED = 1
@@ -181,6 +183,8 @@ def _outline(settings: Settings) -> Iterator[str]:
     yield f"  node     {settings.node.id}, data in {settings.node.data_dir}"
     listen = ", ".join(settings.sip.listen)
     yield f"  sip      {listen}; phones use {settings.public_address}, PBXs {settings.node_address}"
+    for section, at in certificates_end(settings).items():
+        yield f"  tls      {section} until {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
     admin = settings.http.admin_listen
     yield f"  http     {settings.http.listen}" + (f", metrics on {admin}" if admin else "")
     keys = ", ".join(f"{key.name} ({key.tenant})" for key in settings.http.api_keys)

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from push_proxy.cli_call import call_text
 from push_proxy.version import VERSION
+from tests.unit.settings.pem import write_identity
 
 CALL = {
     "id": "call-1",
@@ -61,6 +62,24 @@ def test_check_config_shows_what_it_comes_to() -> None:
     assert shown.returncode == 0
     assert "127.0.0.1:8099" in shown.stdout
     assert "warning: sip.public_address" in shown.stderr
+
+
+def test_check_config_looks_into_certificates(tmp_path: Path) -> None:
+    """Until when on stdout, what is about to end on stderr, what cannot be used ends with 2."""
+    certificate, key = write_identity(tmp_path, days=10)
+    environment = {
+        "PUSH_PROXY_SIP__LISTEN": "tls:127.0.0.1:5061",
+        "PUSH_PROXY_SIP__PUBLIC_ADDRESS": "push.example.com",
+        "PUSH_PROXY_SIP__TLS__CERTIFICATE": str(certificate),
+        "PUSH_PROXY_SIP__TLS__KEY": str(key),
+    }
+    shown = run("check-config", **environment)
+    assert (shown.returncode, "tls      sip.tls until 2" in shown.stdout) == (0, True)
+    assert "warning: sip.tls.certificate expires in 9 days" in shown.stderr
+    certificate.write_text("spoilt")
+    failed = run("check-config", **environment)
+    assert failed.returncode == 2
+    assert "sip.tls.certificate (from PUSH_PROXY_SIP__TLS__CERTIFICATE): " in failed.stderr
 
 
 @pytest.mark.parametrize("command", ["check-config", "serve"])
