@@ -153,6 +153,8 @@ class PbxWatch:
     def on_flow_lost(self, fact: FlowLost) -> None:
         """A connection ended. Calls come on the one that registered, so we register again."""
         for place in tuple(self._servers.get(fact.remote, ())):
+            if self._watched[place].watch.reachable is False:
+                continue  # what was bound there waits for its return already
             self._suspect(place)
             if (count := self._registrations.renew(place, lost=False)) > 0:
                 _log.warning(
@@ -181,10 +183,13 @@ class PbxWatch:
             if place not in servers and not any(place in ends for ends in self._by_end.values()):
                 self._forget(place)
         for place, server in servers.items():
-            if (known := self._watched.get(place)) is not None:
+            known = self._watched.get(place)
+            if known is not None and known.server.every_s == server.every_s:
                 known.server = server
-            else:
-                self._watch(place, server)
+                continue
+            if known is not None:
+                self._forget(place)
+            self._watch(place, server)
 
     def _watch(self, place: Place, server: Server) -> None:
         now = self._clock.now()
@@ -280,6 +285,7 @@ class PbxWatch:
         if self._state(pbx).reachable is not False:
             self._registrations.abandon(place)
             self._registrations.renew(place, lost=False)
+            self._registrations.retry(pbx)
         self._hold_or_release(pbx)
 
     def _there(self, place: Place) -> None:

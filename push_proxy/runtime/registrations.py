@@ -196,8 +196,17 @@ class Registrations:
         return asked
 
     def renew(self, place: Place, *, lost: bool) -> int:
-        """Register again what was bound there, at the PBX's pace; returns how many."""
-        return self._renew(self._bound.at(place), lost=lost)
+        """Register again what was bound there, at the PBX's pace; returns how many.
+
+        Unless it is ``lost``, what waits for its turn goes on doing so, and what fails already.
+        """
+        numbers = self._bound.at(place)
+        if not lost:
+            machines = self._machines
+            numbers = tuple(
+                n for n in numbers if not (machines[n].queued or machines[n].state.failures)
+            )
+        return self._renew(numbers, lost=lost)
 
     def retry(self, lane: str) -> int:
         """This PBX answers again: what failed there need not wait for its time."""
@@ -498,7 +507,8 @@ class Registrations:
             headers=action.headers,
             destination=hop.destination,
             local=hop.local,
-            **_identity(hop),  # type: ignore[arg-type]
+            server_name=hop.server_name,
+            tls_profile=hop.tls_profile,
         )
 
     def _hop(self, number: int, machine: _Machine, kind: Kind) -> NextHop | None:
@@ -553,12 +563,6 @@ def _usable(record: RegistrationRecord) -> RegistrationRecord:
     if record.server is not None and record.server.transport == "udp":
         return record
     return replace(record, refresh_at=Instant(0.0))
-
-
-def _identity(hop: NextHop) -> dict[str, str]:
-    if hop.destination.transport != "tls":
-        return {}
-    return {"server_name": hop.server_name, "tls_profile": hop.tls_profile}
 
 
 def _chance() -> Chance:

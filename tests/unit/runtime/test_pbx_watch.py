@@ -66,6 +66,7 @@ class World:
         self.servers = {FIRST: Server(), SECOND: Server()}
         self.targets = (Target("one", (FIRST,), 1), Target("two", (SECOND,), 2))
         self.refuses: set[Address] = set()
+        self.refused = 0
         self.addresses = PbxAddresses(
             scene.directory, scene.pbxes, own=scene.own, clock=scene.clock, locator=self
         )
@@ -142,6 +143,7 @@ class World:
         destination = request["destination"]
         assert isinstance(destination, Address)
         if destination in self.refuses:
+            self.refused += 1
             answer, delay = None, 0.01
             status = 503
         else:
@@ -393,3 +395,29 @@ async def test_qualify_zero_asks_nothing() -> None:
         assert world.first.count("OPTIONS") == world.second.count("OPTIONS") == 0
         assert world.second.count("FETCH") == 0
         assert world.watch.states()["office"].reachable is None
+
+
+@pytest.mark.parametrize("qualify_s", [0.0, 30.0])
+async def test_a_refusing_pbx_is_not_hammered_by_its_own_refusals(qualify_s: float) -> None:
+    """Over TCP each attempt in vain is a lost connection too: that must not end the back-off."""
+    scene = Scene()
+    scene.pbxes["office"] = replace(scene.pbxes["office"], qualify_s=qualify_s)
+    lonely = World(scene)
+    lonely.targets = lonely.targets[:1]
+    async with started(lonely) as world:
+        await world.add(100)
+        world.until(world.is_at(world.first, 100), within=2)
+        before = world.first.count("REGISTER")
+        world.refuses.add(FIRST)
+        lost = FlowLost(remote=FIRST, local=US, outgoing=True, reason="refused")
+        asked = 0
+        world.watch.on_flow_lost(lost)
+        for _ in range(600):
+            world.run(0.1)
+            if world.refused > asked:
+                asked = world.refused
+                world.watch.on_flow_lost(lost)
+        assert asked < (1000 if qualify_s == 0 else 60)
+        world.refuses.clear()
+        world.until(lambda: world.first.count("REGISTER") >= before + 100, within=70)
+        assert world.registered() == 100
