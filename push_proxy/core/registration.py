@@ -70,6 +70,7 @@ def restored(
         wanted=True,
         refresh_at=record.refresh_at,
         fetch_at=_next_fetch(now, chance),
+        proved=True,
         granted_s=record.granted_s,
         listed_as=record.listed_as or record.contact,
         listed=record.listed_as is not None,
@@ -97,6 +98,7 @@ def want(state: Registration, target: Target | None, *, now: Instant) -> Step:
         wanted=True,
         bound=bound,
         leftovers=tuple(dict.fromkeys(c for c in leftovers if c != target.contact)),
+        proved=state.proved and same_login,
         www=state.www if same_login else None,
         proxy=state.proxy if same_login else None,
         rejected=False,
@@ -252,6 +254,10 @@ def _challenged(
     # attempt and asked again without "stale" means that the secret is wrong.
     answered_fresh = state.fresh_answers > 0 and before is not None and before.uses == 1
     if answered_fresh and state.sent == target and not challenge.stale:
+        if state.proved:
+            # Restarted in between, a PBX does not know its own challenge any more.
+            state = replace(state, proved=False, www=None, proxy=None)
+            return _failed(state, kind, answer, now=now, chance=chance)
         return _refused(state, kind, "wrong_password", "Password not accepted", now=now)
     if state.fresh_answers >= MAX_FRESH_ANSWERS:
         return _failed(state, kind, answer, now=now, chance=chance)
@@ -282,7 +288,7 @@ def _accepted(
     own, others = own_and_others(answer.contacts, sent.contact, listed_as=known)
     if own is None and kind is Kind.REGISTER:
         own, others = own_and_others(answer.contacts, sent.contact, listed_as=None)
-    state = replace(state, others=others, failures=0, rejected=False)
+    state = replace(state, others=others, failures=0, rejected=False, proved=True)
     fetch_at = _next_fetch(now, chance)
     if kind is Kind.FETCH:
         state = replace(state, fetch_at=fetch_at)

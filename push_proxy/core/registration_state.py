@@ -116,6 +116,8 @@ class Registration:
     expires_at: Instant | None = None
     granted_s: int | None = None
     min_expires_s: int = 0
+    proved: bool = False
+    """The PBX has accepted these credentials."""
     www: Login | None = None
     proxy: Login | None = None
     fresh_answers: int = 0

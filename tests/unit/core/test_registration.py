@@ -357,6 +357,33 @@ def test_a_restart_refreshes() -> None:
     assert header(sent(account.wait()), "Contact") == ["<sip:101@10.0.0.7:5060;pp=tok>;expires=600"]
 
 
+@pytest.mark.parametrize("kind", [Kind.REGISTER, Kind.FETCH])
+def test_a_pbx_that_restarts_between_challenge_and_answer_is_asked_again(kind: Kind) -> None:
+    """It does not know its own nonce any more: what it accepted before is no wrong password. When
+    it refuses once more, it is.
+    """
+    account = Account().registered()
+    if kind is Kind.FETCH:
+        account._take(registration.check(account.state, now=account.now))
+    assert sent(account.wait()).kind is kind
+    sent(account.answer(401, www=(MD5,)))
+    assert results(account.answer(401, www=(MD5.replace("n1", "n2"),))) == ["401"]
+    assert account.public is RegistrationState.REGISTERED
+    assert sent(account.wait()).kind is Kind.REGISTER
+    sent(account.answer(401, www=(MD5.replace("n1", "n3"),)))
+    assert results(account.answer(401, www=(MD5.replace("n1", "n4"),))) == ["wrong_password"]
+    assert account.public is RegistrationState.REJECTED
+
+
+def test_a_new_password_has_to_prove_itself() -> None:
+    """What the former one was worth says nothing: refused, it is not tried again."""
+    account = Account().registered()
+    account.want(replace(TARGET, credentials=Credentials(password="other")))
+    account.wait()
+    sent(account.answer(401, www=(MD5,)))
+    assert results(account.answer(401, www=(MD5.replace("n1", "n2"),))) == ["wrong_password"]
+
+
 def test_a_restart_goes_on_with_what_the_pbx_has() -> None:
     """Nothing is sent before the refresh is due; then the same Call-ID and a higher CSeq."""
     before = Account().registered()
