@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from .assembly import CallPath, configured_providers, open_call_path
+from .descriptors import raise_limit
 from .errors import PushProxyError
 from .http.app import create_admin_app, create_app
 from .http.backend import Readiness, ReadyState
@@ -201,6 +202,7 @@ class Service:
 async def serve(settings: Settings) -> int:
     """Run the service until SIGTERM or SIGINT; the exit status."""
     configure_logs()
+    raise_limit()
     stopping = asyncio.Event()
     service = Service(settings)
     loop = asyncio.get_running_loop()
