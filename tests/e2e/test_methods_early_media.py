@@ -14,6 +14,7 @@ from .methods import (
     begun,
     cross,
     desk,
+    every_leg,
     every_way,
     hang_up,
 )
@@ -71,18 +72,24 @@ async def test_reliable_provisional(extension: MakeExtension, way: Way) -> None:
 INCOMING = [way for way in WAYS if way.kind != "outgoing"]
 
 
-@pytest.mark.parametrize("way", INCOMING, ids=str)
-async def test_required_100rel(extension: MakeExtension, way: Way) -> None:
-    """INVITE with Require: 100rel (RFC 3262 §3): we say nothing but 100 until the phone itself
-    answers reliably, and never ring by ourselves.
+@every_leg
+async def test_required_100rel(extension: MakeExtension, by: str, leg: str) -> None:
+    """INVITE with Require: 100rel (RFC 3262 §3): we say nothing but 100 while the phone wakes,
+    though its push was taken, until it answers reliably itself.
     """
-    ext = await extension(by=way.by)
-    async with begun(ext, way, headers=(RELIABLE,)) as new:
-        call, incoming = new.call, new.incoming
+    ext = await extension(by=by)
+    async with desk(ext) as far, ext.phone(leg) as phone:
+        await far.register()
+        phone.sleep()
+        call = far.call(ext.aor, headers=(RELIABLE,))
+        await ext.sink.wait(1, kind="call")
+        await far.agent.expect_nothing(within=0.3, status=180)
+        await phone.register()
+        incoming = await phone.incoming()
         assert incoming.invite.listed("Require") == ["100rel"]
         incoming.ring(180, "Ringing", headers=(RELIABLE, ("RSeq", "1")))
         told = await progress(call, incoming.tag, 180)
-        statuses = {m.status for m in call.agent.received(call_id=call.invite.call_id)}
+        statuses = {m.status for m in far.agent.received(call_id=call.invite.call_id)}
         assert statuses == {100, 407, 180}
         assert ext.answers(call.invite.call_id, 180) == 1
         dialog = await acknowledge(call, incoming, told)
