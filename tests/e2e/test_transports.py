@@ -106,14 +106,16 @@ async def test_real_phone(
         sent, received = await phone.rtp_packets()
         assert min(heard, sent, received) > RTP_PACKETS
     async with ext.caller() as scripted:
-        dialog = await scripted.call(ext.aor).answered()
+        call = scripted.call(ext.aor)
+        dialog = await call.answered()
         await phone.established()
         for offer in hold_and_resume():
             assert (await dialog.reinvite(offer)).status == 200
         await phone.hang_up()
         await dialog.expect_bye()
     assert [push.type for push in ext.sink.pushes].count("call") == 1
-    assert (await ext.record())["ended_by"] == "device"
+    record = await ext.record(sip_call_id=call.invite.call_id)
+    assert record["ended_by"] == "device"
 
 
 def talking_caller(ext: Extension, workdir: Path) -> PhoneProcess:
