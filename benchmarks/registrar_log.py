@@ -26,7 +26,7 @@ class Seen:
     repeated: int
     """Retransmissions."""
     accepted: int
-    """With a Contact and answered 200."""
+    """Registrations (Call-IDs) that were answered 200 at least once."""
 
     @classmethod
     def read(cls, log: Path, *, since: int = 0) -> Self:
@@ -61,7 +61,7 @@ class Seen:
             registering=tuple(sorted(registering)),
             answers=tuple(sorted(answers)),
             repeated=repeated,
-            accepted=sum(statuses.get(key) == 200 for key in binding),
+            accepted=len({key[0] for key in binding if statuses.get(key) == 200}),
         )
 
     @property
