@@ -27,6 +27,7 @@ from .runtime.outbound import Outbound
 from .runtime.outgoing_calls import OutgoingCalls
 from .runtime.pbx_addresses import PbxAddresses
 from .runtime.pbx_locator import DnsLocator
+from .runtime.pbx_names import PbxNames
 from .runtime.pbx_watch import PbxState, PbxWatch
 from .runtime.registrar import Registrar
 from .runtime.registrations import Registrations
@@ -200,7 +201,7 @@ async def open_call_path(
         pbxes,
         own=own,
         clock=clock,
-        locator=DnsLocator(settings.sip.nameserver_addresses),
+        names=PbxNames(DnsLocator(settings.sip.nameserver_addresses)),
     )
     await addresses.start()
     calls = Calls(store=store, clock=clock, metrics=metrics)

@@ -158,9 +158,9 @@ class Outbound:
         if destination is None or sent_at is None or not isinstance(fact, ForwardResponse):
             return
         if not fact.local:
-            self._addresses.heard(destination)
+            self._addresses.health.heard(destination)
         elif fact.status in (408, 503):
-            self._addresses.failed(destination, sent_at=sent_at, local=True)
+            self._addresses.health.failed(destination, sent_at=sent_at, local=True)
 
     def _sender(
         self, fact: RequestReceived, flows: Iterable[Binding]

@@ -107,8 +107,8 @@ class PbxWatch:
         """Ask every server once, and from now on."""
         self._registrations.report_to(self)
         self._addresses.on_servers(self._on_servers)
-        self._addresses.on_failed(self._on_failed)
-        self._addresses.on_returned(self._on_returned)
+        self._addresses.health.on_failed(self._on_failed)
+        self._addresses.health.on_returned(self._on_returned)
         for end in self._addresses.ends():
             self._on_servers(end)
 
@@ -140,14 +140,14 @@ class PbxWatch:
             return
         if fact.status == 503 and sent_at is not None:
             wait_s = Answer.read(503, "", local=False, raw=fact.raw).retry_after_s
-            self._addresses.failed(
+            self._addresses.health.failed(
                 place[1],
                 sent_at=sent_at,
                 local=False,
                 retry_after_s=None if wait_s is None else float(wait_s),
             )
         else:
-            self._addresses.heard(place[1])
+            self._addresses.health.heard(place[1])
         self._step(place, pbx_watch.probe_answered(watched.watch, now=now))
 
     def on_flow_lost(self, fact: FlowLost) -> None:
@@ -214,7 +214,7 @@ class PbxWatch:
             del self._pbxes[pbx]
         if not self._servers[destination]:
             del self._servers[destination]
-            self._addresses.set_gone(destination, gone=False)
+            self._addresses.health.set_gone(destination, gone=False)
         self._hold_or_release(pbx)
 
     # whether they are there
@@ -235,7 +235,7 @@ class PbxWatch:
 
     def _due(self, place: Place) -> None:
         watched = self._watched[place]
-        heard_at = self._addresses.health(place[1]).heard_at
+        heard_at = self._addresses.health.of(place[1]).heard_at
         self._step(place, pbx_watch.due(watched.watch, now=self._clock.now(), heard_at=heard_at))
 
     def _step(self, place: Place, step: pbx_watch.Step) -> None:
@@ -281,7 +281,7 @@ class PbxWatch:
     def _gone(self, place: Place) -> None:
         pbx, destination = place
         _log.warning("a PBX's server does not answer", pbx=pbx, server=str(destination))
-        self._addresses.set_gone(destination, gone=True)
+        self._addresses.health.set_gone(destination, gone=True)
         if self._state(pbx).reachable is not False:
             self._registrations.abandon(place)
             self._registrations.renew(place, lost=False)
@@ -291,7 +291,7 @@ class PbxWatch:
     def _there(self, place: Place) -> None:
         pbx, destination = place
         _log.info("a PBX's server answers", pbx=pbx, server=str(destination))
-        self._addresses.set_gone(destination, gone=False)
+        self._addresses.health.set_gone(destination, gone=False)
         self._hold_or_release(pbx)
         self._registrations.retry(pbx)
 

@@ -417,7 +417,7 @@ class Registrations:
         if hop is not None and sent_at is not None:
             if registration.is_server_failure(answer):
                 wait_s = answer.retry_after_s
-                self._addresses.failed(
+                self._addresses.health.failed(
                     hop.destination,
                     sent_at=sent_at,
                     local=answer.local,
@@ -427,10 +427,10 @@ class Registrations:
                 elsewhere = (
                     other is not None
                     and other.destination != hop.destination
-                    and self._addresses.is_well(other.destination)
+                    and self._addresses.health.is_well(other.destination)
                 )
             elif not answer.local:
-                self._addresses.heard(hop.destination)
+                self._addresses.health.heard(hop.destination)
         self._answer(number, machine, answer, elsewhere=elsewhere)
 
     def _answer(

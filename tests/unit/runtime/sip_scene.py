@@ -27,6 +27,7 @@ from push_proxy.runtime.directory import Directory
 from push_proxy.runtime.mailboxes import Mailboxes
 from push_proxy.runtime.outbound import Outbound
 from push_proxy.runtime.pbx_addresses import PbxAddresses
+from push_proxy.runtime.pbx_names import PbxNames
 from push_proxy.runtime.registrar import Registrar
 from push_proxy.runtime.router import Router
 from push_proxy.signaling.contract import Headers, Rewrite
@@ -184,7 +185,7 @@ class Scene:
             ),
         }
         self.addresses = PbxAddresses(
-            self.directory, self.pbxes, own=self.own, clock=self.clock, locator=Names()
+            self.directory, self.pbxes, own=self.own, clock=self.clock, names=PbxNames(Names())
         )
         self.challenger = Challenger(
             signaling=self.stack,  # type: ignore[arg-type]

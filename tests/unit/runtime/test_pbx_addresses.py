@@ -12,6 +12,7 @@ from push_proxy.core.pbx import Endpoint
 from push_proxy.runtime.dns_client import system_addresses
 from push_proxy.runtime.pbx_addresses import PbxAddresses
 from push_proxy.runtime.pbx_locator import DnsLocator, Locator
+from push_proxy.runtime.pbx_names import PbxNames
 from tests.unit.runtime.sip_scene import NAMES, Names, Scene, hold, trunk
 
 
@@ -24,7 +25,11 @@ async def scene() -> AsyncIterator[Scene]:
 
 def made(scene: Scene, locator: Locator, **more: float) -> PbxAddresses:
     return PbxAddresses(
-        scene.directory, scene.pbxes, own=scene.own, clock=scene.clock, locator=locator, **more
+        scene.directory,
+        scene.pbxes,
+        own=scene.own,
+        clock=scene.clock,
+        names=PbxNames(locator, **more),
     )
 
 

@@ -11,6 +11,7 @@ from push_proxy.core.model import Account, Address
 from push_proxy.core.pbx import Endpoint, Pbx
 from push_proxy.runtime.pbx_addresses import PbxAddresses
 from push_proxy.runtime.pbx_lane import PbxLane
+from push_proxy.runtime.pbx_names import PbxNames
 from tests.unit.runtime.sip_scene import Scene, hold, trunk
 
 OFFICE = Pbx(key="office", registrar="sip:pbx.example.com")
@@ -39,7 +40,7 @@ class Configured:
             {"office": OFFICE},
             own=scene.own,
             clock=scene.clock,
-            locator=self.names,
+            names=PbxNames(self.names),
         )
 
     async def start(self) -> None:
@@ -85,7 +86,7 @@ async def test_a_pbx_moves(scene: Scene, configured: Configured) -> None:
     assert configured.reached(other) is None
     assert {"pbx.example.com", "new.example.com"} == set(configured.told)
     assert [end.host for end in addresses.ends()] == ["new.example.com"]
-    assert [end.host for end in addresses._located] == ["new.example.com"]
+    assert [end.host for end in addresses._resolved._located] == ["new.example.com"]
 
 
 async def test_what_stays_is_not_looked_up_again(scene: Scene, configured: Configured) -> None:
@@ -122,13 +123,13 @@ async def test_accounts_that_leave_after_a_reload_are_counted_right(
     account = await scene.add(hold())
     await configured.replace(Pbx(key="office", registrar="sip:new.example.com"))
     await scene.directory.delete_account(account.key)
-    assert dict(configured.addresses._uses) == {
+    assert dict(configured.addresses._resolved._uses) == {
         Endpoint("new.example.com", None, None): 1  # the configured PBX itself
     }
     await configured.replace()
-    assert dict(configured.addresses._uses) == {}
+    assert dict(configured.addresses._resolved._uses) == {}
     assert configured.addresses.ends() == ()
-    assert configured.addresses._keepers == {}
+    assert configured.addresses._resolved._keepers == {}
 
 
 def test_the_pace_changes_at_once() -> None:

@@ -16,6 +16,7 @@ from push_proxy.core.pbx import Endpoint
 from push_proxy.core.registration_status import RegistrationState
 from push_proxy.observability.metrics import Metrics
 from push_proxy.runtime.pbx_addresses import PbxAddresses
+from push_proxy.runtime.pbx_names import PbxNames
 from push_proxy.runtime.pbx_watch import PbxWatch
 from push_proxy.runtime.registrations import Registrations
 from push_proxy.signaling.facts import FlowLost, RequestAnswered
@@ -68,7 +69,7 @@ class World:
         self.refuses: set[Address] = set()
         self.refused = 0
         self.addresses = PbxAddresses(
-            scene.directory, scene.pbxes, own=scene.own, clock=scene.clock, locator=self
+            scene.directory, scene.pbxes, own=scene.own, clock=scene.clock, names=PbxNames(self)
         )
         self.registrations = Registrations(
             signaling=scene.stack,  # type: ignore[arg-type]
@@ -321,7 +322,7 @@ async def test_a_name_that_resolves_at_last_ends_every_back_off() -> None:
         world.run(200)
         assert world.first.seen == []
         world.targets = targets
-        await world.addresses._locate(Endpoint("pbx.example.com", None, None))
+        await world.addresses._resolved.look_up(Endpoint("pbx.example.com", None, None))
         assert world.until(world.is_at(world.first, 3), within=10) < 1
 
 
@@ -339,7 +340,7 @@ async def test_a_pbx_that_drops_options_is_used_all_the_same(world: World) -> No
 async def test_after_an_absence_bindings_are_checked_at_once(world: World) -> None:
     """Its restart took 20 s and its memory: repaired as soon as it answers, not a round later."""
     world.targets = world.targets[:1]
-    await world.addresses._locate(Endpoint("pbx.example.com", None, None))
+    await world.addresses._resolved.look_up(Endpoint("pbx.example.com", None, None))
     assert list(world.watch.states()["office"].servers) == [FIRST]
     await world.add(50)
     world.until(world.is_at(world.first, 50), within=2)

@@ -229,7 +229,7 @@ async def test_an_unresolvable_pbx_is_retried(
     assert "resolve" in status.last_reason
     assert "resolves" in status.advice
     monkeypatch.setitem(NAMES, "late.example.com", ("192.0.2.50",))
-    await office.scene.addresses._locate(Endpoint("late.example.com", None, None))
+    await office.scene.addresses._resolved.look_up(Endpoint("late.example.com", None, None))
     (request,) = office.run(5.0)
     assert request["destination"] == Address("192.0.2.50", 5060)
 
