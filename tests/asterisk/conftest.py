@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from tests.lab.asterisk import Asterisk, AsteriskOptions, Trunk
+from tests.lab.certificates import Authority
 from tests.lab.phone import Caller, Phone
-from tests.lab.ports import free_port
+from tests.lab.ports import free_block, free_port
 from tests.lab.process import Process
 from tests.lab.push_sink import PushSink
 from tests.lab.service import LabService, ServiceOptions
@@ -22,47 +23,65 @@ from tests.lab.service import LabService, ServiceOptions
 from .stage import KINDS, REALM, TRUNK_USERS, Sleeper, Stage, desk, desk_caller, extensions, numbers
 
 WEBHOOK_KEY = b"asterisk webhook key"
+TRANSPORTS = ("udp", "tcp", "tls")
 MakeSleeper = Callable[..., Awaitable[Sleeper]]
 MakeDesk = Callable[..., Awaitable[Phone]]
 MakeCaller = Callable[..., Awaitable[Caller]]
 
 
 @pytest.fixture(scope="session")
-def running_stage(asterisk_root: Path) -> Iterator[Stage]:
-    """Two Asterisks and the service of this worker: processes, so they may serve many loops."""
+def running_stage(asterisk_root: Path, authority: Authority) -> Iterator[Stage]:
+    """The PBXs and the service of this worker: processes, so they may serve many loops."""
     directory = Path(tempfile.mkdtemp(prefix="pp-"))
-    sip_port = free_port()
-    hold = Asterisk(directory / "hold", AsteriskOptions(realm=REALM, extensions=extensions()))
-    peer = Trunk("127.0.0.1", sip_port, users=TRUNK_USERS)
-    trunk = Asterisk(directory / "trunk", AsteriskOptions(realm=REALM, trunk=peer))
+    sip_port = free_block(2)
+    pbx_tls = authority.issue()
+    hold = Asterisk(
+        directory / "hold", AsteriskOptions(realm=REALM, extensions=extensions(), tls=pbx_tls)
+    )
+    trunks = {
+        by: Asterisk(
+            directory / f"trunk-{by}",
+            AsteriskOptions(
+                realm=REALM,
+                tls=pbx_tls,
+                trunk=Trunk("127.0.0.1", sip_port + (by == "tls"), TRUNK_USERS, by),
+            ),
+        )
+        for by in TRANSPORTS
+    }
+    believes = {"tls": {"tls": {"ca": str(authority.ca)}}}
+    pbxes: dict[str, dict[str, Any]] = {
+        f"hold-{by}": {"registrar": hold.uri(by), **believes.get(by, {})} for by in TRANSPORTS
+    }
+    for by, trunk in trunks.items():
+        peers = {"peers": ["127.0.0.1"]}
+        pbxes[f"trunk-{by}"] = {"registrar": trunk.uri(by), **peers, **believes.get(by, {})}
     service = LabService(
         directory / "service",
         ServiceOptions(
             webhook_url=f"http://127.0.0.1:{free_port()}/push",
             webhook_key=WEBHOOK_KEY,
-            pbxes={
-                "hold": {"registrar": f"sip:{hold.domain}"},
-                "trunk": {"registrar": f"sip:{trunk.domain}", "peers": ["127.0.0.1"]},
-            },
+            pbxes=pbxes,
+            listen=TRANSPORTS,
+            tls=authority.issue().files,
         ),
         sip_port=sip_port,
     )
+    everything = (hold, *trunks.values(), service)
 
     async def start() -> None:
-        await asyncio.gather(hold.start(), trunk.start(), service.start())
+        await asyncio.gather(*(each.start() for each in everything))
         await service.close()
+
+    async def stop() -> None:
+        await asyncio.gather(*(each.process.stop() for each in everything))
 
     try:
         asyncio.run(start())
-        yield Stage(service=service, hold=hold, trunk=trunk)
+        yield Stage(service=service, hold=hold, trunks=trunks, phones_believe=authority.trust)
     finally:
-        processes = (service.process, hold.process, trunk.process)
-
-        async def stop() -> None:
-            await asyncio.gather(*(process.stop() for process in processes))
-
         asyncio.run(stop())
-        Process.started.difference_update(processes)
+        Process.started.difference_update(each.process for each in everything)
         shutil.rmtree(directory)
 
 
@@ -76,7 +95,7 @@ async def stage(running_stage: Stage) -> AsyncIterator[Stage]:
     await service.close()
     assert service.process.running, "the service died"
     assert "Traceback" not in service.process.output(since=mark)
-    for asterisk in (running_stage.hold, running_stage.trunk):
+    for asterisk in (running_stage.hold, *running_stage.trunks.values()):
         assert asterisk.process.running, "Asterisk died"
 
 
@@ -106,17 +125,20 @@ async def sleeper(
     """Makes extensions whose phones sleep behind the service: of a kind, or `trunk`."""
     made: list[Sleeper] = []
 
-    async def make(kind: str = "plain", user: str | None = None, **fields: Any) -> Sleeper:
+    async def make(
+        kind: str = "plain", *, by: str = "udp", user: str | None = None, **fields: Any
+    ) -> Sleeper:
         topology = "trunk" if kind == "trunk" else "hold"
         new = Sleeper(
             service=stage.service,
-            pbx=stage.pbx(topology),
+            pbx=stage.pbx(topology, by),
             sink=sink,
             user=user or next(free_numbers[kind]),
             topology=topology,
+            believes=stage.phones_believe,
         )
         made.append(new)
-        await new.provision(topology, **fields)
+        await new.provision(f"{topology}-{by}", **fields)
         return new
 
     yield make
@@ -129,8 +151,10 @@ async def desks(stage: Stage, free_numbers: dict[str, Iterator[str]]) -> AsyncIt
     """Makes phones that are registered at Asterisk itself."""
     made: list[Phone] = []
 
-    async def make(kind: str = "plain", user: str | None = None, **fields: Any) -> Phone:
-        pbx = stage.trunk if kind == "at-trunk" else stage.hold
+    async def make(
+        kind: str = "plain", *, by: str = "udp", user: str | None = None, **fields: Any
+    ) -> Phone:
+        pbx = stage.trunks[by] if kind == "at-trunk" else stage.hold
         phone = desk(pbx, user or next(free_numbers[kind]), **fields)
         made.append(phone)
         assert (await phone.register(expires_s=120)).status == 200
@@ -151,8 +175,8 @@ async def callers(
     """Makes people at the PBX who only call."""
     made: list[Caller] = []
 
-    async def make(kind: str = "plain", **fields: Any) -> Caller:
-        pbx = stage.trunk if kind == "at-trunk" else stage.hold
+    async def make(kind: str = "plain", *, by: str = "udp", **fields: Any) -> Caller:
+        pbx = stage.trunks[by] if kind == "at-trunk" else stage.hold
         caller = desk_caller(pbx, next(free_numbers[kind]), **fields)
         made.append(caller)
         await caller.wake()

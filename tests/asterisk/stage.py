@@ -10,8 +10,10 @@ from typing import Any
 from tests.lab import asterisk as lab
 from tests.lab.asterisk import Asterisk, Packet
 from tests.lab.baresip import Baresip
-from tests.lab.fixtures import MakeBaresip
+from tests.lab.certificates import TlsIdentity
+from tests.lab.fixtures import MakeBaresip, MakePjsua2
 from tests.lab.phone import Caller, Phone
+from tests.lab.pjsua2 import Pjsua2
 from tests.lab.push_sink import Push, PushSink
 from tests.lab.service import LabService, Record
 
@@ -60,13 +62,15 @@ class Stage:
 
     service: LabService
     hold: Asterisk
-    """The service registers here."""
-    trunk: Asterisk
-    """Its calls to 9XX go to the service as a peer."""
+    """The service registers here, over each transport."""
+    trunks: dict[str, Asterisk]
+    """By transport: their calls to 9XX go to the service as a peer."""
+    phones_believe: TlsIdentity
+    """For phones over TLS."""
 
-    def pbx(self, topology: str) -> Asterisk:
+    def pbx(self, topology: str, by: str = "udp") -> Asterisk:
         """The PBX of that topology."""
-        return self.hold if topology == "hold" else self.trunk
+        return self.hold if topology == "hold" else self.trunks[by]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,6 +82,7 @@ class Sleeper:
     sink: PushSink
     user: str
     topology: str = "hold"
+    believes: TlsIdentity | None = None
 
     @property
     def aor(self) -> str:
@@ -107,18 +112,34 @@ class Sleeper:
         if self.topology == "hold":
             await self.service.is_registered(self.account)
 
-    def phone(self, **fields: Any) -> Phone:
+    def phone(self, transport: str = "udp", **fields: Any) -> Phone:
         """A phone of plain sockets."""
-        return self.service.phone(self.aor, password=self.password, **fields)
+        return self.service.phone(
+            self.aor, password=self.password, transport=transport, tls=self.believes, **fields
+        )
 
-    def baresip(self, make: MakeBaresip, *, auto_answer: bool = True) -> Baresip:
+    def baresip(
+        self, make: MakeBaresip, *, auto_answer: bool = True, transport: str = "udp"
+    ) -> Baresip:
         """A real one, asleep. Its domain is our address: it would look up any other by DNS."""
         return make(
             self.user,
-            domain="{}:{}".format(*self.service.sip_address),
-            proxy=self.service.sip_address,
+            domain="{}:{}".format(*self.service.sip_at(transport)),
+            proxy=self.service.sip_at(transport),
             password=self.password,
             auto_answer=auto_answer,
+            transport=transport,
+        )
+
+    def pjsua2(self, make: MakePjsua2, *, transport: str = "udp") -> Pjsua2:
+        """The simulated phone, asleep."""
+        return make(
+            self.user,
+            domain=REALM,
+            proxy=self.service.sip_at(transport),
+            password=self.password,
+            transport=transport,
+            ca=self.believes.ca if self.believes is not None else None,
         )
 
     def wake_on_push(self, wake: Callable[[], Awaitable[Any]]) -> None:

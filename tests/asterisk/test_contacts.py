@@ -24,7 +24,11 @@ async def test_no_place_for_us(sleeper: MakeSleeper, desks: MakeDesk, stage: Sta
     phone = await desks("single")
     account = f"ext-{phone.user}"
     await stage.service.put_account(
-        account, phone.aor, pbx="hold", password=stage.hold.password(phone.user), register="always"
+        account,
+        phone.aor,
+        pbx="hold-udp",
+        password=stage.hold.password(phone.user),
+        register="always",
     )
     shown = await stage.service.registration_until(
         account, lambda found: found["state"] == "rejected"
@@ -44,7 +48,7 @@ async def test_our_place_is_kept(sleeper: MakeSleeper, stage: Stage, callers: Ma
     async with desk(stage.hold, ext.user) as phone:
         assert (await phone.register()).status == 403
     await stage.service.put_account(
-        ext.account, ext.aor, pbx="hold", password=ext.password, expires_s=120
+        ext.account, ext.aor, pbx="hold-udp", password=ext.password, expires_s=120
     )
     shown = await stage.service.registration_until(
         ext.account, lambda found: found["granted_s"] in (119, 120)
@@ -73,7 +77,7 @@ async def test_other_phones_are_shown(sleeper: MakeSleeper, desks: MakeDesk) -> 
     ext = await sleeper()
     phone = await desks(user=ext.user)
     await ext.service.put_account(
-        ext.account, ext.aor, pbx="hold", password=ext.password, expires_s=120
+        ext.account, ext.aor, pbx="hold-udp", password=ext.password, expires_s=120
     )
     shown = await ext.service.registration_until(
         ext.account, lambda found: bool(found["other_contacts"])

@@ -73,7 +73,7 @@ async def test_rewritten_contact_is_ours(sleeper: MakeSleeper, stage: Stage) -> 
     assert (shown["other_contacts"], shown["advice"]) == ([], "")
     assert len(await stage.hold.contacts(ext.user)) == 1
     await ext.service.put_account(
-        ext.account, ext.aor, pbx="hold", password=ext.password, expires_s=120
+        ext.account, ext.aor, pbx="hold-udp", password=ext.password, expires_s=120
     )
     await ext.service.registration_until(
         ext.account, lambda found: found["granted_s"] in (119, 120)
@@ -96,12 +96,12 @@ async def test_wrong_password(sleeper: MakeSleeper, stage: Stage) -> None:
     registers at once.
     """
     ext = await sleeper()
-    await ext.service.put_account(ext.account, ext.aor, pbx="hold", password="wrong")
+    await ext.service.put_account(ext.account, ext.aor, pbx="hold-udp", password="wrong")
     shown = await ext.service.registration_until(
         ext.account, lambda found: found["state"] == "rejected"
     )
     assert shown["last_status"] in (401, 403)
     assert "credentials" in shown["advice"]
     assert shown["next_attempt_at"] is None
-    await ext.service.put_account(ext.account, ext.aor, pbx="hold", password=ext.password)
+    await ext.service.put_account(ext.account, ext.aor, pbx="hold-udp", password=ext.password)
     await ext.service.is_registered(ext.account)

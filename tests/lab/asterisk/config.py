@@ -117,6 +117,7 @@ def _pjsip(options: AsteriskOptions, places: Places) -> str:
         default_realm=options.realm,
         debug=True,
         contact_expiration_check_interval=1,
+        endpoint_identifier_order=_identified_by(options.trunk),
     )
     for kind in ("udp", "tcp"):
         bind = f"{options.host}:{places.port}"
@@ -136,6 +137,12 @@ def _pjsip(options: AsteriskOptions, places: Places) -> str:
     for extension in options.extensions:
         text += _extension(extension, options)
     return text if options.trunk is None else text + _trunk(options.trunk, options)
+
+
+def _identified_by(trunk: Trunk | None) -> str:
+    # A peer's connection has a port that nobody knows, and everybody here has the same address.
+    by_address_alone = trunk is not None and trunk.transport != "udp"
+    return "username,ip,anonymous" if by_address_alone else "ip,username,anonymous"
 
 
 def _media(options: AsteriskOptions) -> dict[str, object]:

@@ -35,7 +35,7 @@ class Extension:
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """Calls for some users go to a SIP peer, which is known by its address and port."""
+    """Calls for some users go to a SIP peer, which is known by its address (over UDP: and port)."""
 
     host: str
     port: int

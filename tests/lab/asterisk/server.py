@@ -87,12 +87,17 @@ class Asterisk:
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens by UDP and TCP."""
-        return self.options.host, self._places.port
+        return self.address_for("udp")
 
-    @property
-    def tls_address(self) -> tuple[str, int]:
-        """Where it listens by TLS, with `options.tls`."""
-        return self.options.host, self._places.tls_port
+    def address_for(self, transport: str) -> tuple[str, int]:
+        """Where it listens over `udp`, `tcp`, or `tls` (with `options.tls`)."""
+        places = self._places
+        return self.options.host, places.tls_port if transport == "tls" else places.port
+
+    def uri(self, transport: str = "udp") -> str:
+        """Its URI as a registrar over this transport."""
+        host, port = self.address_for(transport)
+        return f"sip:{host}:{port}" + ("" if transport == "udp" else f";transport={transport}")
 
     @property
     def domain(self) -> str:
