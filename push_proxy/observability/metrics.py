@@ -76,6 +76,7 @@ class Metrics:
             ("state",),
             registry=registry,
         )
+        self._registration_counts: dict[str, int] = {}
         self._attempts = Counter(
             "push_proxy_registration_attempts_total",
             "REGISTER transactions toward PBXs by result",
@@ -140,9 +141,8 @@ class Metrics:
 
     def set_registrations(self, counts: Mapping[str, int]) -> None:
         """How many registrations are in each state now."""
-        self.registrations.clear()
-        for state, count in counts.items():
-            self.registrations.labels(state).set(count)
+        # Shown when asked for: it changes with every registration, hundreds of times a second.
+        self._registration_counts = dict(counts)
 
     def device_counted(self, platform: str | None, difference: int) -> None:
         """One device more (1) or less (-1) of this platform, as it reports it."""
@@ -172,4 +172,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """All of it in Prometheus' text format (`CONTENT_TYPE`)."""
+        self.registrations.clear()
+        for state, count in self._registration_counts.items():
+            self.registrations.labels(state).set(count)
         return generate_latest(self.registry)
