@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.lab.fixtures import MakeBaresip, MakeLinphone, MakePjsua2
 from tests.lab.linphone import Linphone
 from tests.lab.phone import Phone
 from tests.lab.pjsua2 import Pjsua2
+from tests.lab.sip_dialog import Dialog
 from tests.lab.sip_message import Message, parameter, uri_of
 from tests.lab.sipp import Sipp
 
@@ -109,13 +111,25 @@ async def test_real_phone(
         call = scripted.call(ext.aor)
         dialog = await call.answered()
         await phone.established()
-        for offer in hold_and_resume():
-            assert (await dialog.reinvite(offer)).status == 200
+        await hold_and_resume_real(dialog)
         await phone.hang_up()
         await dialog.expect_bye()
     assert [push.type for push in ext.sink.pushes].count("call") == 1
     record = await ext.record(sip_call_id=call.invite.call_id)
     assert record["ended_by"] == "device"
+
+
+async def hold_and_resume_real(dialog: Dialog) -> None:
+    """Two re-INVITEs that the real phone at the other end takes.
+
+    The PBX's workers may turn an ACK and the next INVITE about; the phone then says so with 500.
+    """
+    for offer in hold_and_resume():
+        for _ in range(5):
+            if (status := (await dialog.reinvite(offer)).status) != 500:
+                break
+            await asyncio.sleep(0.05)
+        assert status == 200
 
 
 def talking_caller(ext: Extension, workdir: Path) -> PhoneProcess:
@@ -158,8 +172,7 @@ async def test_real_phone_calls_out(
         incoming = await far.incoming()
         dialog = await incoming.answer()
         await phone.established()
-        for offer in hold_and_resume():
-            assert (await dialog.reinvite(offer)).status == 200
+        await hold_and_resume_real(dialog)
         assert (await dialog.bye()).status == 200
         await phone.ended()
     record = await ext.record()
