@@ -130,7 +130,9 @@ std::size_t Engine::leading_own_routes(const pjsip_msg* msg) const {
     std::size_t count = 0;
     while (const auto* route = route_header(msg, count)) {
         const auto* uri = sip_uri(&route->name_addr);
-        if (!uri || !is_us(uri)) break;
+        // A PBX that thinks of NATs (Asterisk's rewrite_contact) writes our connection's far end into our
+        // Record-Route: our signature still tells it.
+        if (!uri || (!is_us(uri) && !decode_route_token(view(uri->user), settings_.token_key))) break;
         ++count;
     }
     return count;
@@ -180,6 +182,25 @@ Address Engine::peer_of(const ServerTxn& txn) const {
     return listening_at(static_cast<pjsip_via_hdr*>(pjsip_msg_find_hdr(txn.msg, PJSIP_H_VIA, nullptr)));
 }
 
+// A strict router before us (RFC 2543) has put our Record-Route into the Request-URI and what was there into
+// the last Route. Undone here, so that everything after this knows one form only (RFC 3261 16.4).
+void Engine::undo_strict_route(pjsip_rx_data* rdata) const {
+    auto* msg = rdata->msg_info.msg;
+    const auto* target = sip_uri(msg->line.req.uri);
+    if (!target || !is_us(target) || !decode_route_token(view(target->user), settings_.token_key)) return;
+    std::size_t routes = 0;
+    while (route_header(msg, routes)) ++routes;
+    if (routes == 0) return;
+    auto* first = const_cast<pjsip_routing_hdr*>(route_header(msg, 0));
+    auto* last = const_cast<pjsip_routing_hdr*>(route_header(msg, routes - 1));
+    auto* ours = pjsip_route_hdr_create(rdata->tp_info.pool);
+    ours->name_addr.uri = msg->line.req.uri;
+    pj_list_insert_before(first, ours);
+    msg->line.req.uri = static_cast<pjsip_uri*>(pjsip_uri_get_uri(&last->name_addr));
+    pj_list_erase(last);
+    rdata->msg_info.route = ours;
+}
+
 // The first Route that carries a token of ours; those before it must be ours as well.
 std::optional<Engine::Route> Engine::route(pjsip_rx_data* rdata) {
     const auto* msg = rdata->msg_info.msg;
@@ -225,6 +246,7 @@ Address Engine::hop_toward_peer(const RouteToken& token, const pjsip_msg* msg, s
 }
 
 void Engine::on_in_dialog(pjsip_rx_data* rdata) {
+    undo_strict_route(rdata);
     const auto* msg = rdata->msg_info.msg;
     const bool ack = msg->line.req.method.id == PJSIP_ACK_METHOD;
     const auto routed = route(rdata);
@@ -245,19 +267,27 @@ void Engine::on_in_dialog(pjsip_rx_data* rdata) {
     if (ack) {
         // RFC 3261 16.11: an ACK of a 2xx is its own transaction, and has no response.
         plan.branch = make_branch(loop_hash(rdata), upstream_of(rdata->msg_info.via).text(), settings_.token_key);
-        return send_stateless(forward_request(endpoint_, msg, raw_body(rdata), plan), routed->hop);
+        auto message = forward_request(endpoint_, msg, raw_body(rdata), plan);
+        if (routed->hop.transport || routed->from_device) return send_stateless(message, routed->hop);
+        return keep_ack(routed->token.route_key, dialog_of(rdata) + "|" + std::to_string(rdata->msg_info.cseq->cseq),
+                        std::move(message));
     }
+    const bool bye = msg->line.req.method.id == PJSIP_BYE_METHOD;
+    if (bye) dialog_over(routed->token.route_key, dialog_of(rdata));
     auto* txn = open_server(rdata);
     if (!txn) return;
     txn->from_device = routed->from_device;
-    if (msg->line.req.method.id == PJSIP_BYE_METHOD) {
+    if (bye) {
         Fact fact = make_fact(FactKind::dialog_ended);
         fact.text = unpack_uuid(routed->token.call);
         fact.name = header_value(msg, "Reason");
         fact.flag = routed->from_device;
         if (!fact.text.empty()) facts_.push(std::move(fact));
     }
-    send_branch(*txn, 0, true, plan, routed->hop);
+    if (routed->from_device) return send_branch(*txn, 0, true, plan, routed->hop);
+    follow(*txn,
+           {.route_key = routed->token.route_key, .dialog = dialog_of(rdata), .routes_to_pop = plan.routes_to_pop},
+           routed->hop);
 }
 
 }  // namespace push_proxy

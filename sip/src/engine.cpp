@@ -99,9 +99,12 @@ Engine::~Engine() {
     pjsip_tpmgr_set_drop_data_cb(pjsip_endpt_get_tpmgr(endpoint_), nullptr);
     for (auto& [id, txn] : transactions_) {
         disarm_trying(*txn);
+        stop_following(*txn);
         if (txn->tsx) txn->tsx->mod_data[g_module.id] = nullptr;
-        for (auto& [branch_id, branch] : txn->branches)
+        for (auto& [branch_id, branch] : txn->branches) {
+            disarm(branch->timer_c);
             if (branch->tsx) branch->tsx->mod_data[g_module.id] = nullptr;
+        }
     }
     by_via_branch_.clear();
     transactions_.clear();
@@ -181,6 +184,7 @@ void Engine::carry_out(const Order& order) {
             } else {
                 static_assert(std::is_same_v<T, StopOrder>);
                 stopping_ = true;
+                end_waits();
             }
         },
         order);
@@ -192,6 +196,7 @@ void Engine::bind(const BindOrder& order) {
     try {
         to_sockaddr(order.source);
         bindings_[*key] = {order.source, &listener_at(order.local)};
+        device_bound(*key);
     } catch (const std::invalid_argument& error) {
         failed("bind", 0, 0, error.what());
     }
@@ -202,10 +207,12 @@ void Engine::tidy() {
     flows_ended();
     bury();
     const auto live = transactions_.size() + requests_.size();
-    if (live == live_) return;
+    if (live == live_ && waiting_ == waiting_told_) return;
     live_ = live;
+    waiting_told_ = waiting_;
     std::lock_guard lock(counters_mutex_);
     counters_["live.transactions"] = live;
+    counters_["live.waiting"] = waiting_;
 }
 
 void Engine::complain(const char* where, const char* what) {
@@ -294,10 +301,10 @@ void Engine::failed(const char* order, std::uint64_t txn, int branch, const std:
 void Engine::count(const char* what, std::string_view which) {
     // Bounded: a method nobody knows is counted as one of "other".
     static constexpr std::string_view known[] = {
-        "INVITE",     "ACK",  "BYE",          "CANCEL",    "REGISTER",  "OPTIONS",    "PRACK",
-        "UPDATE",     "INFO", "REFER",        "MESSAGE",   "SUBSCRIBE", "NOTIFY",     "PUBLISH",
-        "1xx",        "2xx",  "3xx",          "4xx",       "5xx",       "6xx",        "malformed",
-        "overloaded", "loop", "max_forwards", "bad_route", "no_dialog", "connection", "tls"};
+        "INVITE",    "ACK",       "BYE",        "CANCEL",    "REGISTER",    "OPTIONS",    "PRACK",      "UPDATE",
+        "INFO",      "REFER",     "MESSAGE",    "SUBSCRIBE", "NOTIFY",      "PUBLISH",    "1xx",        "2xx",
+        "3xx",       "4xx",       "5xx",        "6xx",       "malformed",   "overloaded", "loop",       "max_forwards",
+        "bad_route", "no_dialog", "connection", "tls",       "flow_failed", "waited",     "redirected", "ack_kept"};
     std::string key(what);
     bool found = false;
     for (auto name : known) found = found || name == which;

@@ -40,6 +40,8 @@ class Engine : public StreamUser {
     void on_dropped(pjsip_tp_dropped_data* dropped);
     void on_sent(pjsip_tx_data* tdata);
     void say_trying(ServerTxn& txn);
+    void end_wait(ServerTxn& txn, int status, const char* reason, const Headers& headers = {});
+    void ring_out(Branch& branch);
 
    private:
     void listen_udp(Listener& listener);
@@ -53,7 +55,7 @@ class Engine : public StreamUser {
                           const Headers& headers = {});
     void reply(const ReplyOrder& order);
     void respond(ServerTxn& txn, TxData tdata);
-    void arm_trying(ServerTxn& txn);
+    void arm_trying(ServerTxn& txn, pj_time_val delay);
     void disarm_trying(ServerTxn& txn);
     void server_state(ServerTxn& txn, pjsip_transaction* tsx);
     void settle(const ServerTxn& txn);
@@ -90,6 +92,9 @@ class Engine : public StreamUser {
     void send_branch(ServerTxn& txn, int id, bool automatic, ForwardPlan plan, const Hop& hop);
     void branch_state(Branch& branch, pjsip_transaction* tsx, pjsip_event* event);
     void branch_response(Branch& branch, pjsip_rx_data* rdata);
+    void late_response(Branch& branch, pjsip_rx_data* rdata);
+    void arm_timer_c(Branch& branch);
+    void disarm(pj_timer_entry& timer);
     void branch_failed(Branch& branch, int status, const std::string& reason);
     void tell_forwarded(const ServerTxn& txn, int status, const std::string& reason, bool local);
     void tell_ringing(ServerTxn& txn, int status, const std::string& reason);
@@ -106,6 +111,20 @@ class Engine : public StreamUser {
     void send_upstream(pjsip_rx_data* rdata);
     void aim(pjsip_tx_data* tdata, const Hop& hop);
 
+    // waiting.cpp: requests inside dialogs that follow their device
+    void follow(ServerTxn& txn, TowardDevice toward, const Hop& hop);
+    void send_to_device(ServerTxn& txn, const Hop& hop);
+    void wait_for_device(ServerTxn& txn);
+    void stop_following(ServerTxn& txn);
+    void stop_waiting(ServerTxn& txn);
+    void device_bound(const std::string& route_key);
+    void redirect(Branch& branch, const Hop& hop);
+    void abandon(Branch& branch);
+    void dialog_over(const std::string& route_key, const std::string& dialog);
+    void end_waits();
+    void keep_ack(std::string route_key, std::string name, TxData message);
+    void send_kept_acks(const std::string& route_key, const Hop& hop);
+
     // dialog.cpp: requests inside dialogs, by route token alone
     struct Route {
         RouteToken token;
@@ -114,6 +133,7 @@ class Engine : public StreamUser {
         std::size_t routes_to_pop;
     };
     void on_in_dialog(pjsip_rx_data* rdata);
+    void undo_strict_route(pjsip_rx_data* rdata) const;
     std::optional<Route> route(pjsip_rx_data* rdata);
     Address hop_toward_peer(const RouteToken& token, const pjsip_msg* msg, std::size_t routes_to_pop) const;
     std::vector<std::string> record_route(const ServerTxn& txn, const Rewrite& rewrite, const Listener& outward) const;
@@ -150,10 +170,14 @@ class Engine : public StreamUser {
     std::unordered_map<std::uint64_t, std::unique_ptr<ServerTxn>> transactions_;
     std::unordered_map<std::string, Branch*> by_via_branch_;
     std::unordered_map<std::string, std::pair<Address, Listener*>> bindings_;  // by 8-byte route key
+    std::unordered_map<std::string, std::vector<std::uint64_t>> following_;    // unanswered, by route key, oldest first
+    std::vector<KeptAck> kept_acks_;
+    std::size_t waiting_ = 0;
     std::unordered_map<OwnRequest*, std::unique_ptr<OwnRequest>> requests_;
     std::vector<std::uint64_t> finished_;  // server transactions to bury when no callback is running
     std::uint64_t next_id_ = 1;
     std::size_t live_ = 0;  // as last counted
+    std::size_t waiting_told_ = 0;
     Clock::time_point refusal_told_{};
     bool stopping_ = false;
 };

@@ -8,6 +8,7 @@
 #include "connections.hpp"
 #include "message.hpp"
 #include "pj.hpp"
+#include "waiting.hpp"
 
 namespace push_proxy {
 
@@ -34,6 +35,8 @@ struct Branch : Owner {
     bool provisional = false;
     bool final = false;
     std::optional<std::string> relayed_2xx;  // its To tag
+    int redirected = 0;                      // to other addresses of the device, in the same client transaction
+    pj_timer_entry timer_c{};
     bool cancel_wanted = false;
     bool cancel_sent = false;
     std::string cancel_reason;
@@ -75,6 +78,7 @@ struct ServerTxn : Owner {
     bool final_sent = false;
     bool cancelled = false;
     pj_timer_entry trying{};
+    std::optional<TowardDevice> toward;  // inside a dialog, until the final response
     std::map<int, std::unique_ptr<Branch>> branches;
 };
 

@@ -127,11 +127,16 @@ void Engine::branch_state(Branch& branch, pjsip_transaction* tsx, pjsip_event* e
     const auto& state = event->body.tsx_state;
     const bool response = state.type == PJSIP_EVENT_RX_MSG && state.src.rdata->msg_info.msg->type == PJSIP_RESPONSE_MSG;
     if (response) count("received.", status_class(state.src.rdata->msg_info.msg->line.status.code));
-    if (response && !branch.final) branch_response(branch, state.src.rdata);
+    if (response) {
+        if (branch.final) {
+            late_response(branch, state.src.rdata);
+        } else {
+            branch_response(branch, state.src.rdata);
+        }
+    }
     if (tsx->state < PJSIP_TSX_STATE_TERMINATED) return;
+    disarm(branch.timer_c);
     if (!branch.final) {
-        // RFC 3261 16.8: the phone may still ring when Timer C fires.
-        if (tsx->method.id == PJSIP_INVITE_METHOD && branch.provisional) want_cancel(branch, {});
         branch_failed(branch, tsx->status_code == PJSIP_SC_TSX_TIMEOUT ? 408 : 503, copy(tsx->status_text));
     }
     tsx->mod_data[g_module.id] = nullptr;
@@ -150,7 +155,8 @@ void Engine::branch_response(Branch& branch, pjsip_rx_data* rdata) {
     // RFC 3261 16.7 item 2: each 101 to 199 starts Timer C anew. Python has its own for what it forks;
     // should it forget a branch, that one ends after twice the time.
     if (txn.invite && line.code < 200 && (line.code > 100 || first_provisional) && branch.tsx && !branch.cancel_sent)
-        pjsip_tsx_set_timeout(branch.tsx, settings_.timer_c_ms * (branch.automatic ? 1 : 2));
+        arm_timer_c(branch);
+    if (branch.final) disarm(branch.timer_c);
     if (branch.automatic) {
         if (line.code == 100) return;
         if (line.code >= 200) tell_forwarded(txn, line.code, copy(line.reason), false);
@@ -171,9 +177,30 @@ void Engine::branch_response(Branch& branch, pjsip_rx_data* rdata) {
     facts_.push(std::move(fact));
 }
 
+void Engine::arm_timer_c(Branch& branch) {
+    disarm(branch.timer_c);
+    pj_timer_entry_init(&branch.timer_c, 1, &branch, [](pj_timer_heap_t*, pj_timer_entry* entry) {
+        entry->id = 0;
+        guarded("timer", [&] { g_engine->ring_out(*static_cast<Branch*>(entry->user_data)); });
+    });
+    const unsigned ms = settings_.timer_c_ms * (branch.automatic ? 1 : 2);
+    const pj_time_val delay{static_cast<long>(ms / 1000), static_cast<long>(ms % 1000)};
+    pjsip_endpt_schedule_timer(endpoint_, &branch.timer_c, &delay);
+}
+
+// Timer C (RFC 3261 16.8). The client transaction lives on, for the 487 that wants its ACK.
+void Engine::ring_out(Branch& branch) {
+    if (branch.final || !branch.tsx) return;
+    want_cancel(branch, {});
+    branch_failed(branch, 408, "Timer C");
+}
+
 void Engine::branch_failed(Branch& branch, int status, const std::string& reason) {
     auto& txn = branch.txn;
     branch.final = true;
+    disarm(branch.timer_c);
+    // The flow has failed: the device may come back by another one.
+    if (status != 408 && txn.toward) return wait_for_device(txn);
     if (!branch.automatic) {
         Fact fact = make_fact(FactKind::branch_response);
         fact.txn = txn.id;
@@ -371,8 +398,15 @@ void Engine::on_stray_response(pjsip_rx_data* rdata) {
     if (!verify_branch(via_branch, settings_.token_key)) return;  // not ours: dropped (RFC 3261 18.1.2)
     const auto known = by_via_branch_.find(via_branch);
     if (known == by_via_branch_.end()) return send_upstream(rdata);
-    auto& branch = *known->second;
-    if (code / 100 != 2 || !branch.txn.invite) return;
+    late_response(*known->second, rdata);
+}
+
+// A response on a branch that is over: only a 2xx still matters.
+void Engine::late_response(Branch& branch, pjsip_rx_data* rdata) {
+    if (rdata->msg_info.msg->line.status.code / 100 != 2) return;
+    // By the flow that the request has left: the device had it after all.
+    if (branch.txn.toward) return respond(branch.txn, forward_response(endpoint_, rdata));
+    if (!branch.txn.invite) return;
     // RFC 3261 16.7 item 5: each 2xx of a request that we only pass on.
     if (branch.automatic) return send_upstream(rdata);
     const auto tag = to_tag(rdata);

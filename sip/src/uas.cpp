@@ -128,7 +128,7 @@ void Engine::on_outside_dialog(pjsip_rx_data* rdata) {
     auto* txn = open_server(rdata);
     if (!txn) return;
     txn->told = true;
-    if (txn->invite) arm_trying(*txn);
+    if (txn->invite) arm_trying(*txn, kTryingDelay);
 
     Fact fact = make_fact(FactKind::request);
     fact.txn = txn->id;
@@ -205,6 +205,7 @@ void Engine::on_cancel(pjsip_rx_data* rdata) {
         automatic = true;
         want_cancel(*branch, reason);
     }
+    if (txn.toward && txn.toward->waiting) return end_wait(txn, 487, "Request Terminated");
     if (automatic) return;
     Fact fact = make_fact(FactKind::cancel);
     fact.txn = txn.id;
@@ -261,22 +262,26 @@ void Engine::respond(ServerTxn& txn, TxData tdata) {
         pjsip_tsx_terminate(txn.tsx, PJSIP_SC_TSX_TRANSPORT_ERROR);
         txn.final_sent = true;
     }
-    if (txn.final_sent) txn.forget_message();
+    if (!txn.final_sent) return;
+    stop_following(txn);
+    txn.forget_message();
 }
 
-void Engine::arm_trying(ServerTxn& txn) {
+void Engine::arm_trying(ServerTxn& txn, pj_time_val delay) {
     pj_timer_entry_init(&txn.trying, 1, &txn, [](pj_timer_heap_t*, pj_timer_entry* entry) {
         entry->id = 0;
         guarded("timer", [&] { g_engine->say_trying(*static_cast<ServerTxn*>(entry->user_data)); });
     });
-    const pj_time_val delay = kTryingDelay;
     pjsip_endpt_schedule_timer(endpoint_, &txn.trying, &delay);
 }
 
-void Engine::disarm_trying(ServerTxn& txn) {
-    if (txn.trying.id == 0) return;
-    pjsip_endpt_cancel_timer(endpoint_, &txn.trying);
-    txn.trying.id = 0;
+void Engine::disarm_trying(ServerTxn& txn) { disarm(txn.trying); }
+
+// A timer whose id is 0 is not running.
+void Engine::disarm(pj_timer_entry& timer) {
+    if (timer.id == 0) return;
+    pjsip_endpt_cancel_timer(endpoint_, &timer);
+    timer.id = 0;
 }
 
 // 100, unless something has been said already.
@@ -290,6 +295,7 @@ void Engine::server_state(ServerTxn& txn, pjsip_transaction* tsx) {
     tsx->mod_data[g_module.id] = nullptr;
     txn.tsx = nullptr;
     disarm_trying(txn);
+    stop_following(txn);
     if (!txn.final_sent) {
         if (txn.told) tell_lost(txn, copy(tsx->status_text));
         for (auto& [id, branch] : txn.branches)
