@@ -312,7 +312,8 @@ def _accepted(
         granted_s=granted,
         expires_at=Instant(now + granted),
         refresh_at=Instant(now + granted * _refresh_part(chance)),
-        fetch_at=state.fetch_at if state.fetch_at and state.fetch_at > now else fetch_at,
+        # This answer lists what is bound, as a fetch would.
+        fetch_at=fetch_at,
         unlisted=own is None and bool(answer.contacts),
         saved_cseq=state.cseq,
     )
