@@ -17,7 +17,7 @@ def test_soft_limit_is_raised_to_the_hard_one_and_a_low_one_is_told() -> None:
     """1,024 descriptors, a common default, would turn the 1,025th phone away in silence."""
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] != 512
 
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(
         [sys.executable, "-c", _RAISED], capture_output=True, text=True, check=False
     )
 
