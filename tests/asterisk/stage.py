@@ -16,6 +16,9 @@ from tests.lab.phone import Caller, Phone
 from tests.lab.pjsua2 import Pjsua2
 from tests.lab.push_sink import Push, PushSink
 from tests.lab.service import LabService, Record
+from tests.lab.sip_agent import new_call_id, new_tag
+from tests.lab.sip_digest import answer_challenge
+from tests.lab.sip_message import Header, Message, build
 
 REALM = "pbx.test"
 
@@ -25,7 +28,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "single": {"max_contacts": 1},
     "replacing": {"max_contacts": 1, "remove_existing": True},
     "rewriting": {"rewrite_contact": True},
-    "mailbox": {"mailbox": True},
+    "mailbox": {"mailbox": "unsolicited"},
+    "subscribed-mailbox": {"mailbox": "subscribers"},
     "reliable": {"rel100": "required"},
     "brief": {"min_expires_s": 1, "max_expires_s": 4},
     "brief-single": {"min_expires_s": 1, "max_expires_s": 4, "max_contacts": 1},
@@ -159,6 +163,31 @@ class Sleeper:
     async def record(self, **fields: Any) -> Record:
         """The newest call's record, once it has ended."""
         return await self.service.call_record(account=self.account, **fields)
+
+
+async def alone(
+    caller: Caller, method: str, to: str, *, headers: tuple[Header, ...] = (), body: bytes = b""
+) -> Message:
+    """A request outside any dialog; its final response, one challenge answered."""
+    common = (
+        ("Max-Forwards", "70"),
+        ("From", f"<{caller.aor}>;tag={new_tag()}"),
+        ("To", f"<{to}>"),
+        ("Call-ID", new_call_id()),
+        ("Contact", f"<{caller.contact}>"),
+        *headers,
+    )
+    start = f"{method} {to} SIP/2.0"
+
+    async def send(cseq: int, *more: Header) -> Message:
+        lines = [caller.agent.via(), *common, ("CSeq", f"{cseq} {method}"), *more]
+        return await caller.agent.request(build(start, lines, body), caller.proxy)
+
+    response = await send(1)
+    if response.status in (401, 407) and caller.credentials is not None:
+        answer = answer_challenge(response, caller.credentials, method=method, uri=to)
+        response = await send(2, answer)
+    return response
 
 
 def desk(pbx: Asterisk, user: str, **fields: Any) -> Phone:

@@ -7,12 +7,12 @@ import pytest
 
 from tests.lab.asterisk import AsteriskOptions, Extension
 from tests.lab.asterisk.fixtures import StartAsterisk
-from tests.lab.process import poll_until
+from tests.lab.certificates import Authority
 from tests.lab.push_sink import PushSink
 from tests.lab.service import LabService, ServiceOptions
 
-from .conftest import MakeCaller, MakeDesk, MakeSleeper
-from .stage import REALM, Sleeper, Stage, desk, desk_caller, sent
+from .conftest import TRANSPORTS, MakeCaller, MakeDesk, MakeSleeper
+from .stage import REALM, Sleeper, Stage, desk, desk_caller
 
 pytestmark = pytest.mark.asterisk
 
@@ -86,30 +86,21 @@ async def test_other_phones_are_shown(sleeper: MakeSleeper, desks: MakeDesk) -> 
     assert "Other phones" in shown["advice"]
 
 
-SERVE = """
-import sys
-from push_proxy.core import registration
-registration.FETCH_EVERY_S = 1.0
-from push_proxy.cli import main
-sys.argv = ["push-proxy", "serve"]
-main()
-"""
-"""A service that looks every second whether the PBX still lists us, not every half hour."""
-
-
 @pytest.fixture
 async def pair(
     start_asterisk: StartAsterisk,
     workdir: Path,
     push_sink: PushSink,
+    authority: Authority,
 ) -> AsyncIterator[Sleeper]:
-    """An extension of an Asterisk of the test's own, and a service that checks it often."""
+    """An extension of an Asterisk of the test's own, which the service looks after each second."""
+    believes = {"tls": {"tls": {"ca": str(authority.ca)}}}
     options = AsteriskOptions(
         realm=REALM,
+        tls=authority.issue(),
         extensions=(
             Extension("101", max_contacts=1, remove_existing=True),
-            Extension("102"),
-            Extension("103"),
+            *(Extension(user) for user in ("102", "103", "104", "105")),
         ),
     )
     asterisk = await start_asterisk(options)
@@ -118,10 +109,14 @@ async def pair(
         ServiceOptions(
             webhook_url=push_sink.url,
             webhook_key=push_sink.key,
-            pbxes={"hold": {"registrar": f"sip:{asterisk.domain}", "qualify_s": 1}},
+            pbxes={
+                by: {"registrar": asterisk.uri(by), "qualify_s": 1, **believes.get(by, {})}
+                for by in TRANSPORTS
+            },
+            listen=TRANSPORTS,
+            tls=authority.issue().files,
         ),
     )
-    service.process.argv[1:] = ["-c", SERVE]
     await service.start()
     yield Sleeper(service=service, pbx=asterisk, sink=push_sink, user="101")
     await service.stop()
@@ -131,7 +126,7 @@ async def test_eviction(pair: Sleeper) -> None:
     """max_contacts=1 with remove_existing: another phone registers and puts us out, silently. The
     next check notices, takes the place back, and the status counts it and says what to do.
     """
-    await pair.provision("hold")
+    await pair.provision("udp")
     async with desk(pair.pbx, pair.user) as phone:
         assert (await phone.register()).status == 200
         shown = await pair.service.registration_until(
@@ -156,46 +151,27 @@ async def rings(pair: Sleeper) -> None:
         assert (await call.final()).status == 486
 
 
-async def test_restart_with_memory(pair: Sleeper) -> None:
-    """Asterisk keeps contacts in its database: after a restart a call reaches us as before."""
+@pytest.mark.parametrize("by", TRANSPORTS)
+async def test_restart_with_memory(pair: Sleeper, by: str) -> None:
+    """Asterisk keeps contacts in its database: after a restart a call reaches us as before; over
+    TCP and TLS by a connection of its own to our listener, if ours is not there yet.
+    """
     pair.user = "102"
-    await pair.provision("hold")
+    await pair.provision(by)
     await pair.pbx.restart()
     assert len(await pair.pbx.contacts("102")) == 1
     await rings(pair)
 
 
-async def test_restart_without_memory(pair: Sleeper) -> None:
-    """An Asterisk that comes back without its database has forgotten us: that is noticed, we are
-    registered again, and a call comes through.
+@pytest.mark.parametrize("by", TRANSPORTS)
+async def test_restart_without_memory(pair: Sleeper, by: str) -> None:
+    """An Asterisk that comes back without its database has forgotten us: that is noticed, every
+    account is registered again, and a call comes through.
     """
-    pair.user = "102"
-    await pair.provision("hold")
+    for user in ("104", "105", "102"):
+        pair.user = user
+        await pair.provision(by)
     await pair.pbx.forget()
-    await pair.pbx.wait_contacts("102", lambda found: len(found) == 1, within_s=10)
+    for user in ("104", "105", "102"):
+        await pair.pbx.wait_contacts(user, lambda found: len(found) == 1, within_s=10)
     await rings(pair)
-
-
-async def test_mailbox(sleeper: MakeSleeper, stage: Stage) -> None:
-    """A mailbox: Asterisk's NOTIFY outside any dialog, right after REGISTER and when a message is
-    left, is answered 200 while the phone sleeps.
-    """
-    since = stage.hold.mark()
-    ext = await sleeper("mailbox")
-
-    def summaries(text: str) -> int:
-        notifies = [
-            packet.message for packet in stage.hold.packets(since=since)
-            if sent("NOTIFY")(packet) and f"sip:{ext.user}@" in packet.message.uri
-            and text in packet.message.body.decode()
-        ]  # fmt: skip
-        answered = {
-            packet.message.call_id for packet in stage.hold.packets(since=since)
-            if not packet.sent and packet.message.status == 200
-            and packet.message.cseq_method == "NOTIFY"
-        }  # fmt: skip
-        return sum(notify.call_id in answered for notify in notifies)
-
-    assert await poll_until(lambda: summaries("Messages-Waiting: no") == 1, within_s=5)
-    stage.hold.leave_message(ext.user)
-    assert await poll_until(lambda: summaries("Messages-Waiting: yes") >= 1, within_s=5)

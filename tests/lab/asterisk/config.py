@@ -12,6 +12,8 @@ Dialplan, context `phones`, which every extension calls and transfers in:
 | `ring` | rings for 30 s |
 | `away-101` | 302 to `101` |
 | a user of the trunk | `Dial(PJSIP/user@trunk)` |
+
+A MESSAGE outside a call goes to the extension that it names; every extension has a hint.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from . import installation
 from .options import AsteriskOptions, Extension, Trunk
 
 CONTEXT = "phones"
+MESSAGES = "messages"
 RTP_PORTS = 64
 
 _MODULES = """
@@ -148,6 +151,7 @@ def _identified_by(trunk: Trunk | None) -> str:
 def _media(options: AsteriskOptions) -> dict[str, object]:
     return {
         "context": CONTEXT,
+        "message_context": MESSAGES,
         "disallow": "all",
         "allow": "ulaw,alaw",
         "media_address": options.host,
@@ -157,10 +161,10 @@ def _media(options: AsteriskOptions) -> dict[str, object]:
 
 def _extension(extension: Extension, options: AsteriskOptions) -> str:
     user = extension.user
-    mailbox = {"mailboxes": f"{user}@default"} if extension.mailbox else {}
+    mailbox = {"mailboxes": f"{user}@default"}
     aor = _section(
         user,
-        mailbox,
+        mailbox if extension.mailbox == "subscribers" else {},
         type="aor",
         max_contacts=extension.max_contacts,
         remove_existing=extension.remove_existing,
@@ -181,7 +185,7 @@ def _extension(extension: Extension, options: AsteriskOptions) -> str:
         rewrite_contact=extension.rewrite_contact,
         timers_sess_expires=extension.session_expires_s,
         **{"100rel": extension.rel100},
-        **mailbox,
+        **(mailbox if extension.mailbox == "unsolicited" else {}),
     )
     password = f"pw-{user}"
     auth = _section(user, type="auth", auth_type="userpass", username=user, password=password)
@@ -225,6 +229,8 @@ def _dialplan(options: AsteriskOptions) -> str:
         lines += [f"exten => {name},{number},{step}" for number, step in enumerate(steps, 1)]
         # Else Asterisk makes up its own answer to what Dial() came to.
         lines.append(f"exten => {name},{len(steps) + 1},Hangup()")
+    lines += ["exten => _XXX,hint,PJSIP/${EXTEN}", f"[{MESSAGES}]"]
+    lines.append("exten => _XXX,1,MessageSend(pjsip:${EXTEN},${MESSAGE(from)})")
     return "\n".join([*lines, ""])
 
 

@@ -22,8 +22,8 @@ class Extension:
     qualify_s: int = field(default=0, kw_only=True)
     qualify_timeout_s: float = field(default=3.0, kw_only=True)
     rewrite_contact: bool = field(default=False, kw_only=True)
-    mailbox: bool = field(default=False, kw_only=True)
-    """It has a mailbox, and its messages are told by NOTIFY."""
+    mailbox: str = field(default="", kw_only=True)
+    """It has a mailbox that is told by NOTIFY: `unsolicited`, or to `subscribers` alone."""
     direct_media: bool = field(default=False, kw_only=True)
     """Asterisk's own default is yes: it takes itself out of the media by re-INVITEs."""
     rel100: str = field(default="yes", kw_only=True)
