@@ -5,16 +5,18 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.lab.certificates import TlsIdentity
 from tests.lab.pbx import Pbx
 from tests.lab.phone import Phone
 from tests.lab.push_sink import PushSink
 from tests.lab.service import LabService
 from tests.lab.sip_message import Message
 
-from .conftest import Stage
+from .conftest import TRANSPORTS, Stage
 
 USER = "77101"
 ACCOUNT = "voicemail"
+over_all = pytest.mark.parametrize("transport", TRANSPORTS)
 KIND = "application/simple-message-summary"
 NEW = (
     b"Messages-Waiting: yes\r\nMessage-Account: sip:vm@pbx.test\r\n"
@@ -30,6 +32,8 @@ class Mail:
     service: LabService
     pbx: Pbx
     sink: PushSink
+    believes: TlsIdentity | None = None
+    """What its phones show and believe over TLS."""
 
     async def say(self, body: bytes, state: str = "terminated;reason=noresource") -> None:
         """NOTIFY to our Contact; it must be answered 200 whatever sleeps."""
@@ -44,10 +48,14 @@ class Mail:
         )
         assert (await pbx.request("NOTIFY", uri, body=body, headers=headers)).status == 200
 
-    def phone(self, device: str = "handset") -> Phone:
+    def phone(self, device: str = "handset", transport: str = "udp") -> Phone:
         """One of its phones, asleep; it takes a NOTIFY when the test asks for it."""
         return self.service.phone(
-            f"sip:{USER}@{self.pbx.realm}", password=self.pbx.password(USER), device=device
+            f"sip:{USER}@{self.pbx.realm}",
+            password=self.pbx.password(USER),
+            device=device,
+            transport=transport,
+            tls=self.believes,
         )
 
     async def shown(self) -> object:
@@ -89,7 +97,9 @@ async def provisioned(service: LabService, pbx: Pbx, sink: PushSink) -> Mail:
 @pytest.fixture
 async def mail(stage: Stage, pbx: Pbx, sink: PushSink) -> AsyncIterator[Mail]:
     """On the service that all calls of a worker share."""
-    yield await provisioned(stage.service, pbx, sink)
+    made = await provisioned(stage.service, pbx, sink)
+    made.believes = stage.authority.trust
+    yield made
     await stage.service.delete_account(ACCOUNT)
 
 
@@ -126,10 +136,11 @@ async def test_voicemail(own_service: LabService, pbx: Pbx, push_sink: PushSink)
     assert mail.sink.pushes == []
 
 
-async def test_told_when_it_wakes_for_a_call(mail: Mail) -> None:
+@over_all
+async def test_told_when_it_wakes_for_a_call(mail: Mail, transport: str) -> None:
     """A phone that wakes for a call gets the INVITE and the news of its mailbox."""
     await mail.say(NEW)
-    async with mail.phone() as handset:
+    async with mail.phone(transport=transport) as handset:
         call = mail.pbx.call(USER)
         await mail.sink.wait(1, kind="call")
         await handset.register()
@@ -141,9 +152,10 @@ async def test_told_when_it_wakes_for_a_call(mail: Mail) -> None:
         await call.final()
 
 
-async def test_a_phone_that_knows_no_mail(mail: Mail) -> None:
+@over_all
+async def test_a_phone_that_knows_no_mail(mail: Mail, transport: str) -> None:
     """A refusal is an answer: it is not asked again at every REGISTER."""
-    async with mail.phone() as handset:
+    async with mail.phone(transport=transport) as handset:
         await handset.register()
         await mail.say(NEW)
         notify = await handset.agent.expect(method="NOTIFY", within=5)
