@@ -44,14 +44,14 @@ def answered(
 ) -> tuple[State, tuple[Action, ...]]:
     """The first 2xx wins and ends the call for all others.
 
-    Even on a branch that we have cancelled or given up: the caller still waits, and the person
-    has picked up (RFC 3261 §16.7 step 5).
+    Even on a branch that we have cancelled or given up, or whose connection is gone: the caller
+    still waits, and the person has picked up (RFC 3261 §16.7 step 5).
     """
     live = state.live if isinstance(state, Settling) else state
     branch = branch_by_id(live.branches, event.branch)
-    if branch is None or not branch.unfinished:
+    if branch is None or not branch.may_win:
         return state, ()
-    winner = replace(branch, status=event.status)
+    winner = replace(branch, status=event.status, dead=False)
     return _end(
         live.with_branch(winner),
         (Relay(branch=branch.id, response=event.response), Note("answered", branch.device)),
@@ -160,7 +160,7 @@ def _end(
     move = Move(CallState.ANSWERED if answered else CallState.ENDED)
     ended = Ended(
         call=live.invite.call,
-        unfinished=tuple(branch.id for branch in live.branches if branch.unfinished),
+        unfinished=tuple(branch.id for branch in live.branches if branch.may_win),
         store_pending=live.stored is None,
         until=Instant(now + LINGER_S),
     )

@@ -35,6 +35,8 @@ class Branch:
     """Of the newest response; 0 for none yet."""
     cancelled: bool = False
     """We have asked for its CANCEL."""
+    rang: bool = False
+    """It has had a 18x."""
     dead: bool = False
     """Its flow failed: the final status is not the device's word."""
 
@@ -52,6 +54,14 @@ class Branch:
     def open(self) -> bool:
         """Whether the device may still answer, for all that we have asked of it."""
         return self.status < 200 and not self.cancelled
+
+    @property
+    def may_win(self) -> bool:
+        """Whether a 2xx on it is an answer: also over another connection, if its own is gone.
+
+        A phone that rings on sends its responses where the request came from (RFC 3261 §18.2.2).
+        """
+        return self.unfinished or self.dead
 
     def on_flow_of(self, binding: Binding) -> bool:
         """Whether this INVITE went where the binding leads now."""
@@ -120,6 +130,17 @@ def _left_behind(branch: Branch, binding: Binding) -> bool:
     well have two connections, and over UDP it answers from wherever it is.
     """
     return branch.source.transport != "udp" and branch.source.host != binding.source.host
+
+
+def rings_already(branches: Iterable[Branch], refused: Branch) -> bool:
+    """Whether a phone's 482 or 486 only says that it has this very call.
+
+    It kept ringing when its connection broke, and takes the INVITE on the new one for a second
+    call: it refuses that without ringing.
+    """
+    return refused.status < 180 and any(
+        other.dead and other.rang and other.instance == refused.instance for other in branches
+    )
 
 
 def is_flow_failure(*, status: int, local: bool) -> bool:

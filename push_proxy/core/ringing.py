@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from .actions import Action, Move, Note, Relay
 from .events import BranchFailed, ResponseReceived
-from .forking import Answer, Branch, branch_by_id, is_flow_failure
+from .forking import Answer, Branch, branch_by_id, is_flow_failure, rings_already
 from .ids import Instant, ResponseId
 from .model import CallState
 from .part import Part, Reach, reach
@@ -31,7 +31,18 @@ def responded(live: Live, event: ResponseReceived, now: Instant) -> Done:
         live = live.with_part(replace(part, registered=False))
         live, orders = ring_elsewhere(live, branch, now)
         return live, (*orders, Note("flow_failed", part.device, _status_line(event)))
+    if event.status in {482, 486} and rings_already(live.branches, branch):
+        return _rings_on(live, branch, part, event, now)
     return _refused(live, part, event, now)
+
+
+def _rings_on(
+    live: Live, branch: Branch, part: Part, event: ResponseReceived, now: Instant
+) -> Done:
+    """The phone has this call, on a branch whose connection is gone: its answer may still come."""
+    patient = replace(part, returns_by=Instant(now + live.settings.timer_c_s), registered=False)
+    live = live.with_branch(replace(branch, status=event.status, dead=True)).with_part(patient)
+    return live, (Note("rings_already", part.device, _status_line(event)),)
 
 
 def noted(live: Live, event: ResponseReceived) -> Live:
@@ -60,7 +71,7 @@ def _provisional(
         status = max(branch.status, 100)
         return live.with_part(part).with_branch(replace(branch, status=status)), ()
     timer_c_at = Instant(now + live.settings.timer_c_s)
-    branch = replace(branch, status=event.status, timer_c_at=timer_c_at)
+    branch = replace(branch, status=event.status, timer_c_at=timer_c_at, rang=branch.rang or rings)
     live = live.with_part(part).with_branch(branch)
     relay: tuple[Action, ...] = (
         Relay(branch=branch.id, response=event.response),

@@ -53,6 +53,7 @@ from .events import (
     TokenRotated,
     WakeSettings,
 )
+from .forking import is_flow_failure
 from .ids import Instant
 from .part import part_of
 from .wake_state import Ended, Live, Settling, State
@@ -197,6 +198,8 @@ def _settled(settling: Settling, now: Instant) -> Step:
 def _ended(ended: Ended, event: Event, now: Instant) -> Step:
     match event:
         case ResponseReceived() if event.branch in ended.unfinished and event.status >= 200:
+            if is_flow_failure(status=event.status, local=event.local):
+                return ended, ()  # its answer may come over another connection
             left = tuple(branch for branch in ended.unfinished if branch != event.branch)
             ended = replace(ended, unfinished=left)
             if event.status >= 300:

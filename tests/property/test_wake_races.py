@@ -44,7 +44,26 @@ from tests.property.wire import Wire
 EXAMPLES = int(os.environ.get("PUSH_PROXY_RACES", "400"))
 DEVICES = tuple(DeviceId(name) for name in ("a", "b", "c"))
 STRANGER = DeviceId("~new")
-STATUSES = (100, 180, 183, 200, 200, 302, 401, 408, 415, 430, 480, 486, 487, 488, 500, 503, 603)
+STATUSES = (
+    100,
+    180,
+    183,
+    200,
+    200,
+    302,
+    401,
+    408,
+    415,
+    430,
+    480,
+    482,
+    486,
+    487,
+    488,
+    500,
+    503,
+    603,
+)
 REASONS = ("", "Q.850;cause=16", "Q.850;cause=0", 'SIP;cause=200;text="elsewhere, really"')
 
 
@@ -245,6 +264,8 @@ class Races(RuleBasedStateMachine):
     @rule(data=st.data(), status=st.sampled_from(STATUSES), times=st.sampled_from([1, 1, 2]))
     def device_responds(self, data: st.DataObject, status: int, times: int) -> None:
         branch = data.draw(st.sampled_from(self.wire.may_respond(self.now)))
+        if self.wire.lines[branch].broken:
+            status = 200  # the stack tells nothing else of a branch that it has given up
         local = status in {408, 430, 503} and data.draw(st.booleans())
         self.answers += 1
         for _ in range(times):
@@ -258,8 +279,9 @@ class Races(RuleBasedStateMachine):
     def order_fails(self, branch: int) -> None:
         if (line := self.wire.lines.get(BranchId(branch))) is not None and line.status < 200:
             self.wire.broken(line, self.now)
-            line.status, line.local = 503, True
-        self.feed(BranchFailed(branch=BranchId(branch), reason="stale"))
+            line.status, line.local, line.unsent = 503, True, True
+        if line is None or not line.broken or line.unsent:
+            self.feed(BranchFailed(branch=BranchId(branch), reason="stale"))
 
     @rule(device=st.sampled_from([*DEVICES, STRANGER]), event=st.sampled_from(AppEvent))
     def app_reports(self, device: DeviceId, event: AppEvent) -> None:

@@ -49,12 +49,27 @@ class Line:
     status: int = 0
     local: bool = False
     cancelled: bool = False
+    unsent: bool = False
+    """The order failed: nothing can come of it."""
+    rang: bool = False
+    has_call: bool = False
+    """Its phone refused it because it rings with this call on a broken line."""
     answer_due: bool = False
     """A 2xx has come on it and nothing was done with it yet."""
 
     @property
     def open(self) -> bool:
         return self.status < 200 and not self.cancelled
+
+    @property
+    def broken(self) -> bool:
+        """Its flow is gone: a 2xx may still come over another connection, nothing else."""
+        return not self.unsent and is_flow_failure(status=self.status, local=self.local)
+
+    @property
+    def says_nothing(self) -> bool:
+        """Its final status is no answer of its owner's."""
+        return self.has_call or is_flow_failure(status=self.status, local=self.local)
 
 
 @dataclass
@@ -120,7 +135,8 @@ class Wire:
         if not self.over:
             return sorted(self.lines)
         gone = now - self.ended_at > 32
-        return [] if gone else sorted(b for b, line in self.lines.items() if line.status < 200)
+        alive = (b for b, line in self.lines.items() if line.status < 200 or line.broken)
+        return [] if gone else sorted(alive)
 
     # events
 
@@ -164,14 +180,28 @@ class Wire:
 
     def _response(self, event: ResponseReceived, now: float) -> None:
         line = self.lines.get(event.branch)
-        if line is None or line.status >= 200:
+        answered = 200 <= event.status < 300
+        if line is None or (line.status >= 200 and not (line.broken and answered)):
             return
         if is_flow_failure(status=event.status, local=event.local):
             self.broken(line, now)
-        line.status = max(line.status, event.status)
+        elif event.status in {482, 486} and self._rings_already(line):
+            line.has_call = True
+            self.registered.discard(line.binding.device)
+            if not line.cancelled and not self.over and line.binding.device not in self.acted:
+                self.returning[line.binding.device] = now + self.settings.timer_c_s
+        line.rang |= 180 <= event.status < 190
+        line.status = event.status if answered else max(line.status, event.status)
         line.local = event.local
-        line.answer_due = 200 <= event.status < 300
+        line.answer_due = answered
         self.responses[event.response] = event
+
+    def _rings_already(self, refused: Line) -> bool:
+        instance = instance_of(refused.binding)
+        return refused.status < 180 and any(
+            line.rang and line.says_nothing and instance_of(line.binding) == instance
+            for line in self.lines.values()
+        )
 
     # actions
 
@@ -278,9 +308,7 @@ class Wire:
             if same or line.binding.device == device:
                 assert not line.open, "two open INVITEs to one phone"
             if line.binding.device == device and line.status >= 300 and not line.cancelled:
-                assert is_flow_failure(status=line.status, local=line.local), (
-                    "rung after it refused"
-                )
+                assert line.says_nothing, "rung after it refused"
         self.lines[fork.branch] = Line(fork.binding, now)
 
     def _push(self, push: SendPush, now: float) -> None:
@@ -313,15 +341,11 @@ class Wire:
         pushed = self.push_of(device)
         assert len(pushed.farewells) <= 1
         refused = device in self.acted or any(
-            line.binding.device == device
-            and line.status >= 300
-            and not is_flow_failure(status=line.status, local=line.local)
+            line.binding.device == device and line.status >= 300 and not line.says_nothing
             for line in self.lines.values()
         )
         hears = any(
-            line.binding.device == device
-            and line.status > 0
-            and not is_flow_failure(status=line.status, local=line.local)
+            line.binding.device == device and line.status > 0 and not line.says_nothing
             for line in self.lines.values()
         )
         if won or refused or hears or device in self.registered or pushed.calls == 0:

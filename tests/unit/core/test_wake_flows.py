@@ -4,8 +4,13 @@ from typing import Any
 
 import pytest
 
-from push_proxy.core.actions import Finish, Move, PushType, SendPush, StoreInvite
-from push_proxy.core.events import Candidate, DeviceUnregistered, PushOutcome
+from push_proxy.core.actions import AckAndBye, Finish, Move, PushType, SendPush, StoreInvite
+from push_proxy.core.events import (
+    CallerCancelled,
+    Candidate,
+    DeviceUnregistered,
+    PushOutcome,
+)
 from push_proxy.core.forking import COMPLETED_ELSEWHERE
 from push_proxy.core.ids import DeviceId
 from push_proxy.core.model import CallState, Verdict
@@ -177,3 +182,49 @@ def test_the_cancel_of_a_moved_invite_says_nothing_of_an_answer() -> None:
         _ = call << Ring("phone") << StoreInvite() >> registers("phone", port=7, **TCP)
         _ = call << Cancel(1, "") << Ring("phone", 7) >> Answered("phone", 200, branch=1)
         _ = call << Relay(1) << Cancel(2, COMPLETED_ELSEWHERE) << ANSWERED << Finish
+
+
+def test_an_answer_over_another_connection() -> None:
+    """The phone rings on although its connection is gone, and answers the INVITE it had."""
+    with Playbook(fresh()) as call:
+        _ = call << Ring("phone") << StoreInvite() >> Answered("phone", 180) << Relay(1) << RINGING
+        _ = call >> Answered("phone", 430, local=True) << Push("phone") >> Took("phone")
+        _ = call >> registers("phone", port=7, **TCP) << Ring("phone", 7)
+        _ = call >> Answered("phone", 200, branch=1)
+        _ = call << Relay(1) << Cancel(2, COMPLETED_ELSEWHERE) << ANSWERED << Over(Verdict.ANSWERED)
+
+
+@pytest.mark.parametrize("status", [482, 486])
+def test_a_phone_that_still_rings_is_not_busy(status: int) -> None:
+    """It takes the INVITE on its new connection for a second call: it is waited for as it rings."""
+    with Playbook(fresh()) as call:
+        _ = call << Ring("phone") << StoreInvite() >> Answered("phone", 180) << Relay(1) << RINGING
+        _ = call >> Answered("phone", 430, local=True) << Push("phone") >> Took("phone")
+        _ = call >> registers("phone", port=7, **TCP) << Ring("phone", 7)
+        _ = call >> Answered("phone", 100) >> Answered("phone", status) >> Wait(60)
+        _ = call >> Answered("phone", 200, branch=1) << Relay(1) << ANSWERED << Finish
+
+
+def test_a_phone_that_rang_anew_may_be_busy() -> None:
+    """A person has refused, once it rang on the new connection; or it never rang on the old one."""
+    with Playbook(fresh()) as call:
+        _ = call << Ring("phone") << StoreInvite() >> Answered("phone", 180) << Relay(1) << RINGING
+        _ = call >> Answered("phone", 430, local=True) << Push("phone") >> Took("phone")
+        _ = call >> registers("phone", port=7, **TCP) << Ring("phone", 7)
+        _ = call >> Answered("phone", 180) << Relay(2) >> Answered("phone", 486) << Relay(2)
+        _ = call << ENDED << Over(Verdict.BUSY)
+    with Playbook(fresh()) as call:
+        _ = call << Ring("phone") << StoreInvite() >> Answered("phone", 430, local=True)
+        _ = call << Push("phone") >> Took("phone") >> registers("phone", port=7, **TCP)
+        _ = call << Ring("phone", 7) >> Answered("phone", 486) << Relay(2) << ENDED << Finish
+
+
+def test_a_phone_that_still_rings_when_the_caller_gives_up() -> None:
+    """No CANCEL reaches its old branch: a terminal push takes the call from its screen."""
+    with Playbook(fresh()) as call:
+        _ = call << Ring("phone") << StoreInvite() >> Answered("phone", 180) << Relay(1) << RINGING
+        _ = call >> Answered("phone", 430, local=True) << Push("phone") >> Took("phone")
+        _ = call >> registers("phone", port=7, **TCP) << Ring("phone", 7)
+        _ = call >> Answered("phone", 486) >> CallerCancelled("") << Reply(487)
+        _ = call << Push("phone", PushType.CANCEL) << ENDED << Finish
+        _ = call >> Answered("phone", 200, branch=1) << AckAndBye
