@@ -30,12 +30,13 @@ class Index:
 
     def set_account(self, account: Account) -> Account | None:
         """Add or replace."""
-        old = self._unindex(account.key)
-        self.accounts[account.key] = account
-        self.by_aor[account.aor] = account.key
+        key = account.key  # made anew at each access: all indexes share one
+        old = self._unindex(key)
+        self.accounts[key] = account
+        self.by_aor[account.aor] = key
         if account.contact_token:
-            self.by_token[account.contact_token] = account.key
-        self.by_user.setdefault(aor_user(account.aor), {})[account.key] = None
+            self.by_token[account.contact_token] = key
+        self.by_user.setdefault(aor_user(account.aor), {})[key] = None
         return old
 
     def drop_account(self, key: AccountKey) -> Account | None:
