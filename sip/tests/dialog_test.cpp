@@ -100,6 +100,18 @@ TEST("BYE from the PBX reaches the phone, repeated once it is answered again and
     station.stop();
 }
 
+TEST("a Record-Route with the PBX's idea of our address (Asterisk's rewrite_contact) is known by its signature") {
+    Station station;
+    Call call(station);
+    call.answered();
+    auto route = call.ok.first("Record-Route");
+    const auto at = route.find('@') + 1;
+    route.replace(at, route.find_first_of(";>", at) - at, "192.0.2.7:4711");
+    const auto arrived = pass(station, call.pbx, call.phone, call.from_pbx("BYE", 2).set("Route", route));
+    CHECK_EQ(arrived.all("Route").size(), 0U);
+    station.stop();
+}
+
 TEST("an established call survives a restart with the same key: both sides talk on, BYE is told") {
     auto with = settings();
     Station before(with);
