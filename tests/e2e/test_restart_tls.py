@@ -1,4 +1,4 @@
-"""Connections that end under a call: the service is killed, the phone changes its network."""
+"""The service is killed under calls of phones on TLS: they go on, and can be held and ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from tests.lab import sdp
 from tests.lab.certificates import Authority
 from tests.lab.fixtures import (
     MakeBaresip,
@@ -17,17 +16,15 @@ from tests.lab.fixtures import (
 )
 from tests.lab.kamailio import Kamailio, KamailioOptions, pbx_tls
 from tests.lab.pbx import Pbx
-from tests.lab.phone import Caller, Phone
 from tests.lab.push_sink import PushSink
 from tests.lab.service import LabService, ServiceOptions
-from tests.lab.sip_dialog import Dialog
 from tests.lab.sip_stream import closed
 
 from .conftest import REALM, TRANSPORTS, Extension, StartService
-from .methods import answer_to, cross, hang_up, hold_and_resume
+from .flows import hold_from_both_sides, reinvite_reaches_it_after_register, talk
+from .methods import hang_up
 
 PACKETS_PER_S = 50
-ELSEWHERE = "127.0.0.9"
 
 
 @pytest.fixture
@@ -62,23 +59,6 @@ async def new_extension(
     ext = Extension(service=service, pbx=kamailio, sink=sink, user=user, by=by, authority=authority)
     await ext.provision()
     return ext
-
-
-async def talk(ext: Extension, caller: Caller, phone: Phone) -> tuple[Dialog, Dialog]:
-    """A call to a phone that is woken for it: the caller's side and the phone's."""
-    ext.wake_on_push(phone.register)
-    call = caller.call(ext.aor)
-    incoming = await phone.incoming()
-    incoming.accept()
-    far = await call.answered()
-    await incoming.expect_ack()
-    return far, incoming.dialog()
-
-
-async def hold_from_both_sides(far: Dialog, near: Dialog) -> None:
-    for one, other in ((far, near), (near, far)):
-        for offer in hold_and_resume():
-            await cross(one, other, "INVITE", body=offer, answer=sdp.ANSWER)
 
 
 @pytest.mark.parametrize("by", ["tcp", "tls"])
@@ -225,122 +205,16 @@ async def test_real_phone_talks_on(
     assert ended_by == ("device" if kind == "baresip" else "caller")
 
 
-@pytest.mark.parametrize("loss", ["silent", "told"])
-async def test_network_change(
-    service: LabService,
-    tls_kamailio: Kamailio,
-    push_sink: PushSink,
-    authority: Authority,
-    loss: str,
+async def test_request_right_after_the_restart(
+    service: LabService, tls_kamailio: Kamailio, push_sink: PushSink, authority: Authority
 ) -> None:
-    """From Wi-Fi to LTE in mid-call: after the REGISTER from the new address the PBX's requests
-    come on the new connection, whether the old one has ended or just died.
-    """
+    """A re-INVITE that comes before the phone is back waits, and reaches it once it is."""
     ext = await new_extension(service, tls_kamailio, push_sink, authority)
     async with ext.caller() as caller, ext.phone("tls") as phone:
         far, near = await talk(ext, caller, phone)
-        if loss == "told":
-            phone.drop_flow()
-        await phone.move(ELSEWHERE)
-        assert (await phone.register()).status == 200
-        assert phone.flow.local[0] == ELSEWHERE
-        await hold_from_both_sides(far, near)
-        await hang_up(far, near)
-    assert (await ext.record())["ended_by"] == "caller"
-
-
-async def test_request_waits_for_the_phone(
-    service: LabService, tls_kamailio: Kamailio, push_sink: PushSink, authority: Authority
-) -> None:
-    """A re-INVITE that comes while the phone has no connection waits, and reaches it once it has
-    registered on a new one; so does one that comes right after a restart of the service.
-    """
-    ext = await new_extension(service, tls_kamailio, push_sink, authority)
-    async with ext.caller() as caller, ext.phone("tls") as phone:
-        far, near = await talk(ext, caller, phone)
-        for restart in (False, True):
-            flow = phone.flow
-            if restart:
-                service.kill()
-                await service.start()
-            else:
-                phone.drop_flow()
-            assert await closed(flow)
-            sent = far.send("INVITE", body=sdp.HOLD)
-            await caller.agent.expect(within=5, where=lambda m: m.status == 100)
-            await phone.agent.expect_nothing(within=0.5, method="INVITE")
-            assert (await phone.register()).status == 200
-            invite = await near.expect("INVITE")
-            assert invite.body == sdp.HOLD
-            contact = ("Contact", f"<{phone.contact}>")
-            phone.agent.respond(
-                invite, 200, "OK", headers=(contact, sdp.CONTENT_TYPE), body=sdp.ANSWER
-            )
-            far.ack(await answer_to(far, sent, 200))
-            await near.expect("ACK")
-        await hang_up(far, near)
-
-
-@pytest.mark.slow
-async def test_phone_that_does_not_return(
-    service: LabService, tls_kamailio: Kamailio, push_sink: PushSink, authority: Authority
-) -> None:
-    """A request for a phone that has no connection gets 430 after ten seconds (RFC 5626 §11.5)."""
-    ext = await new_extension(service, tls_kamailio, push_sink, authority)
-    async with ext.caller() as caller, ext.phone("tls") as phone:
-        far, _ = await talk(ext, caller, phone)
-        phone.drop_flow()
-        begin = time.monotonic()
-        response = await far.request("INFO", within=15)
-        assert response.status == 430
-        assert 9 < time.monotonic() - begin < 12
-
-
-async def test_frozen_phone_is_pushed(
-    service: LabService, tls_kamailio: Kamailio, push_sink: PushSink, authority: Authority
-) -> None:
-    """A registered phone whose connection is half-open answers nothing: it is pushed, comes back
-    from elsewhere, and gets the same call there.
-    """
-    ext = await new_extension(service, tls_kamailio, push_sink, authority)
-    async with ext.caller() as caller, ext.phone("tls") as phone:
-        await phone.register()
-        phone.freeze()
-
-        async def return_elsewhere() -> None:
-            await phone.move(ELSEWHERE)
-            await phone.register()
-
-        ext.wake_on_push(return_elsewhere)
-        call = caller.call(ext.aor)
-        incoming = await phone.incoming(within=15)
-        assert incoming.invite.call_id == call.invite.call_id
-        incoming.accept()
-        far = await call.answered()
-        await incoming.expect_ack()
-        await hang_up(far, incoming.dialog())
-        assert len(phone.agent.received(method="INVITE")) == 1
-
-
-@pytest.mark.slow
-async def test_half_open_connection_is_found(
-    service: LabService, tls_kamailio: Kamailio, push_sink: PushSink, authority: Authority
-) -> None:
-    """Bytes that the phone's end does not take are noticed within ten seconds or so: the phone
-    counts as asleep from then on, and a call for it begins with the push.
-    """
-    ext = await new_extension(service, tls_kamailio, push_sink, authority)
-    async with ext.caller() as caller, ext.phone("tcp") as phone:
-        await phone.register()
-        phone.close_window()
-        await service.eventually(
-            lambda: service.device_status(ext.account),
-            lambda shown: shown["reachability"] == "asleep",
-            within=20,
-            what="end of the half-open connection",
-        )
-        call = caller.call(ext.aor)
-        await push_sink.next(kind="call")
-        await call.cancel()
-        record = await ext.record()
-        assert "invite_sent" not in service.events(record)
+        flow = phone.flow
+        service.kill()
+        assert await closed(flow)
+        await service.start()
+        await reinvite_reaches_it_after_register(far, near, phone)
+        await hang_up(near, far)
