@@ -1,12 +1,9 @@
-"""All registrations toward PBXs: one timer, the PBXs' pace, and the accounts' wishes."""
+"""All registrations toward PBXs: what the accounts wish, and what the PBXs answer."""
 
-import random
-import secrets
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from heapq import heappop, heappush
 from itertools import count
 from typing import Protocol
 
@@ -21,7 +18,6 @@ from ..core.pbx import Endpoint, next_hop
 from ..core.registration_answer import Answer
 from ..core.registration_state import (
     Action,
-    Chance,
     Concluded,
     ForgetRecord,
     Kind,
@@ -35,16 +31,17 @@ from ..core.registration_target import is_wanted, state_of, status_of, target_of
 from ..signaling.contract import Signaling
 from ..signaling.facts import RequestAnswered
 from .changes import AccountChanged, Change
-from .clock import Timer, TimerClock
+from .clock import TimerClock
 from .directory import Directory
+from .live_registration import LiveRegistration, new_chance
 from .pbx_addresses import PbxAddresses
 from .pbx_bindings import PbxBindings, Place
-from .pbx_lane import PbxLane, urgency
 from .registration_records import RegistrationStore, load_records
+from .registration_schedule import RegistrationSchedule
+from .renewals import Renewals
 from .write_behind import WriteBehind
 
 _log = structlog.get_logger(__name__)
-RENEWED_AT_ONCE, RENEWED_EVERY_S = 250, 0.02
 
 
 class RegistrationMeters(Protocol):
@@ -55,24 +52,6 @@ class RegistrationMeters(Protocol):
 
     def registration_attempted(self, result: str) -> None:
         """An attempt ended."""
-
-
-@dataclass(slots=True)
-class _Machine:
-    state: Registration
-    account: Account
-    lane: str
-    current: bool = True
-    """False: its account is gone or has moved to another PBX; it only unregisters."""
-    queued: bool = False
-    scheduled: Instant | None = None
-    request: int = 0
-    """What is in flight; an answer to anything older is nobody's."""
-    hop: NextHop | None = None
-    """Where that went."""
-    check: bool = False
-    """It was chosen to ask whether the PBX still has our Contacts."""
-    counted: RegistrationState | None = None
 
 
 class Checks(Protocol):
@@ -103,20 +82,15 @@ class Registrations:
         self._addresses = addresses
         self._own = own
         self._metrics = metrics
-        self._machines: dict[int, _Machine] = {}
+        self._machines: dict[int, LiveRegistration] = {}
         self._current: dict[AccountKey, int] = {}
         self._requests: dict[int, int] = {}
-        self._lanes: dict[str, PbxLane] = {}
-        self._heap: list[tuple[Instant, int, int | str]] = []
         self._order = count(1)
-        self._lane_at: dict[str, Instant] = {}
-        self._timer: Timer | None = None
-        self._armed_at: Instant | None = None
+        self._schedule = RegistrationSchedule(clock, self._machines, self._due)
+        self._renewals = Renewals(clock, self._renew_one, self._schedule.arm)
         self._writes = WriteBehind("registrations")
         self._counts: Counter[str] = Counter()
         self._bound = PbxBindings()
-        self._renewals: deque[tuple[int, bool]] = deque()
-        self._renewal_timer: Timer | None = None
         self._checks: Checks | None = None
 
     async def start(self) -> None:
@@ -129,15 +103,12 @@ class Registrations:
             self._update(account, records.get(account.key))
         self._directory.subscribe(self._on_change)
         self._addresses.on_resolved(self._on_resolved)
-        self._arm()
+        self._schedule.arm()
 
     async def aclose(self) -> None:
         """Stop. Nothing is unregistered: a restart goes on with what the PBX has."""
-        for timer in (self._timer, self._renewal_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._armed_at = self._renewal_timer = None
-        self._renewals.clear()
+        self._renewals.aclose()
+        self._schedule.aclose()
         await self._writes.aclose()
 
     def status(self, account: AccountKey) -> RegistrationStatus:
@@ -159,14 +130,14 @@ class Registrations:
             return
         answer = Answer.read(fact.status, fact.reason, local=fact.local, raw=fact.raw)
         self._take(number, machine, answer)
-        self._go_on(machine.lane)
-        self._arm()
+        self._schedule.go_on(machine.lane)
+        self._schedule.arm()
 
     def reconsider(self, accounts: Iterable[Account]) -> None:
         """Their PBX is configured otherwise now."""
         for account in accounts:
             self._update(account)
-        self._arm()
+        self._schedule.arm()
 
     def service_route(self, account: AccountKey) -> tuple[str, ...]:
         """Service-Route values that the PBX gave when it registered the account (RFC 3608)."""
@@ -192,7 +163,7 @@ class Registrations:
                 machine.check = True
                 asked += 1
                 self._settle(number, machine, state, actions)
-        self._arm()
+        self._schedule.arm()
         return asked
 
     def renew(self, place: Place, *, lost: bool) -> int:
@@ -224,40 +195,26 @@ class Registrations:
             if machine.lane == lane and machine.hop and machine.hop.destination == destination:
                 self._landed(machine)
                 self._answer(number, machine, gone, elsewhere=True)
-        self._go_on(lane)
-        self._arm()
+        self._schedule.go_on(lane)
+        self._schedule.arm()
 
     def hold(self, lane: str) -> None:
         """This PBX does not answer: its registrations wait."""
-        if lane in self._lanes:
-            self._lanes[lane].hold(self._clock.now())
+        self._schedule.hold(lane)
 
     def release(self, lane: str) -> None:
         """It does."""
-        if lane in self._lanes and self._lanes[lane].held:
-            self._lanes[lane].release()
-            self._lane_at.pop(lane, None)
-            self._drain(lane, self._clock.now())
-            self._arm()
+        self._schedule.release(lane)
 
     def _renew(self, numbers: Sequence[int], *, lost: bool) -> int:
-        # In portions: thousands at once would stop calls for a tenth of a second.
-        self._renewals.extend((number, lost) for number in numbers)
-        if self._renewals and self._renewal_timer is None:
-            self._renewal_timer = self._clock.call_at(self._clock.now(), self._renew_some)
+        self._renewals.add(numbers, lost=lost)
         return len(numbers)
 
-    def _renew_some(self) -> None:
-        now = self._clock.now()
-        for _ in range(min(RENEWED_AT_ONCE, len(self._renewals))):
-            number, lost = self._renewals.popleft()
-            if (machine := self._machines.get(number)) is not None:
-                state, actions = registration.renew(machine.state, now=now, lost=lost)
-                self._settle(number, machine, state, actions)
-        later = Instant(now + RENEWED_EVERY_S)
-        more = bool(self._renewals)
-        self._renewal_timer = self._clock.call_at(later, self._renew_some) if more else None
-        self._arm()
+    def _renew_one(self, number: int, lost: bool) -> None:  # noqa: FBT001 - a callback
+        if (machine := self._machines.get(number)) is not None:
+            now = self._clock.now()
+            state, actions = registration.renew(machine.state, now=now, lost=lost)
+            self._settle(number, machine, state, actions)
 
     # accounts
 
@@ -273,7 +230,7 @@ class Registrations:
             account = None if known is None else self._directory.account(known.account)
             if account is not None:
                 self._update(account)
-        self._arm()
+        self._schedule.arm()
 
     def _on_resolved(self, end: Endpoint) -> None:
         """DNS may have chosen another transport, which our Contact names."""
@@ -282,7 +239,7 @@ class Registrations:
                 pbx = self._addresses.pbx(account)
                 if pbx is not None and next_hop(account, pbx) == end:
                     self._update(account)
-            self._arm()
+            self._schedule.arm()
 
     def _update(self, account: Account, record: RegistrationRecord | None = None) -> None:
         pbx = self._addresses.pbx(account)
@@ -293,17 +250,17 @@ class Registrations:
         has_device = bool(self._directory.devices(key) or self._directory.bindings(key))
         wanted = target if is_wanted(account, has_device=has_device) else None
         number = self._current.get(account.key)
-        if number is not None and _moved(self._machines[number].state.target, target):
+        if number is not None and self._machines[number].has_moved(target):
             self._leave(account.key)
             number = None
         if number is None:
             if pbx is None or target is None or (wanted is None and record is None):
                 return
-            number = self._add(account, pbx.key, pbx.registrations_per_second, record, target)
+            number = self._add(account, pbx.key, record, target)
         machine = self._machines[number]
         machine.account = account
         if pbx is not None:
-            self._lanes[machine.lane].set_rate(pbx.registrations_per_second)
+            self._schedule.set_rate(pbx.key, pbx.registrations_per_second)
         state, actions = registration.want(machine.state, wanted, now=self._clock.now())
         self._settle(number, machine, state, actions)
 
@@ -311,20 +268,19 @@ class Registrations:
         self,
         account: Account,
         lane: str,
-        rate: float,
         record: RegistrationRecord | None,
         target: Target,
     ) -> int:
-        now = self._clock.now()
-        if lane not in self._lanes:
-            self._lanes[lane] = PbxLane(rate, now)
         number = next(self._order)
         self._current[account.key] = number
         if record is None:
-            self._machines[number] = _Machine(Registration(account=account.key), account, lane)
+            self._machines[number] = LiveRegistration(
+                Registration(account=account.key), account, lane
+            )
             return number
-        state = registration.restored(_usable(record), target, now=now, chance=_chance())
-        self._machines[number] = _Machine(state, account, lane)
+        now = self._clock.now()
+        state = registration.restored(_usable(record), target, now=now, chance=new_chance())
+        self._machines[number] = LiveRegistration(state, account, lane)
         if state.wanted and record.server is not None:
             self._bound.put(number, (lane, record.server))
         return number
@@ -338,78 +294,15 @@ class Registrations:
         state, actions = registration.want(machine.state, None, now=self._clock.now())
         self._settle(number, machine, state, actions)
 
-    # time
-
-    def _arm(self) -> None:
-        # Each REGISTER leaves an entry for the case that it is not answered: none of those that
-        # were may wake us.
-        while self._heap and not self._is_awaited(self._heap[0]):
-            heappop(self._heap)
-        first = self._heap[0][0] if self._heap else None
-        if first == self._armed_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._armed_at = first
-        if first is not None:
-            self._timer = self._clock.call_at(first, self._tick)
-
-    def _is_awaited(self, entry: tuple[Instant, int, int | str]) -> bool:
-        when, _, what = entry
-        if isinstance(what, str):
-            return self._lane_at.get(what) == when
-        machine = self._machines.get(what)
-        return machine is not None and machine.scheduled == when
-
-    def _tick(self) -> None:
-        now = self._clock.now()
-        self._armed_at = None
-        lanes: set[str] = set()
-        while self._heap and self._heap[0][0] <= now:
-            when, _, what = heappop(self._heap)
-            if isinstance(what, str):
-                if self._lane_at.get(what) == when:
-                    del self._lane_at[what]
-                    lanes.add(what)
-            elif (machine := self._machines.get(what)) is not None and machine.scheduled == when:
-                machine.scheduled = None
-                if machine.state.doing is not None:
-                    self._due(what, machine, now)
-                elif not machine.queued:
-                    machine.queued = True
-                    waits = urgency(machine.state, now, check=machine.check)
-                    self._lanes[machine.lane].push(what, waits)
-                    lanes.add(machine.lane)
-        for name in lanes:
-            self._drain(name, now)
-        self._arm()
-
-    def _drain(self, name: str, now: Instant) -> None:
-        lane = self._lanes[name]
-        while (number := lane.pop(now)) is not None:
-            machine = self._machines.get(number)
-            if machine is not None:
-                machine.queued = False
-                self._due(number, machine, now)
-        if name not in self._lane_at and (at := lane.next_at()) is not None:
-            self._lane_at[name] = at
-            heappush(self._heap, (at, next(self._order), name))
-
-    def _go_on(self, name: str) -> None:
-        """An answer has come: what waited for one may go."""
-        if len(self._lanes[name]) and name not in self._lane_at:
-            self._drain(name, self._clock.now())
-
-    def _due(self, number: int, machine: _Machine, now: Instant) -> None:
-        if machine.state.doing is not None:
-            self._landed(machine)
-        state, actions = registration.due(machine.state, now=now, chance=_chance())
-        self._settle(number, machine, state, actions)
-
     # what comes of a step
 
-    def _take(self, number: int, machine: _Machine, answer: Answer) -> None:
+    def _due(self, number: int, machine: LiveRegistration, now: Instant) -> None:
+        if machine.state.doing is not None:
+            self._landed(machine)
+        state, actions = registration.due(machine.state, now=now, chance=new_chance())
+        self._settle(number, machine, state, actions)
+
+    def _take(self, number: int, machine: LiveRegistration, answer: Answer) -> None:
         """An answer from the network, which also tells how the server is that was asked."""
         hop, sent_at = machine.hop, machine.state.sent_at
         self._landed(machine)
@@ -434,20 +327,20 @@ class Registrations:
         self._answer(number, machine, answer, elsewhere=elsewhere)
 
     def _answer(
-        self, number: int, machine: _Machine, answer: Answer, *, elsewhere: bool = False
+        self, number: int, machine: LiveRegistration, answer: Answer, *, elsewhere: bool = False
     ) -> None:
         state, actions = registration.answered(
-            machine.state, answer, now=self._clock.now(), chance=_chance(), elsewhere=elsewhere
+            machine.state, answer, now=self._clock.now(), chance=new_chance(), elsewhere=elsewhere
         )
         self._settle(number, machine, state, actions)
 
-    def _landed(self, machine: _Machine) -> None:
+    def _landed(self, machine: LiveRegistration) -> None:
         """What is in flight is so no more."""
         if self._requests.pop(machine.request, None) is not None:
-            self._lanes[machine.lane].unanswered -= 1
+            self._schedule.landed(machine.lane)
 
     def _settle(
-        self, number: int, machine: _Machine, state: Registration, actions: Iterable[Action]
+        self, number: int, machine: LiveRegistration, state: Registration, actions: Iterable[Action]
     ) -> None:
         machine.state = state
         for action in actions:
@@ -461,12 +354,10 @@ class Registrations:
             del self._machines[number]
             self._count(machine, None)
             return
-        if not machine.queued and state.due_at is not None and state.due_at != machine.scheduled:
-            machine.scheduled = state.due_at
-            heappush(self._heap, (state.due_at, next(self._order), number))
+        self._schedule.put(number, machine)
         self._count(machine, state_of(state, self._clock.now()))
 
-    def _perform(self, number: int, machine: _Machine, action: Action) -> None:
+    def _perform(self, number: int, machine: LiveRegistration, action: Action) -> None:
         match action:
             case SendRegister():
                 self._send(number, machine, action)
@@ -482,7 +373,7 @@ class Registrations:
             case Concluded(result):
                 self._conclude(number, machine, result)
 
-    def _send(self, number: int, machine: _Machine, action: SendRegister) -> None:
+    def _send(self, number: int, machine: LiveRegistration, action: SendRegister) -> None:
         hop = self._hop(number, machine, action.kind)
         if hop is None:
             unknown = Answer(
@@ -494,7 +385,7 @@ class Registrations:
         machine.request = request = next(self._order)
         machine.hop = hop
         self._requests[request] = number
-        self._lanes[machine.lane].unanswered += 1
+        self._schedule.sent(machine.lane)
         target = action.target
         self._signaling.request(
             request,
@@ -511,7 +402,7 @@ class Registrations:
             tls_profile=hop.tls_profile,
         )
 
-    def _hop(self, number: int, machine: _Machine, kind: Kind) -> NextHop | None:
+    def _hop(self, number: int, machine: LiveRegistration, kind: Kind) -> NextHop | None:
         """A new binding goes where it is best; about an old one its own server is asked."""
         if kind is not Kind.REGISTER and (place := self._bound.place(number)) is not None:
             for hop in self._addresses.hops(machine.account):
@@ -521,7 +412,7 @@ class Registrations:
                 return machine.hop  # its PBX is configured otherwise: it is left where it is
         return self._addresses.hop(machine.account)
 
-    def _conclude(self, number: int, machine: _Machine, result: str) -> None:
+    def _conclude(self, number: int, machine: LiveRegistration, result: str) -> None:
         self._metrics.registration_attempted(result)
         state, hop = machine.state, machine.hop
         if hop is not None:
@@ -542,7 +433,7 @@ class Registrations:
         elif result == "evicted":
             _log.warning("PBX dropped our Contact before its time", account=state.account)
 
-    def _count(self, machine: _Machine, now: RegistrationState | None) -> None:
+    def _count(self, machine: LiveRegistration, now: RegistrationState | None) -> None:
         if machine.counted is now:
             return
         if machine.counted is not None:
@@ -553,17 +444,8 @@ class Registrations:
         self._metrics.set_registrations(self._counts)
 
 
-def _moved(old: Target | None, new: Target | None) -> bool:
-    """Whether the registration is at another place now: it cannot be changed, only left."""
-    return old is not None and (new is None or (old.aor, old.registrar) != (new.aor, new.registrar))
-
-
 def _usable(record: RegistrationRecord) -> RegistrationRecord:
     """Calls come on the connection that registered: it ended with us, so that is due at once."""
     if record.server is not None and record.server.transport == "udp":
         return record
     return replace(record, refresh_at=Instant(0.0))
-
-
-def _chance() -> Chance:
-    return Chance(unit=random.random(), text=secrets.token_hex(8))

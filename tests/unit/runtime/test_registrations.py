@@ -289,7 +289,9 @@ async def test_the_pace_of_the_pbx_is_kept_and_refreshes_go_first(office: Office
             due_at = office.registrations.status(account.key).next_attempt_at
             assert due_at is not None
             assert due_at > office.scene.clock.now() - 1.5
-            lanes = [what for _, _, what in office.registrations._heap if isinstance(what, str)]
+            lanes = [
+                what for _, _, what in office.registrations._schedule._heap if isinstance(what, str)
+            ]
             assert len(lanes) <= 1
     assert len([r for r in sent if r["call_id"] in known]) == 10
     assert len([r for r in sent if r["call_id"] not in known]) == 300
