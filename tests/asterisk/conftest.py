@@ -20,10 +20,23 @@ from tests.lab.process import Process
 from tests.lab.push_sink import PushSink
 from tests.lab.service import LabService, ServiceOptions
 
-from .stage import KINDS, REALM, TRUNK_USERS, Sleeper, Stage, desk, desk_caller, extensions, numbers
+from .pair import pair
+from .stage import (
+    KINDS,
+    REALM,
+    TRANSPORTS,
+    TRUNK_USERS,
+    Sleeper,
+    Stage,
+    desk,
+    desk_caller,
+    extensions,
+    numbers,
+)
+
+__all__ = ["pair"]
 
 WEBHOOK_KEY = b"asterisk webhook key"
-TRANSPORTS = ("udp", "tcp", "tls")
 MakeSleeper = Callable[..., Awaitable[Sleeper]]
 MakeDesk = Callable[..., Awaitable[Phone]]
 MakeCaller = Callable[..., Awaitable[Caller]]

@@ -21,6 +21,7 @@ from tests.lab.sip_digest import answer_challenge
 from tests.lab.sip_message import Header, Message, build
 
 REALM = "pbx.test"
+TRANSPORTS = ("udp", "tcp", "tls")
 
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},

@@ -1,18 +1,11 @@
-"""Several phones on one extension: limits, evictions, mailboxes, and an Asterisk that restarts."""
+"""Several phones on one extension: limits and evictions."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from tests.lab.asterisk import AsteriskOptions, Extension
-from tests.lab.asterisk.fixtures import StartAsterisk
-from tests.lab.certificates import Authority
-from tests.lab.push_sink import PushSink
-from tests.lab.service import LabService, ServiceOptions
-
-from .conftest import TRANSPORTS, MakeCaller, MakeDesk, MakeSleeper
-from .stage import REALM, Sleeper, Stage, desk, desk_caller
+from .conftest import MakeCaller, MakeDesk, MakeSleeper
+from .pair import REPLACING
+from .stage import Sleeper, Stage, desk
 
 pytestmark = pytest.mark.asterisk
 
@@ -86,46 +79,11 @@ async def test_other_phones_are_shown(sleeper: MakeSleeper, desks: MakeDesk) -> 
     assert "Other phones" in shown["advice"]
 
 
-@pytest.fixture
-async def pair(
-    start_asterisk: StartAsterisk,
-    workdir: Path,
-    push_sink: PushSink,
-    authority: Authority,
-) -> AsyncIterator[Sleeper]:
-    """An extension of an Asterisk of the test's own, which the service looks after each second."""
-    believes = {"tls": {"tls": {"ca": str(authority.ca)}}}
-    options = AsteriskOptions(
-        realm=REALM,
-        tls=authority.issue(),
-        extensions=(
-            Extension("101", max_contacts=1, remove_existing=True),
-            *(Extension(user) for user in ("102", "103", "104", "105")),
-        ),
-    )
-    asterisk = await start_asterisk(options)
-    service = LabService(
-        workdir / "service",
-        ServiceOptions(
-            webhook_url=push_sink.url,
-            webhook_key=push_sink.key,
-            pbxes={
-                by: {"registrar": asterisk.uri(by), "qualify_s": 1, **believes.get(by, {})}
-                for by in TRANSPORTS
-            },
-            listen=TRANSPORTS,
-            tls=authority.issue().files,
-        ),
-    )
-    await service.start()
-    yield Sleeper(service=service, pbx=asterisk, sink=push_sink, user="101")
-    await service.stop()
-
-
 async def test_eviction(pair: Sleeper) -> None:
     """max_contacts=1 with remove_existing: another phone registers and puts us out, silently. The
     next check notices, takes the place back, and the status counts it and says what to do.
     """
+    pair.user = REPLACING
     await pair.provision("udp")
     async with desk(pair.pbx, pair.user) as phone:
         assert (await phone.register()).status == 200
@@ -138,40 +96,3 @@ async def test_eviction(pair: Sleeper) -> None:
         )
         assert f":{pair.service.sip_port}" in contact.uri
     assert "another phone may have taken its place" in shown["advice"]
-
-
-async def rings(pair: Sleeper) -> None:
-    """A call comes through to the phone, which is woken for it."""
-    async with desk_caller(pair.pbx, "103") as caller, pair.phone() as phone:
-        pair.wake_on_push(phone.register)
-        call = caller.call(pair.aor)
-        incoming = await phone.incoming()
-        incoming.reject(486, "Busy Here")
-        await incoming.expect_ack()
-        assert (await call.final()).status == 486
-
-
-@pytest.mark.parametrize("by", TRANSPORTS)
-async def test_restart_with_memory(pair: Sleeper, by: str) -> None:
-    """Asterisk keeps contacts in its database: after a restart a call reaches us as before; over
-    TCP and TLS by a connection of its own to our listener, if ours is not there yet.
-    """
-    pair.user = "102"
-    await pair.provision(by)
-    await pair.pbx.restart()
-    assert len(await pair.pbx.contacts("102")) == 1
-    await rings(pair)
-
-
-@pytest.mark.parametrize("by", TRANSPORTS)
-async def test_restart_without_memory(pair: Sleeper, by: str) -> None:
-    """An Asterisk that comes back without its database has forgotten us: that is noticed, every
-    account is registered again, and a call comes through.
-    """
-    for user in ("104", "105", "102"):
-        pair.user = user
-        await pair.provision(by)
-    await pair.pbx.forget()
-    for user in ("104", "105", "102"):
-        await pair.pbx.wait_contacts(user, lambda found: len(found) == 1, within_s=10)
-    await rings(pair)

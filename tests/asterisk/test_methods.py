@@ -10,8 +10,8 @@ from tests.lab.phone import Phone
 from tests.lab.process import poll_until
 from tests.lab.sip_message import Message
 
-from .conftest import TRANSPORTS, MakeCaller, MakeDesk, MakeSleeper
-from .stage import REALM, Stage, alone, sent
+from .conftest import MakeCaller, MakeDesk, MakeSleeper
+from .stage import REALM, TRANSPORTS, Stage, alone, sent
 from .test_transfer import connect, hang_up
 
 pytestmark = pytest.mark.asterisk
