@@ -75,6 +75,8 @@ class _Watched:
     watch: Watch
     timer: Timer | None = None
     request: int = 0
+    fault: str = ""
+    """Why our stack could not ask, if it told."""
     canary: Canary = field(default_factory=Canary)
     canary_timer: Timer | None = None
 
@@ -136,6 +138,7 @@ class PbxWatch:
             return
         now, sent_at = self._clock.now(), watched.watch.asked_at
         if fact.local:
+            watched.fault = fact.reason
             self._step(place, pbx_watch.probe_failed(watched.watch, now=now))
             return
         if fact.status == 503 and sent_at is not None:
@@ -148,6 +151,7 @@ class PbxWatch:
             )
         else:
             self._addresses.health.heard(place[1])
+        watched.fault = ""
         self._step(place, pbx_watch.probe_answered(watched.watch, now=now))
 
     def on_flow_lost(self, fact: FlowLost) -> None:
@@ -280,7 +284,12 @@ class PbxWatch:
 
     def _gone(self, place: Place) -> None:
         pbx, destination = place
-        _log.warning("a PBX's server does not answer", pbx=pbx, server=str(destination))
+        _log.warning(
+            "a PBX's server does not answer",
+            pbx=pbx,
+            server=str(destination),
+            reason=self._watched[place].fault or "silence",
+        )
         self._addresses.health.set_gone(destination, gone=True)
         if self._state(pbx).reachable is not False:
             self._registrations.abandon(place)

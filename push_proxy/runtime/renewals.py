@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from ..core.ids import Instant
 from .clock import Timer, TimerClock
 
-AT_ONCE, EVERY_S = 250, 0.02
+AT_ONCE, EVERY_S = 100, 0.02
 
 
 class Renewals:
-    """Calls ``renew`` for each number given, a few hundred at a time, and ``after`` each time."""
+    """Calls ``renew`` for each number given, a hundred at a time, and ``after`` each time."""
 
     def __init__(
         self,

@@ -6,9 +6,12 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
+
+from tests.lab.certificates import Authority
 from tests.lab.dns_server import DnsServer
 from tests.lab.fixtures import StartKamailio
-from tests.lab.kamailio import Kamailio, KamailioOptions
+from tests.lab.kamailio import Kamailio, KamailioOptions, pbx_tls
 from tests.lab.pbx import Answer, Pbx
 from tests.lab.process import poll_until
 from tests.lab.service import LabService, ServiceOptions
@@ -170,3 +173,39 @@ async def test_a_dead_pbx_is_left_in_peace(start_service: StartService) -> None:
         assert await poll_until(
             lambda: all(pbx.bindings.get(user) for user in users), within_s=8
         ), sorted(pbx.bindings)
+
+
+@pytest.mark.parametrize(
+    ("certified", "server_name", "good"),
+    [
+        ("lab.test", None, True),
+        ("one.lab.test", None, False),
+        ("one.lab.test", "one.lab.test", True),
+    ],
+)
+async def test_the_certificate_names_what_the_operator_wrote(
+    start_service: StartService,
+    start_kamailio: StartKamailio,
+    authority: Authority,
+    certified: str,
+    server_name: str | None,
+    good: bool,
+) -> None:
+    """TLS behind SRV: the domain in the registrar's URI counts, not the host that an unprotected
+    SRV record names (RFC 5922 §4), unless `tls.server_name` says so. A PBX that shows another
+    name gets no credentials.
+    """
+    kamailio = await start_kamailio(KamailioOptions(tls=pbx_tls(authority.issue(certified))))
+    zone = f"_sips._tcp SRV 10 0 {kamailio.tls_port} one\none A 127.0.0.1\n"
+    async with DnsServer("lab.test.", zone) as server:
+        tls = {"ca": str(authority.ca), "server_name": server_name}
+        service = await start_service(options(server, registrar="sips:lab.test", tls=tls))
+        await account(service)
+        if good:
+            await all_bound(kamailio, ["101"], within=5)
+            return
+        shown = await service.registration_until("101", lambda found: found["state"] == "retrying")
+        assert shown["last_status"] == 503
+        assert await kamailio.bindings("101") == []
+        assert not any(event.method == "REGISTER" for event in kamailio.events())
+        assert "certificate" in shown["last_reason"], shown
