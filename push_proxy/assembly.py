@@ -31,6 +31,7 @@ from .runtime.pbx_names import PbxNames
 from .runtime.pbx_watch import PbxState, PbxWatch
 from .runtime.registrar import Registrar
 from .runtime.registrations import Registrations
+from .runtime.replacing import Replacing
 from .runtime.router import Router
 from .runtime.wakes import Wakes
 from .settings import Settings
@@ -274,6 +275,7 @@ async def open_call_path(
         wakes=wakes,
         calls=calls,
         pbx_side=watch,
+        replacing=Replacing(calls=calls, clock=clock),
         mailboxes=mailboxes,
         metrics=metrics,
     )

@@ -205,6 +205,22 @@ def given_up(*, ringing: bool) -> Outcome:
     return outcome(Verdict.PROXY_ERROR, phase=phase, ended_by="proxy", status=480)
 
 
+def replacement_failed(status: int, *, local: bool, rang: bool) -> Outcome:
+    """A call that should have replaced another got this from its device; ``local``: nothing."""
+    if status == 487:
+        verdict = Verdict.CALLER_CANCELLED
+    elif local:
+        verdict = Verdict.NO_ANSWER if rang else Verdict.REGISTERED_NOT_RINGING
+    else:
+        verdict = _answer_verdict(status, rang=rang)
+    return outcome(
+        verdict,
+        phase=CallState.RINGING if rang else CallState.WAKING,
+        ended_by="caller" if status == 487 else "device",
+        status=status,
+    )
+
+
 def outcome(verdict: Verdict, *, phase: CallState, ended_by: str, status: int) -> Outcome:
     """An outcome with the fault and advice that go with its verdict."""
     return Outcome(

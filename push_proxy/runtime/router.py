@@ -37,6 +37,7 @@ from .directory import Directory
 from .outbound import DIALOG_MAKERS, Outbound
 from .pbx_addresses import PbxAddresses
 from .registrar import Registrar
+from .replacing import Replacing
 from .toward_device import toward_device
 
 _log = structlog.get_logger(__name__)
@@ -105,6 +106,7 @@ class Router:
         outbound: Outbound,
         wakes: InviteTaker,
         calls: DialogKeeper,
+        replacing: Replacing,
         pbx_side: PbxSide,
         mailboxes: MailKeeper,
         metrics: Refusals,
@@ -117,6 +119,7 @@ class Router:
         self._outbound = outbound
         self._wakes = wakes
         self._calls = calls
+        self._replacing = replacing
         self._pbx_side = pbx_side
         self._mailboxes = mailboxes
         self._metrics = metrics
@@ -140,12 +143,14 @@ class Router:
             case BranchResponse() | CancelReceived():
                 self._wakes.on_fact(fact)
             case TransactionLost() | OrderFailed():
-                if not self._outbound.on_fact(fact):
+                if not (self._outbound.on_fact(fact) or self._replacing.on_fact(fact)):
                     self._wakes.on_fact(fact)
             case ForwardResponse():
-                self._outbound.on_fact(fact)
+                if not self._outbound.on_fact(fact):
+                    self._replacing.on_fact(fact)
             case ForwardRinging():
                 self._outbound.ringing(fact)
+                self._replacing.ringing(fact)
             case RequestAnswered():
                 if not self._mailboxes.on_answer(fact):
                     self._pbx_side.on_answer(fact)
@@ -243,12 +248,17 @@ class Router:
     def _forward(
         self, fact: RequestReceived, message: Message, account: Account, binding: Binding
     ) -> None:
+        call = None
+        if fact.method == "INVITE":
+            call = self._replacing.begin(fact, message, account, binding)
         self._signaling.forward(
             fact.txn,
             toward_device(
                 binding,
                 account,
                 strip=strip_toward_app(message),
+                add=(("X-Push-ID", call),) if call else (),
+                call=call,
                 record_route=fact.method in DIALOG_MAKERS,
             ),
         )

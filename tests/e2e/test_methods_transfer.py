@@ -90,7 +90,8 @@ async def test_attended_transfer_by_the_phone(extension: MakeExtension, way: Way
 @every_way
 async def test_attended_transfer_to_the_phone(extension: MakeExtension, way: Way) -> None:
     """A far end that talks with the phone is replaced by another: the INVITE with Replaces goes
-    to the device that holds the call, though another one was heard last, and wakes nobody.
+    to the device that holds the call, though another one was heard last, and wakes nobody; it is
+    on record like any other call.
     """
     ext = await extension(by=way.by)
     await ext.service.put_device(ext.account, "tablet", instance_id="urn:x-lab:tablet")
@@ -112,6 +113,10 @@ async def test_attended_transfer_to_the_phone(extension: MakeExtension, way: Way
         await tablet.agent.expect_nothing(within=0.1, method="INVITE")
         assert len({push.call_id for push in ext.sink.pushes}) <= 1, "pushed for the second call"
         await hang_up(incoming.dialog(), new)
+        record = await ext.record(sip_call_id=call.invite.call_id)
+        assert incoming.invite.header("X-Push-ID") == record["id"]
+        assert (record["verdict"], record["ended_by"]) == ("answered", "device")
+        assert {each["device"] for each in record["timeline"]} == {None, "handset"}
 
 
 async def test_replaces_nothing(extension: MakeExtension) -> None:

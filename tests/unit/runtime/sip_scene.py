@@ -21,6 +21,8 @@ from push_proxy.core.model import (
 from push_proxy.core.nonces import Nonces
 from push_proxy.core.own import OwnNames
 from push_proxy.core.pbx import Endpoint, Pbx
+from push_proxy.observability.metrics import Metrics
+from push_proxy.runtime.calls import Calls
 from push_proxy.runtime.challenger import Challenger
 from push_proxy.runtime.clock import ManualClock
 from push_proxy.runtime.directory import Directory
@@ -29,6 +31,7 @@ from push_proxy.runtime.outbound import Outbound
 from push_proxy.runtime.pbx_addresses import PbxAddresses
 from push_proxy.runtime.pbx_names import PbxNames
 from push_proxy.runtime.registrar import Registrar
+from push_proxy.runtime.replacing import Replacing
 from push_proxy.runtime.router import Router
 from push_proxy.signaling.contract import Headers, Rewrite
 from push_proxy.signaling.facts import DialogEnded, Fact, FlowLost, RequestAnswered, RequestReceived
@@ -218,6 +221,7 @@ class Scene:
             clock=self.clock,
             own=self.own,
         )
+        self.kept = Calls(store=self.store, clock=self.clock, metrics=Metrics())
         self.router = Router(
             signaling=self.stack,  # type: ignore[arg-type]
             directory=self.directory,
@@ -227,6 +231,7 @@ class Scene:
             outbound=self.outbound,
             wakes=self.notices,
             calls=self.notices,
+            replacing=Replacing(calls=self.kept, clock=self.clock),
             pbx_side=self.notices,
             mailboxes=self.mailboxes,
             metrics=self.notices,
@@ -242,6 +247,7 @@ class Scene:
 
     async def aclose(self) -> None:
         await self.addresses.aclose()
+        await self.kept.aclose()
         await self.directory.aclose()
 
     async def add(self, account: Account, *devices: str) -> Account:

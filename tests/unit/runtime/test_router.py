@@ -1,6 +1,6 @@
 """runtime.router and runtime.outbound: who may, who may not, and where it goes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from structlog.testing import capture_logs
@@ -12,6 +12,7 @@ from push_proxy.signaling.facts import (
     CancelReceived,
     DeviceHeard,
     DialogEnded,
+    Fact,
     ForwardResponse,
     ForwardRinging,
     OrderFailed,
@@ -269,6 +270,58 @@ async def test_replaces_goes_to_the_device_in_that_call(scene: Scene) -> None:
         assert order.rewrite.destination == binding.source, name
     scene.directory.delete_binding(keys["new"].account, keys["new"].device)
     assert statuses(scene, "INVITE", uri, replaces, source=PBX, from_=CALLER) == [480]
+
+
+@pytest.mark.parametrize(
+    ("end", "verdict", "ended_by"),
+    [
+        (
+            lambda t: ForwardResponse(txn=t, status=200, reason="", local=False),
+            "answered",
+            "device",
+        ),
+        (lambda t: ForwardResponse(txn=t, status=486, reason="", local=False), "busy", "device"),
+        (
+            lambda t: ForwardResponse(txn=t, status=481, reason="", local=False),
+            "device_error",
+            "device",
+        ),
+        (
+            lambda t: ForwardResponse(txn=t, status=487, reason="", local=False),
+            "caller_cancelled",
+            "caller",
+        ),
+        (
+            lambda t: ForwardResponse(txn=t, status=430, reason="", local=True),
+            "registered_not_ringing",
+            "device",
+        ),
+        (lambda t: TransactionLost(t, "gone"), "pbx_lost", "pbx"),
+        (
+            lambda t: OrderFailed(order="forward", txn=t, branch=0, reason="x"),
+            "proxy_error",
+            "proxy",
+        ),
+    ],
+)
+async def test_a_replacing_call_is_on_record(
+    scene: Scene, end: Callable[[ServerTxn], Fact], verdict: str, ended_by: str
+) -> None:
+    """It has an id of ours, which the device gets and its BYE will name, and one verdict."""
+    scene.register()
+    (order,) = scene.send("INVITE", OURS, "Replaces: x@y;to-tag=1", source=PBX, from_=CALLER)
+    assert order.rewrite is not None
+    call = order.rewrite.call
+    assert call is not None
+    assert ("X-Push-ID", call) in order.rewrite.add
+    scene.router.on_fact(end(ServerTxn(order.txn)))
+    record = scene.kept.get(call)
+    assert record is not None
+    assert record.outcome is not None
+    assert (record.direction, record.callee) == (Direction.INCOMING, "101")
+    assert (record.outcome.verdict, record.outcome.ended_by) == (verdict, ended_by)
+    assert record.timeline[0].detail == "replaces x@y"
+    assert scene.notices.facts == []
 
 
 async def test_an_outgoing_calls_fate(scene: Scene) -> None:
