@@ -95,6 +95,8 @@ class Scene:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None:
+            print(self.service.process.failure("logged at the end:"))
         await self.service.stop()
         await self.kamailio.stop()
 
