@@ -76,7 +76,7 @@ def running_stage(asterisk_root: Path, authority: Authority) -> Iterator[Stage]:
             webhook_key=WEBHOOK_KEY,
             pbxes=pbxes,
             listen=TRANSPORTS,
-            tls=authority.issue().files,
+            tls=authority.issue(for_linphone=True).files,
         ),
         sip_port=sip_port,
     )
