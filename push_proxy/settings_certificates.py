@@ -1,5 +1,6 @@
 """Certificates, keys and authorities in PEM files: whether they can be used, and until when."""
 
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,6 +69,12 @@ def warnings(
             f"{section}.certificate does not name {must_name}, which phones use "
             "(sip.public_address): a phone that verifies refuses it"
         )
+
+
+def key_warnings(name: str, key: Path | None) -> Iterator[str]:
+    """Who else can read a private key; ``name`` is its key's name."""
+    if key is not None and key.stat().st_mode & stat.S_IROTH:
+        yield f"{name}: every user of this machine can read {key}; chmod o-r it"
 
 
 def ends_at(path: Path) -> float | None:

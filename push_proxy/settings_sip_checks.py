@@ -10,6 +10,7 @@ from .settings_certificates import (
     authority_faults,
     ends_at,
     identity_faults,
+    key_warnings,
     utc_now,
     warnings,
 )
@@ -32,9 +33,11 @@ def sip_warnings(settings: Settings, *, public_address: str) -> Iterator[str]:
     now, tls = utc_now(), settings.sip.tls
     named = public_address if _has_tls_listener(settings) else None
     yield from warnings("sip.tls", tls.certificate, now=now, must_name=named)
+    yield from key_warnings("sip.tls.key", tls.key)
     for name, pbx in settings.pbxes.items():
         if pbx.tls is not None:
             yield from warnings(f"pbxes.{name}.tls", pbx.tls.certificate, now=now)
+            yield from key_warnings(f"pbxes.{name}.tls.key", pbx.tls.key)
             if not pbx.tls.verify:
                 yield (
                     f"pbxes.{name}.tls.verify is false: whoever stands between us and this PBX "

@@ -47,6 +47,8 @@ class Candidate:
     """The binding was heard within ``fresh_s``, and its flow lives."""
     flow: bool = True
     """False: the binding's TCP or TLS connection is gone, so the INVITE cannot go there."""
+    returns: bool = False
+    """It is gone since a moment ago: the device is probably about to make another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

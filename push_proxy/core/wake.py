@@ -79,8 +79,7 @@ def start(
             live, more = reaching.ring(live, part.binding, now)
         elif candidate.pushable:
             live, more = reaching.push(live, part, now)
-        elif candidate.binding is not None:
-            # Registered, but its connection is gone: most likely it is about to open another.
+        elif candidate.returns:
             live, more = live.with_part(replace(part, returns_by=live.wake_deadline)), ()
         else:
             more = ()

@@ -41,8 +41,8 @@ def candidates_for(
             name,
             devices.get(name),
             bindings.get(name),
+            directory=directory,
             pushable=_pushable(devices.get(name), providers),
-            flow=name not in bindings or directory.has_flow(bindings[name]),
             heard_after=now - fresh_s,
         )
         for name in (*devices, *(name for name in bindings if name not in devices))
@@ -54,10 +54,11 @@ def _candidate(
     device: Device | None,
     binding: Binding | None,
     *,
+    directory: Directory,
     pushable: bool,
-    flow: bool,
     heard_after: float,
 ) -> Candidate:
+    flow = binding is None or directory.has_flow(binding)
     return Candidate(
         device=name,
         pushable=pushable,
@@ -65,6 +66,7 @@ def _candidate(
         binding=binding,
         fresh=binding is not None and flow and binding.heard_at > heard_after,
         flow=flow,
+        returns=not flow and binding is not None and directory.returns_soon(binding),
     )
 
 

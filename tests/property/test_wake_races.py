@@ -119,6 +119,7 @@ def candidates(draw: st.DrawFn) -> tuple[Candidate, ...]:
                 binding=bound,
                 fresh=bound is not None and flow and draw(st.booleans()),
                 flow=flow,
+                returns=not flow and draw(st.booleans()),
             )
         )
     return tuple(found)

@@ -116,7 +116,7 @@ class Wire:
     def __post_init__(self) -> None:
         self.known = {candidate.device for candidate in self.candidates}
         for candidate in self.candidates:
-            if candidate.binding and not candidate.flow and not candidate.pushable:
+            if candidate.returns and not candidate.pushable:
                 self.returning[candidate.device] = self.wake_end
 
     @property

@@ -92,6 +92,23 @@ async def test_a_phone_without_push_target_gets_the_time_of_a_wake() -> None:
         assert service.finals(txn) == [480]
 
 
+async def test_a_phone_that_is_off_is_not_waited_for() -> None:
+    """Its connection ended more than a minute ago, and it has no push target: 480 at once."""
+    async with FakeService() as service:
+        binding = connect(service, 40000)
+        service.sip.lose_connection(binding.source)
+        await service.pass_time(61)
+        txn = service.invite()
+        assert service.finals(txn) == [480]
+        connect(service, 41000)
+        service.sip.lose_connection(Address("198.51.100.7", 41000, "tls"))
+        await service.pass_time(59)
+        txn = service.invite(call_id="sip-2")
+        assert service.finals(txn) == []
+        connect(service, 42000)
+        assert len(service.sip.forks(txn)) == 1
+
+
 async def test_two_phones_on_one_connection() -> None:
     """Behind one edge proxy: both fail at once, both are rung again, one answers."""
     async with FakeService() as service:

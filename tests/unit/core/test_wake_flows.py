@@ -95,12 +95,18 @@ def test_a_phone_without_a_push_target_is_waited_for() -> None:
 
 def test_a_registered_phone_without_connection_is_waited_for() -> None:
     """Nothing can be sent and nothing pushed: it most likely connects again just now."""
-    with Playbook(plain(flow=False)) as call:
+    with Playbook(plain(flow=False, returns=True)) as call:
         _ = call << StoreInvite() >> Wait(3) >> registers("phone", port=7, **TCP)
         _ = call << Ring("phone", 7)
-    with Playbook(plain(flow=False)) as call:
+    with Playbook(plain(flow=False, returns=True)) as call:
         _ = call << StoreInvite() >> Wait(15) << Reply(480, "no_device") << ENDED
         _ = call << Over(Verdict.NO_DEVICE, "deadline")
+
+
+def test_a_phone_that_is_gone_for_good_is_not_waited_for() -> None:
+    """Its connection ended long ago: it is off, and the caller is told at once."""
+    with Playbook(plain(flow=False)) as call:
+        _ = call << Reply(480, "no_device") << ENDED << Over(Verdict.NO_DEVICE, "proxy")
 
 
 def test_a_sleeping_phone_is_pushed_however_lately_it_was_heard() -> None:

@@ -43,5 +43,6 @@ def write_identity(
         BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
     )
     files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    files[1].touch(0o600)
     files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection))
     return files

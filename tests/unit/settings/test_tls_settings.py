@@ -173,6 +173,14 @@ def test_a_certificate_that_ends_soon_or_names_another_is_warned_of(tmp_path: Pa
     ]
 
 
+def test_a_key_that_everybody_can_read_is_warned_of(tmp_path: Path) -> None:
+    """It can be used; but then so can others use it."""
+    section = sip(tmp_path)
+    assert not [w for w in check({"sip": section}).warnings if "sip.tls.key" in w]
+    Path(section["tls"]["key"]).chmod(0o644)
+    assert [w for w in check({"sip": section}).warnings if "sip.tls.key: every user" in w]
+
+
 def test_a_wildcard_names_the_hosts_below_it(tmp_path: Path) -> None:
     """One label, as phones and browsers have it."""
     certificate, key = write_identity(tmp_path, "*.example.com")
