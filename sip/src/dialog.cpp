@@ -187,7 +187,7 @@ Address Engine::peer_of(const ServerTxn& txn) const {
 void Engine::undo_strict_route(pjsip_rx_data* rdata) const {
     auto* msg = rdata->msg_info.msg;
     const auto* target = sip_uri(msg->line.req.uri);
-    if (!target || !is_us(target) || !decode_route_token(view(target->user), settings_.token_key)) return;
+    if (!target || !decode_route_token(view(target->user), settings_.token_key)) return;
     std::size_t routes = 0;
     while (route_header(msg, routes)) ++routes;
     if (routes == 0) return;

@@ -35,7 +35,6 @@ struct Branch : Owner {
     bool provisional = false;
     bool final = false;
     std::optional<std::string> relayed_2xx;  // its To tag
-    int redirected = 0;                      // to other addresses of the device, in the same client transaction
     pj_timer_entry timer_c{};
     bool cancel_wanted = false;
     bool cancel_sent = false;

@@ -10,7 +10,7 @@ namespace push_proxy {
 namespace {
 
 constexpr std::size_t kMaxPerDevice = 32;  // waiting requests and ACKs
-constexpr int kMaxSent = 5;                // flows that one request is sent to
+constexpr int kMaxFlows = 5;               // that one request is sent to
 
 std::int64_t now_ms() {
     return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now().time_since_epoch()).count();
@@ -40,6 +40,7 @@ void Engine::follow(ServerTxn& txn, TowardDevice toward, const Hop& hop) {
 void Engine::send_to_device(ServerTxn& txn, const Hop& hop) {
     ForwardPlan plan;
     plan.routes_to_pop = txn.toward->routes_to_pop;
+    ++txn.toward->flows;
     send_branch(txn, txn.toward->sent++, true, plan, hop);
 }
 
@@ -54,7 +55,7 @@ void Engine::wait_for_device(ServerTxn& txn) {
         });
     if (txn.cancelled) return end_wait(txn, 487, "Request Terminated");
     if (waiting_ >= settings_.waiting_limit || static_cast<std::size_t>(waiting_here) >= kMaxPerDevice ||
-        toward.sent >= kMaxSent || stopping_)
+        toward.flows >= kMaxFlows || stopping_)
         return end_wait(txn, 430, "Flow Failed");
     count("in_dialog.", "waited");
     toward.waiting = true;
@@ -126,7 +127,7 @@ void Engine::redirect(Branch& branch, const Hop& hop) {
     if (!tsx || branch.final || branch.provisional || branch.cancel_wanted) return;
     const bool same_transport = tsx->transport == hop.transport;
     if (same_transport && branch.destination == hop.destination) return;
-    if (txn.toward->sent + branch.redirected >= kMaxSent) return;
+    if (txn.toward->flows >= kMaxFlows) return;
     count("in_dialog.", "redirected");
     if (same_transport && !is_stream(tsx->transport)) {
         // The same Via: for a device that has had it this is a repetition, which it answers again. One
@@ -135,7 +136,7 @@ void Engine::redirect(Branch& branch, const Hop& hop) {
         pj_sockaddr_cp(&tsx->addr, &address);
         tsx->addr_len = static_cast<int>(pj_sockaddr_get_len(&address));
         branch.destination = hop.destination;
-        ++branch.redirected;
+        ++txn.toward->flows;
         if (!tsx->last_tx->is_pending)
             pjsip_transport_send(tsx->transport, tsx->last_tx, &tsx->addr, tsx->addr_len, nullptr, nullptr);
         return;

@@ -15,6 +15,7 @@ struct TowardDevice {
     std::string dialog;  // as `dialog_of` names it
     std::size_t routes_to_pop = 0;
     int sent = 0;          // so many branches; the last one counts
+    int flows = 0;         // so many addresses of the device
     bool waiting = false;  // for a flow
     pj_timer_entry timer{};
 };
