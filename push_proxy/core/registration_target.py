@@ -72,6 +72,11 @@ def _advice(state: Registration, kind: RegistrationState) -> str:
         return _rejected(state)
     if state.failures and state.last_status == 408:
         return "The PBX does not answer: check the registrar's address, port and firewalls."
+    if state.failures and state.last_local and state.last_reason.startswith("TLS"):
+        return (
+            "TLS with the PBX fails (last_reason says why): check its certificate against tls.ca "
+            "and tls.server_name of this PBX, and the certificate that we show it."
+        )
     if state.failures and state.last_local:
         return "Nothing can be sent to the PBX: check that its name resolves and the network is up."
     if state.failures and kind is RegistrationState.RETRYING:

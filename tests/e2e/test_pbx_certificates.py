@@ -55,6 +55,7 @@ async def test_certificate_of_the_pbx(start_service: StartService, authority: Au
             refused = await service.registration_until(name, lambda found: bool(found["advice"]))
             assert refused["state"] == "retrying"
             assert "certificate" in refused["last_reason"]
+            assert refused["advice"].startswith("TLS with the PBX fails")
             assert pbxes[name].registrations == []
 
 
@@ -83,4 +84,5 @@ async def test_pbx_wants_our_certificate(
     await service.is_registered("shows")
     refused = await service.registration_until("silent", lambda found: bool(found["advice"]))
     assert refused["state"] == "retrying"
+    assert "certificate required" in refused["last_reason"]
     assert await kamailio.bindings("silent") == []
