@@ -248,7 +248,6 @@ async def open_call_path(
         clock=clock,
         addresses=addresses,
         registrations=registrations,
-        own=own,
     )
     mailboxes = Mailboxes(
         signaling=signaling, directory=directory, store=store, clock=clock, own=own

@@ -2,9 +2,8 @@
 
 import asyncio
 import ipaddress
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import structlog
@@ -17,7 +16,6 @@ from ..core.pbx import (
     Endpoint,
     Pbx,
     endpoint,
-    is_literal,
     next_hop,
     pbx_of,
     server_name,
@@ -44,6 +42,8 @@ class Server:
     """What a request to the server itself is addressed to."""
     every_s: float
     """How often it is to be asked; 0: never."""
+    users: Mapping[str, None] = field(compare=False)
+    """AORs of its accounts, in whose name it is asked: a live view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class _Site:
     every_s: float
 
 
-_Place = tuple[Endpoint, _Site]
+_Stay = tuple[Endpoint, _Site, str]
+"""Where an account sends to, and its AOR."""
 
 
 class PbxAddresses:
@@ -75,7 +76,7 @@ class PbxAddresses:
         self._own = own
         self._resolved = names
         self.health = PbxHealth(clock)
-        self._sites: dict[Endpoint, Counter[_Site]] = {}
+        self._sites: dict[Endpoint, dict[_Site, dict[str, None]]] = {}
         self._configure(pbxes)
         self._server_listeners: list[Callable[[Endpoint], None]] = []
         names.on_resolved(lambda end: self._tell_servers((end,)))
@@ -85,9 +86,7 @@ class PbxAddresses:
         self._directory.subscribe(self._on_change)
         first: list[asyncio.Event] = []
         for pbx in self._pbxes.values():
-            if (own := _own_site(pbx)) is not None:
-                first += self._resolved.use((own[0],))
-                self._move(None, own)
+            first += self._resolved.use(_own_ends(pbx))
         for account in self._directory.accounts():
             first += self._resolved.use(self._ends(account))
             self._move(None, self._site(account))
@@ -119,8 +118,14 @@ class PbxAddresses:
         host = f"[{end.host}]" if ":" in end.host else end.host
         uri = f"sip:{host}" if end.port is None else f"sip:{host}:{end.port}"
         return tuple(
-            Server(site.pbx, self._hop(address, site.name, site.profile), uri, site.every_s)
-            for site in self._sites.get(end, ())
+            Server(
+                site.pbx,
+                self._hop(address, site.name, site.profile),
+                uri,
+                site.every_s,
+                aors,
+            )
+            for site, aors in self._sites.get(end, {}).items()
             for address in self._resolved.known(end).addresses
             if self._own.can_reach(address.host)
         )
@@ -247,11 +252,10 @@ class PbxAddresses:
 
     def _places(
         self, keys: Iterable[str], accounts: Iterable[Account]
-    ) -> list[tuple[tuple[Endpoint, ...], _Place | None]]:
+    ) -> list[tuple[tuple[Endpoint, ...], _Stay | None]]:
         """What these PBXs and accounts use, and where they send to."""
-        own = [None if (pbx := self._pbxes.get(key)) is None else _own_site(pbx) for key in keys]
         return [
-            *(((), None) if place is None else ((place[0],), place) for place in own),
+            *((_own_ends(self._pbxes.get(key)), None) for key in keys),
             *((self._ends(account), self._site(account)) for account in accounts),
         ]
 
@@ -260,29 +264,29 @@ class PbxAddresses:
             for listener in self._server_listeners:
                 listener(end)
 
-    def _site(self, account: Account) -> _Place | None:
+    def _site(self, account: Account) -> _Stay | None:
         """Where the account sends to; a PBX that is known by its peers alone is not watched."""
         pbx = self.pbx(account)
         if pbx is None or not (ends := trusted_ends(account, pbx)):
             return None
         name = server_name(account, pbx, ends[0])
-        return ends[0], _Site(pbx.key, name, pbx.tls_profile, pbx.qualify_s)
+        return ends[0], _Site(pbx.key, name, pbx.tls_profile, pbx.qualify_s), account.aor
 
-    def _move(self, before: _Place | None, after: _Place | None) -> list[Endpoint]:
+    def _move(self, before: _Stay | None, after: _Stay | None) -> list[Endpoint]:
         """Count an account here and no longer there; the endpoints whose servers changed."""
         changed = list[Endpoint]()
         if before == after:
             return changed
         if after is not None:
-            end, site = after
-            sites = self._sites.setdefault(end, Counter())
-            sites[site] += 1
-            if sites[site] == 1:
+            end, site, aor = after
+            aors = self._sites.setdefault(end, {}).setdefault(site, {})
+            if not aors:
                 changed.append(end)
+            aors[aor] = None
         if before is not None:
-            end, site = before
+            end, site, aor = before
             sites = self._sites[end]
-            sites[site] -= 1
+            del sites[site][aor]
             if not sites[site]:
                 del sites[site]
                 changed.append(end)
@@ -291,13 +295,11 @@ class PbxAddresses:
         return changed
 
 
-def _own_site(pbx: Pbx) -> _Place | None:
+def _own_ends(pbx: Pbx | None) -> tuple[Endpoint, ...]:
     """Where a configured PBX is, whether or not an account names it."""
-    if pbx.registrar is None:
-        return None
-    end = endpoint(pbx.registrar, default=pbx.transport)
-    name = pbx.server_name or ("" if is_literal(end.host) else end.host)
-    return end, _Site(pbx.key, name, pbx.tls_profile, pbx.qualify_s)
+    if pbx is None or pbx.registrar is None:
+        return ()
+    return (endpoint(pbx.registrar, default=pbx.transport),)
 
 
 def _has(located: Located, host: str) -> bool:

@@ -39,6 +39,10 @@ class PbxBindings:
         """Where it is bound, as far as we know."""
         return self._of.get(number)
 
+    def anyone(self, place: Place) -> int | None:
+        """One of them."""
+        return next(iter(self._places.get(place, ())), None)
+
     def turn(self, place: Place, count: int) -> tuple[int, ...]:
         """Up to ``count`` of them: those whose turn was longest ago."""
         ring = self._places.get(place, {})

@@ -16,7 +16,6 @@ from ..core import canary, pbx_watch
 from ..core.canary import Ask, Canary
 from ..core.ids import Instant
 from ..core.model import Address
-from ..core.own import OwnNames
 from ..core.pbx import Endpoint
 from ..core.pbx_watch import Finding, Watch
 from ..core.registration_answer import Answer
@@ -40,6 +39,9 @@ class Bindings(Protocol):
 
     def on_answer(self, fact: RequestAnswered) -> None:
         """An answer to a REGISTER."""
+
+    def someone(self, place: Place) -> str | None:
+        """The AOR of an account that is bound there."""
 
     def check(self, place: Place, count: int) -> int:
         """Look accounts up at this server; returns how many."""
@@ -91,13 +93,11 @@ class PbxWatch:
         clock: TimerClock,
         addresses: PbxAddresses,
         registrations: Bindings,
-        own: OwnNames,
     ) -> None:
         self._signaling = signaling
         self._clock = clock
         self._addresses = addresses
         self._registrations = registrations
-        self._own = own
         self._by_end: dict[Endpoint, tuple[Place, ...]] = {}
         self._watched: dict[Place, _Watched] = {}
         self._pbxes: dict[str, dict[Place, None]] = {}
@@ -265,13 +265,14 @@ class PbxWatch:
         watched.request = request = next(self._numbers)
         self._requests[request] = place
         hop, uri = watched.server.hop, watched.server.uri
-        node = self._own.node_host
-        us = f"<sip:push-proxy@[{node}]>" if ":" in node else f"<sip:push-proxy@{node}>"
+        # In the name of one of its users: to Asterisk anybody else is an attacker, logged as such
+        # and shut out by fail2ban.
+        us = self._registrations.someone(place) or next(iter(watched.server.users))
         self._signaling.request(
             request,
             method="OPTIONS",
             request_uri=uri,
-            from_=f"{us};tag={secrets.token_hex(4)}",
+            from_=f"<{us}>;tag={secrets.token_hex(4)}",
             to=f"<{uri}>",
             call_id=secrets.token_hex(12),
             cseq=1,

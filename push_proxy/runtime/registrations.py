@@ -150,6 +150,11 @@ class Registrations:
         """Tell what servers answer when they are asked for our Contacts."""
         self._checks = checks
 
+    def someone(self, place: Place) -> str | None:
+        """The AOR of an account that is bound at this server."""
+        number = self._bound.anyone(place)
+        return None if number is None else self._machines[number].account.aor
+
     def check(self, place: Place, count: int) -> int:
         """Ask this server for the Contacts of up to ``count`` accounts, each in its turn.
 

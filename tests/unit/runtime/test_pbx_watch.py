@@ -85,7 +85,6 @@ class World:
             clock=scene.clock,
             addresses=self.addresses,
             registrations=self.registrations,
-            own=scene.own,
         )
         self._answers: list[tuple[float, int, RequestAnswered]] = []
         self._order = itertools.count()
@@ -342,8 +341,8 @@ async def test_after_an_absence_bindings_are_checked_at_once(world: World) -> No
     """Its restart took 20 s and its memory: repaired as soon as it answers, not a round later."""
     world.targets = world.targets[:1]
     await world.addresses._resolved.look_up(Endpoint("pbx.example.com", None, None))
-    assert list(world.watch.states()["office"].servers) == [FIRST]
     await world.add(50)
+    assert list(world.watch.states()["office"].servers) == [FIRST]
     world.until(world.is_at(world.first, 50), within=2)
     world.first.alive = False
     world.until(lambda: world.watch.states()["office"].reachable is False, within=40)
@@ -371,8 +370,28 @@ async def test_a_lost_connection_registers_again(world: World) -> None:
     assert world.first.count("REGISTER") == before + 50
 
 
+async def test_options_are_in_the_name_of_a_user(world: World) -> None:
+    """Asterisk takes an OPTIONS from nobody for an attack: From is an account that is bound there,
+    before any is, one of those that are to be.
+    """
+    accounts = await world.add(3)
+    assert world.scene.stack.requests[0]["method"] == "OPTIONS"
+    names = {f"<{account.aor}>" for account in accounts}
+    assert {str(r["from_"]).partition(";")[0] for r in world.scene.stack.requests} <= names
+    world.until(world.is_at(world.first, 3), within=2)
+    await world.scene.directory.delete_account(accounts[0].key)
+    world.run(25)
+    world.scene.clock.advance(5)
+    asked = [str(r["from_"]) for r in world.scene.stack.requests if r["method"] == "OPTIONS"]
+    assert asked
+    assert all(not name.startswith(f"<{accounts[0].aor}>") for name in asked)
+
+
 async def test_nobody_asks_about_a_pbx_without_users(world: World) -> None:
-    """An account's own registrar is watched from its first account to its last."""
+    """A PBX is watched from its first account to its last."""
+    world.run(100)
+    assert world.watch.states() == {}
+    assert world.first.seen == []
     own = hold("3000", pbx=None, registrar="sip:192.0.2.20", register=RegisterPolicy.ALWAYS)
     account = await world.scene.add(own)
     world.run(1)
