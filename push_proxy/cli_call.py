@@ -70,6 +70,8 @@ def call_text(call: dict[str, Any]) -> str:
             f"verdict  {call['verdict']}, in phase {call['phase']}, ended by {call['ended_by']}; "
             f"fault: {call['fault']}"
         )
+    if call.get("duration_s") is not None:
+        lines.append(f"talked   {call['duration_s']:.1f} s")
     if call["advice"]:
         lines.append(f"advice   {call['advice']}")
     lines.append("")

@@ -136,3 +136,5 @@ def test_the_story_reads_line_by_line() -> None:
     assert "verdict  not_woken, in phase waking, ended by deadline" in text
     assert "advice   The phone forbids background data." in text
     assert text.splitlines()[-1].split() == ["1.2", "ms", "push_sent", "d1", "webhook"]
+    assert "talked" not in text
+    assert "talked   61.3 s" in call_text({**CALL, "duration_s": 61.3})
