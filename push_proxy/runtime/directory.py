@@ -21,15 +21,13 @@ from ..errors import StoreUnavailable
 from ..ports import Clock, Store
 from ..tasks import spawn
 from .changes import AccountChanged, BindingChanged, Change, DeviceChanged
-from .index import Index, Place
+from .connections import Connections
+from .index import Index
 from .write_behind import WriteBehind
 
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 Listener = Callable[[Change], None]
-
-RETURN_WITHIN_S = 60.0
-"""A phone whose connection has ended makes another within this time, if it can."""
 
 
 class Directory:
@@ -44,11 +42,7 @@ class Directory:
         self._sweep_s = sweep_s
         self._index = Index()
         self._listeners: list[Listener] = []
-        self._connections: set[Address] = set()
-        """Far ends of TCP and TLS connections that a binding came on and that still stand."""
-        self._lost_at: dict[Place, Instant] = {}
-        """When bindings lost the connection that they came on."""
-        self._loaded_at = clock.now()
+        self._connections = Connections(clock.now())
         self._expiries: list[tuple[float, AccountKey, DeviceId]] = []
         self._writes = WriteBehind("directory")
         self._locks: WeakValueDictionary[AccountKey, asyncio.Lock] = WeakValueDictionary()
@@ -68,7 +62,7 @@ class Directory:
                 index.set_binding(binding)
                 heappush(expiries, (binding.expires_at, binding.account, binding.device))
         self._index, self._expiries = index, expiries
-        self._loaded_at = self._clock.now()
+        self._connections = Connections(self._clock.now())
         if self._sweeper is None:
             self._sweeper = spawn(self._sweep_forever(), name="expiry of bindings")
 
@@ -138,7 +132,7 @@ class Directory:
 
         Whoever opens another TCP connection from the same port has proved nothing.
         """
-        if source.transport != "udp" and source not in self._connections:
+        if not self._connections.stands(source):
             return ()
         found = (self.binding(*place) for place in self._index.by_flow.get(source, ()))
         return tuple(binding for binding in found if binding)
@@ -192,9 +186,7 @@ class Directory:
 
     def put_binding(self, binding: Binding) -> None:
         """Take a binding now, with its flow; it is stored as soon as the store takes it."""
-        if binding.source.transport != "udp":
-            self._connections.add(binding.source)
-        self._lost_at.pop((binding.account, binding.device), None)
+        self._connections.bound(binding)
         old = self._index.set_binding(binding)
         heappush(self._expiries, (binding.expires_at, binding.account, binding.device))
         self._writes.submit(
@@ -205,7 +197,7 @@ class Directory:
     def delete_binding(self, key: AccountKey, device: DeviceId) -> Binding | None:
         """Forget a binding now; returns what it was."""
         old = self._index.drop_binding(key, device)
-        self._lost_at.pop((key, device), None)
+        self._connections.unbound((key, device))
         if old is not None:
             self._writes.submit((key, device), partial(self._store.delete_binding, key, device))
             self._tell(BindingChanged(old, None))
@@ -216,23 +208,16 @@ class Directory:
 
         Over TCP and TLS only while its connection stands: never after a restart of ours.
         """
-        return binding.source.transport == "udp" or binding.source in self._connections
+        return self._connections.stands(binding.source)
 
     def flow_lost(self, remote: Address) -> None:
         """A connection has ended: bindings on it stay, but are asleep until they come again."""
-        if remote not in self._connections:
-            return
-        self._connections.discard(remote)
-        for place in self._index.by_flow.get(remote, ()):
-            self._lost_at[place] = self._clock.now()
+        places = self._index.by_flow.get(remote, ())
+        self._connections.lost(remote, places, self._clock.now())
 
     def returns_soon(self, binding: Binding) -> bool:
-        """Whether a phone without connection has lost it, or we started, a moment ago.
-
-        Later than that it is not about to make another one: it is switched off or out of reach.
-        """
-        lost_at = self._lost_at.get((binding.account, binding.device), self._loaded_at)
-        return self._clock.now() - lost_at < RETURN_WITHIN_S
+        """Whether a phone without connection is probably about to make another one."""
+        return self._connections.returns_soon(binding, self._clock.now())
 
     def heard(self, route_key: str, source: Address, now: Instant) -> None:
         """SIP came from the device: a sign of life, if on the flow that we would send to."""
