@@ -10,7 +10,8 @@ from typing import Any
 
 import structlog
 
-from .assembly import CallPath, configured_providers, open_call_path
+from .assembly import CallPath, open_call_path
+from .configured import configured_providers
 from .descriptors import raise_limit
 from .errors import PushProxyError
 from .http.app import create_admin_app, create_app

@@ -8,7 +8,8 @@ import yaml
 from structlog.testing import capture_logs
 
 from push_proxy.app import Service
-from push_proxy.assembly import client_tls, listener_tls, open_call_path
+from push_proxy.assembly import open_call_path
+from push_proxy.configured import client_tls, listener_tls
 from push_proxy.observability.metrics import Metrics
 from push_proxy.providers.registry import Providers
 from push_proxy.reloading import need_restart

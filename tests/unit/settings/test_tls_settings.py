@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from push_proxy.assembly import client_tls, listener_tls
+from push_proxy.configured import client_tls, listener_tls
 from push_proxy.core.model import Address
 from push_proxy.errors import ConfigurationError
 from push_proxy.settings_file import check, load
