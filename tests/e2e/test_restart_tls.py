@@ -187,6 +187,7 @@ async def test_real_phone_talks_on(
     await caller.phone.event("held")
     await phone.resume()
     await caller.phone.event("resumed")
+    await answered_in_store(ext)  # the end is told to the store alone, which has just started, too
     if kind == "baresip":
         await phone.hang_up()
         await caller.ended()
