@@ -37,6 +37,7 @@ SHORT_EXPIRES_S = 60
 REFRESHING = 2_000
 CALLS = 200
 QUALIFY_S = 5
+READY_S = 120.0
 REFRESH_PART = (EARLIEST_REFRESH + LATEST_REFRESH) / 2
 PARTS = ("calls", "rest", "registrar-restart", "service-restart")
 
@@ -348,7 +349,8 @@ async def service_restart(scene: Scene, report: Report, *, total: int) -> None:
     await scene.service.stop()
     mark = scene.mark()
     began = time.monotonic()
-    await scene.service.start()
+    await scene.service.start(ready=False)
+    await scene.service.wait_ready(within_s=READY_S)
     ready = time.monotonic() - began
     cost = scene.service_cost()
     await asyncio.sleep(IDLE_S)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from itertools import islice
 
 import structlog
 
@@ -10,14 +11,16 @@ from ..tasks import spawn
 
 _log = structlog.get_logger(__name__)
 
+AT_ONCE = 64
 Job = Callable[[], Awaitable[None]]
 
 
 class WriteBehind:
-    """Jobs by key, in order; a newer job for a key replaces one that has not run yet.
+    """Jobs by key; a newer job for a key replaces one that has not run yet.
 
-    Memory is bounded by the number of keys: however long the store is away, only the newest
-    value of each waits.
+    A key's jobs are done one after the other, the oldest keys first, several keys at a time: one
+    by one, what a PBX's restart changes for 20,000 accounts would take minutes. Memory is bounded
+    by the number of keys: however long the store is away, only the newest value of each waits.
     """
 
     def __init__(self, name: str, *, retry_s: float = 0.5, retry_max_s: float = 5.0) -> None:
@@ -76,22 +79,29 @@ class WriteBehind:
                 self._idle.set()
                 self._work.clear()
                 await self._work.wait()
-            key, job = next(iter(self._jobs.items()))
-            try:
-                await job()
-            except StoreUnavailable as error:
-                self._note_failure(error)
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, self._retry_max_s)
-                continue
-            except Exception:  # noqa: BLE001 - logged below
-                # One value that cannot be written must not keep all the others waiting.
-                _log.exception("write given up", what=self._name, job=str(key))
-            else:
+            some = list(islice(self._jobs.items(), AT_ONCE))
+            refusals = await asyncio.gather(*(self._try(key, job) for key, job in some))
+            refusal = next(filter(None, refusals), None)
+            if refusal is None:
                 self._note_success()
                 pause_s = self._retry_s
-            if self._jobs.get(key) is job:
-                del self._jobs[key]
+            else:
+                self._note_failure(refusal)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, self._retry_max_s)
+
+    async def _try(self, key: Hashable, job: Job) -> StoreUnavailable | None:
+        """Do one; why the store did not take it, in which case it goes on waiting."""
+        try:
+            await job()
+        except StoreUnavailable as error:
+            return error
+        except Exception:  # noqa: BLE001 - logged below
+            # One value that cannot be written must not keep all the others waiting.
+            _log.exception("write given up", what=self._name, job=str(key))
+        if self._jobs.get(key) is job:
+            del self._jobs[key]
+        return None
 
     def _note_failure(self, error: StoreUnavailable) -> None:
         if not self._degraded:

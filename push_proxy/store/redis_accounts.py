@@ -127,7 +127,7 @@ class AccountsInRedis:
 
     async def delete_registration(self, key: AccountKey) -> None:
         """See `ports.Store.delete_registration`."""
-        await self._client.call("DEL", keys.registration(key))
+        await self._client.write("DEL", keys.registration(key))
 
     async def put_mailbox(self, mailbox: Mailbox) -> None:
         """See `ports.Store.put_mailbox`."""

@@ -90,7 +90,7 @@ class DevicesInRedis(AccountsInRedis):
 
     async def delete_binding(self, key: AccountKey, device: DeviceId) -> None:
         """See `ports.Store.delete_binding`."""
-        await self._client.call("HDEL", keys.bindings(key), device)
+        await self._client.write("HDEL", keys.bindings(key), device)
 
     async def bindings(self, key: AccountKey) -> tuple[Binding, ...]:
         """See `ports.Store.bindings`."""
