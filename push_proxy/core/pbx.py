@@ -81,7 +81,8 @@ def endpoint(uri: str, *, said: str | None = None, default: str | None = None) -
         transport = said or parsed.params.get("transport", "").lower() or default
     if transport is None and (parsed.port is not None or is_literal(parsed.host)):
         transport = "udp"
-    return Endpoint(parsed.host, parsed.port, transport)
+    # A final dot means no other name, and certificates do not carry it.
+    return Endpoint(parsed.host.rstrip("."), parsed.port, transport)
 
 
 def next_hop(account: Account, pbx: Pbx) -> Endpoint | None:

@@ -23,6 +23,7 @@ class RegistrationSchedule:
         self._heap: list[tuple[Instant, int, int | str]] = []
         self._order = count()
         self._lane_at: dict[str, Instant] = {}
+        self._held: set[str] = set()
         self._timer: Timer | None = None
         self._armed_at: Instant | None = None
 
@@ -37,8 +38,10 @@ class RegistrationSchedule:
         """The pace of this PBX from now on."""
         if lane in self._lanes:
             self._lanes[lane].set_rate(rate)
-        else:
-            self._lanes[lane] = PbxLane(rate, self._clock.now())
+            return
+        self._lanes[lane] = made = PbxLane(rate, self._clock.now())
+        if lane in self._held:
+            made.hold(self._clock.now())
 
     def put(self, number: int, live: LiveRegistration) -> None:
         """It is due when its state says so; one that waits for its turn goes on waiting."""
@@ -57,16 +60,18 @@ class RegistrationSchedule:
 
     def go_on(self, lane: str) -> None:
         """An answer has come: what waited for one may go."""
-        if len(self._lanes[lane]) and lane not in self._lane_at:
+        if lane in self._lanes and len(self._lanes[lane]) and lane not in self._lane_at:
             self._drain(lane, self._clock.now())
 
     def hold(self, lane: str) -> None:
         """This PBX does not answer: its registrations wait."""
+        self._held.add(lane)
         if lane in self._lanes:
             self._lanes[lane].hold(self._clock.now())
 
     def release(self, lane: str) -> None:
         """It does."""
+        self._held.discard(lane)
         if lane in self._lanes and self._lanes[lane].held:
             self._lanes[lane].release()
             self._lane_at.pop(lane, None)

@@ -44,6 +44,7 @@ def target(name: str, *, priority: int = 0, weight: int = 0, hosts: int = 1) -> 
         ),
         ("sips:pbx.example.com", "udp", "tcp", Endpoint("pbx.example.com", None, "tls")),
         ("sip:pbx.example.com:5070", None, None, Endpoint("pbx.example.com", 5070, "udp")),
+        ("sips:PBX.example.com.", None, None, Endpoint("pbx.example.com", None, "tls")),
         ("sip:192.0.2.1", None, None, Endpoint("192.0.2.1", None, "udp")),
         ("sip:[2001:db8::1]:5070", None, "tls", Endpoint("2001:db8::1", 5070, "tls")),
     ],

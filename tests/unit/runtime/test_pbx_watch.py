@@ -326,6 +326,18 @@ async def test_a_name_that_resolves_at_last_ends_every_back_off() -> None:
         assert world.until(world.is_at(world.first, 3), within=10) < 1
 
 
+async def test_who_comes_while_the_pbx_is_gone_waits_too(world: World) -> None:
+    """Its accounts had no device until now, so nothing was registered there."""
+    account = await world.scene.add(hold("4000"))
+    world.first.alive = world.second.alive = False
+    world.until(lambda: world.watch.states()["office"].reachable is False, within=40)
+    for n in range(100):
+        await world.scene.add(hold(str(5000 + n), register=RegisterPolicy.ALWAYS))
+    world.run(20)
+    assert world.first.count("REGISTER") + world.second.count("REGISTER") <= 5
+    assert account.register is RegisterPolicy.WITH_DEVICE
+
+
 async def test_a_pbx_that_drops_options_is_used_all_the_same(world: World) -> None:
     """No OPTIONS is ever answered: registrations go on as if it were."""
     world.first.options = world.second.options = False
