@@ -22,10 +22,7 @@ _pipes = itertools.count()
 
 @dataclass(slots=True, kw_only=True)
 class Linphone:
-    """One phone process with one account, alive from `start` (woken) to `stop` or `kill`.
-
-    It thinks the network is down on a machine without any route, and does not register there.
-    """
+    """One phone process with one account, alive from `start` (woken) to `stop` or `kill`."""
 
     directory: Path
     user: str
@@ -68,6 +65,7 @@ class Linphone:
 
         Raises ProcessError.
         """
+        # Without its database it does not even listen.
         (self.directory / ".local" / "share" / "linphone").mkdir(parents=True, exist_ok=True)
         self._write_configuration()
         self.events.clear()
@@ -181,6 +179,7 @@ class Linphone:
                 "bind_address": "127.0.0.1",
                 "use_ipv6": 0,
                 "guess_hostname": 0,
+                # Else a machine with loopback alone has no network for it.
                 "auto_net_state_mon": 0,
                 "register_only_when_network_is_up": 0,
                 "root_ca": str(self.ca or ""),
