@@ -28,7 +28,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "qualified": {"qualify_s": 1, "qualify_timeout_s": 0.5},
     "single": {"max_contacts": 1},
     "replacing": {"max_contacts": 1, "remove_existing": True},
-    "rewriting": {"rewrite_contact": True},
+    "rewriting": {"rewrite_contact": True, "qualify_s": 5},
     "mailbox": {"mailbox": "unsolicited"},
     "subscribed-mailbox": {"mailbox": "subscribers"},
     "reliable": {"rel100": "required"},

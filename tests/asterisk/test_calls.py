@@ -1,18 +1,21 @@
 """Calls through Asterisk to a sleeping phone, on plain sockets at both ends."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from tests.lab import sdp
-from tests.lab.asterisk import Asterisk
+from tests.lab.asterisk import Asterisk, Packet
 from tests.lab.fixtures import MakeBaresip
+from tests.lab.sip_call import IncomingCall
 
 from .conftest import MakeCaller, MakeDesk, MakeSleeper
-from .stage import REALM, Stage, sent
+from .stage import REALM, TRANSPORTS, Stage, sent
 
 pytestmark = pytest.mark.asterisk
 TOPOLOGIES = [("plain", "plain"), ("trunk", "at-trunk")]
+every_transport = pytest.mark.parametrize("by", TRANSPORTS)
 
 
 def invites(pbx: Asterisk, call_id: str) -> int:
@@ -29,6 +32,16 @@ def finals(pbx: Asterisk, call_id: str) -> list[int]:
         and packet.message.call_id == call_id
         and packet.message.cseq_method == "INVITE" and packet.message.status >= 200
     ]  # fmt: skip
+
+
+def _early(incoming: IncomingCall) -> Callable[[Packet], bool]:
+    """Whether Asterisk received this phone's 183."""
+    return lambda packet: (
+        not packet.sent
+        and packet.message.status == 183
+        and packet.message.call_id == incoming.invite.call_id
+        and packet.message.to_tag == incoming.tag
+    )
 
 
 @pytest.mark.parametrize(("kind", "who"), TOPOLOGIES)
@@ -85,11 +98,14 @@ async def test_phone_hangs_up(
         assert response.branch == phones_bye.branch
 
 
-async def test_caller_hangs_up_while_waking(sleeper: MakeSleeper, callers: MakeCaller) -> None:
+@every_transport
+async def test_caller_hangs_up_while_waking(
+    sleeper: MakeSleeper, callers: MakeCaller, by: str
+) -> None:
     """Asterisk's CANCEL for a caller who hung up ends the wake: 487 at once, and the record says
     that the caller gave up while the phone was being woken.
     """
-    ext = await sleeper()
+    ext = await sleeper(by=by)
     caller = await callers()
     call = caller.call(ext.aor)
     await call.expect(180)
@@ -104,11 +120,14 @@ async def test_caller_hangs_up_while_waking(sleeper: MakeSleeper, callers: MakeC
     assert record["ended_by"] == "caller"
 
 
-async def test_caller_hangs_up_while_ringing(sleeper: MakeSleeper, callers: MakeCaller) -> None:
+@every_transport
+async def test_caller_hangs_up_while_ringing(
+    sleeper: MakeSleeper, callers: MakeCaller, by: str
+) -> None:
     """The same while the woken phone rings: it gets the CANCEL."""
-    ext = await sleeper()
+    ext = await sleeper(by=by)
     caller = await callers()
-    async with ext.phone() as phone:
+    async with ext.phone(by) as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(ext.aor)
         incoming = await phone.incoming()
@@ -150,16 +169,17 @@ async def test_dial_timeout_while_waking(sleeper: MakeSleeper, callers: MakeCall
     assert (record["phase"], record["ended_by"]) == ("waking", "pbx")
 
 
+@every_transport
 async def test_answered_elsewhere(
-    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller
+    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller, by: str
 ) -> None:
     """Dial of all contacts rings the desk phone and wakes ours, each with a Call-ID of its own;
     the desk phone answers: ours is told by CANCEL with SIP;cause=200.
     """
-    ext = await sleeper()
+    ext = await sleeper(by=by)
     desk = await desks(user=ext.user)
     caller = await callers()
-    async with ext.phone() as phone:
+    async with ext.phone(by) as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(f"sip:7{ext.user}@{REALM}")
         at_desk = await desk.incoming()
@@ -272,17 +292,18 @@ async def test_redirect_to_nowhere(sleeper: MakeSleeper, callers: MakeCaller) ->
     assert (await ext.record())["verdict"] == "forwarded"
 
 
+@every_transport
 async def test_early_media_of_two_devices(
-    sleeper: MakeSleeper, stage: Stage, callers: MakeCaller
+    sleeper: MakeSleeper, stage: Stage, callers: MakeCaller, by: str
 ) -> None:
     """Two devices of the account ring with early media: Asterisk gets 183 with two tags and the
     caller hears it; one answers, and its tag alone is acknowledged.
     """
-    ext = await sleeper()
+    ext = await sleeper(by=by)
     await stage.service.put_device(ext.account, "tablet")
     caller = await callers()
-    first = ext.phone(device="one")
-    second = ext.phone(device="two")
+    first = ext.phone(by, device="one")
+    second = ext.phone(by, device="two")
     async with first, second:
         await first.register()
         await second.register()
@@ -291,31 +312,27 @@ async def test_early_media_of_two_devices(
         for incoming in (at_first, at_second):
             incoming.ring(183, "Session Progress", headers=(sdp.CONTENT_TYPE,), body=sdp.ANSWER)
         await call.expect(183)
+        for incoming in (at_first, at_second):
+            await ext.pbx.wait_packet(_early(incoming))
         at_second.accept()
         dialog = await call.answered()
         await at_second.expect_ack()
         await at_first.expect_cancel()
         dialog.send("BYE")
         await at_second.dialog().expect_bye()
-    call_id = at_first.invite.call_id
-    tags = {
-        packet.message.to_tag
-        for packet in ext.pbx.packets()
-        if packet.message.status == 183 and packet.message.call_id == call_id
-    }
-    assert tags == {at_first.tag, at_second.tag}
 
 
+@every_transport
 async def test_two_devices_answer_at_once(
-    sleeper: MakeSleeper, stage: Stage, callers: MakeCaller
+    sleeper: MakeSleeper, stage: Stage, callers: MakeCaller, by: str
 ) -> None:
     """Asterisk takes a second 2xx for a retransmission and never ends it: exactly one reaches it,
     and the other device is acknowledged and hung up by us.
     """
-    ext = await sleeper()
+    ext = await sleeper(by=by)
     caller = await callers()
-    first = ext.phone(device="one")
-    second = ext.phone(device="two")
+    first = ext.phone(by, device="one")
+    second = ext.phone(by, device="two")
     async with first, second:
         await first.register()
         await second.register()
@@ -342,13 +359,14 @@ async def test_two_devices_answer_at_once(
     assert finals(ext.pbx, at_first.invite.call_id) == [200]
 
 
-async def test_required_100rel(sleeper: MakeSleeper, callers: MakeCaller) -> None:
+@every_transport
+async def test_required_100rel(sleeper: MakeSleeper, callers: MakeCaller, by: str) -> None:
     """An endpoint with 100rel=required: the woken phone's reliable 183 gets Asterisk's PRACK,
     whose 200 goes back; then the call is answered.
     """
-    ext = await sleeper("reliable")
+    ext = await sleeper("reliable", by=by)
     caller = await callers()
-    async with ext.phone() as phone:
+    async with ext.phone(by) as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(ext.aor)
         incoming = await phone.incoming()
@@ -366,13 +384,14 @@ async def test_required_100rel(sleeper: MakeSleeper, callers: MakeCaller) -> Non
         await incoming.dialog().expect_bye()
 
 
-async def test_session_timer(sleeper: MakeSleeper, callers: MakeCaller) -> None:
+@every_transport
+async def test_session_timer(sleeper: MakeSleeper, callers: MakeCaller, by: str) -> None:
     """The phone agrees to Asterisk's session timer as refresher; its UPDATE in the call and its
     re-INVITE refresh the session with Asterisk's own Session-Expires.
     """
-    ext = await sleeper()
+    ext = await sleeper(by=by)
     caller = await callers()
-    async with ext.phone() as phone:
+    async with ext.phone(by) as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(ext.aor)
         incoming = await phone.incoming()
@@ -398,14 +417,15 @@ async def test_session_timer(sleeper: MakeSleeper, callers: MakeCaller) -> None:
         await callee.expect_bye()
 
 
-async def test_direct_media(sleeper: MakeSleeper, callers: MakeCaller) -> None:
+@every_transport
+async def test_direct_media(sleeper: MakeSleeper, callers: MakeCaller, by: str) -> None:
     """With direct_media Asterisk re-INVITEs both ends to each other's media: through us to the
     woken phone, with its answer back.
     """
     ulaw = sdp.ANSWER.replace(b"8 101", b"0 101").replace(b"8 PCMA", b"0 PCMU")
-    ext = await sleeper("direct")
+    ext = await sleeper("direct", by=by)
     caller = await callers("direct")
-    async with ext.phone() as phone:
+    async with ext.phone(by) as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(ext.aor)
         incoming = await phone.incoming()
@@ -421,14 +441,15 @@ async def test_direct_media(sleeper: MakeSleeper, callers: MakeCaller) -> None:
         await dialog.expect_bye()
 
 
+@every_transport
 async def test_baresip(
-    sleeper: MakeSleeper, make_baresip: MakeBaresip, callers: MakeCaller
+    sleeper: MakeSleeper, make_baresip: MakeBaresip, callers: MakeCaller, by: str
 ) -> None:
     """A real phone that starts with its push answers a call through Asterisk; sound flows from
     Asterisk to it and back.
     """
-    ext = await sleeper()
-    phone = ext.baresip(make_baresip)
+    ext = await sleeper(by=by)
+    phone = ext.baresip(make_baresip, transport=by)
     ext.wake_on_push(phone.start)
     caller = await callers()
     call = caller.call(ext.aor)

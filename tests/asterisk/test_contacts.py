@@ -1,6 +1,5 @@
 """Several phones on one extension: limits and evictions."""
 
-
 import pytest
 
 from .conftest import MakeCaller, MakeDesk, MakeSleeper

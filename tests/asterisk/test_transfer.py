@@ -13,9 +13,9 @@ from tests.lab.sip_dialog import Dialog
 from tests.lab.sip_message import Header, Message
 
 from .conftest import MakeCaller, MakeDesk, MakeSleeper
-from .stage import REALM, Stage
+from .stage import REALM, TRANSPORTS, Stage
 
-pytestmark = pytest.mark.asterisk
+pytestmark = [pytest.mark.asterisk, pytest.mark.parametrize("by", TRANSPORTS)]
 
 
 def blind(user: str) -> Header:
@@ -75,15 +75,15 @@ async def hang_up(first: Dialog, second: Dialog) -> None:
 
 
 async def test_blind_to_a_sleeping_phone(
-    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller, stage: Stage
+    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller, stage: Stage, by: str
 ) -> None:
     """A desk phone refers its caller to an extension whose phone sleeps: it wakes, gets the call,
     answers; the desk phone is told and let go, the caller talks to the woken phone.
     """
-    ext = await sleeper()
+    ext = await sleeper(by=by)
     desk = await desks()
     caller = await callers()
-    async with ext.phone() as phone:
+    async with ext.phone(by) as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(desk.aor)
         with_caller, with_desk = await connect(ext.pbx, call, await desk.incoming())
@@ -98,13 +98,13 @@ async def test_blind_to_a_sleeping_phone(
 
 
 async def test_blind_by_the_caller_to_a_sleeping_phone(
-    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller
+    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller, by: str
 ) -> None:
     """The same where the one who called transfers: the called desk phone ends up with it."""
-    ext = await sleeper()
+    ext = await sleeper(by=by)
     desk = await desks()
     caller = await callers()
-    async with ext.phone() as phone:
+    async with ext.phone(by) as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(desk.aor)
         with_caller, with_desk = await connect(ext.pbx, call, await desk.incoming())
@@ -118,15 +118,15 @@ async def test_blind_by_the_caller_to_a_sleeping_phone(
 
 @pytest.mark.parametrize(("kind", "who"), [("plain", "plain"), ("trunk", "at-trunk")])
 async def test_blind_by_the_woken_phone(
-    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller, kind: str, who: str
+    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller, kind: str, who: str, by: str
 ) -> None:
     """The woken phone refers its caller to a desk phone: REFER, its NOTIFYs and the last BYE all
     pass us, and the two others talk.
     """
-    ext = await sleeper(kind)
-    desk = await desks(who)
-    caller = await callers(who)
-    async with ext.phone() as phone:
+    ext = await sleeper(kind, by=by)
+    desk = await desks(who, by=by)
+    caller = await callers(who, by=by)
+    async with ext.phone(by) as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(ext.aor)
         with_caller, with_phone = await connect(ext.pbx, call, await phone.incoming())
@@ -138,13 +138,13 @@ async def test_blind_by_the_woken_phone(
         await hang_up(with_caller, at_desk.dialog())
 
 
-async def test_blind_to_nobody(sleeper: MakeSleeper, callers: MakeCaller) -> None:
+async def test_blind_to_nobody(sleeper: MakeSleeper, callers: MakeCaller, by: str) -> None:
     """The woken phone refers to an extension that does not exist: it is told, and the call that
     it has goes on.
     """
-    ext = await sleeper()
+    ext = await sleeper(by=by)
     caller = await callers()
-    async with ext.phone() as phone:
+    async with ext.phone(by) as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(ext.aor)
         with_caller, with_phone = await connect(ext.pbx, call, await phone.incoming())
@@ -154,12 +154,12 @@ async def test_blind_to_nobody(sleeper: MakeSleeper, callers: MakeCaller) -> Non
 
 
 async def test_blind_from_one_sleeping_phone_to_another(
-    sleeper: MakeSleeper, callers: MakeCaller
+    sleeper: MakeSleeper, callers: MakeCaller, by: str
 ) -> None:
     """One woken phone transfers its caller to another extension that sleeps behind us too."""
-    first, second = await sleeper(), await sleeper()
+    first, second = await sleeper(by=by), await sleeper(by=by)
     caller = await callers()
-    async with first.phone() as one, second.phone() as two:
+    async with first.phone(by) as one, second.phone(by) as two:
         first.wake_on_push(one.register)
         second.wake_on_push(two.register)
         call = caller.call(first.aor)
@@ -174,15 +174,15 @@ async def test_blind_from_one_sleeping_phone_to_another(
 
 
 async def test_attended_by_the_woken_phone(
-    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller, stage: Stage
+    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller, stage: Stage, by: str
 ) -> None:
     """The woken phone puts its caller on hold, calls a desk phone through us, and joins the two by
     REFER with Replaces: both its calls end, and theirs goes on.
     """
-    ext = await sleeper()
+    ext = await sleeper(by=by)
     desk = await desks()
     caller = await callers()
-    async with ext.phone() as phone:
+    async with ext.phone(by) as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(ext.aor)
         with_caller, with_phone = await connect(ext.pbx, call, await phone.incoming())
@@ -205,15 +205,15 @@ async def test_attended_by_the_woken_phone(
 
 
 async def test_attended_to_a_sleeping_phone(
-    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller
+    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller, by: str
 ) -> None:
     """A desk phone consults the sleeping extension, which wakes and answers, and joins its caller
     with it by REFER with Replaces: the woken phone keeps its call.
     """
-    ext = await sleeper()
+    ext = await sleeper(by=by)
     desk = await desks()
     caller = await callers()
-    async with ext.phone() as phone:
+    async with ext.phone(by) as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(desk.aor)
         with_caller, with_desk = await connect(ext.pbx, call, await desk.incoming())
@@ -227,14 +227,14 @@ async def test_attended_to_a_sleeping_phone(
 
 
 async def test_attended_between_two_sleeping_phones(
-    sleeper: MakeSleeper, callers: MakeCaller
+    sleeper: MakeSleeper, callers: MakeCaller, by: str
 ) -> None:
     """The woken phone consults another sleeping one, and joins its caller with it: all four legs
     of the service's are told apart.
     """
-    first, second = await sleeper(), await sleeper()
+    first, second = await sleeper(by=by), await sleeper(by=by)
     caller = await callers()
-    async with first.phone() as one, second.phone() as two:
+    async with first.phone(by) as one, second.phone(by) as two:
         first.wake_on_push(one.register)
         second.wake_on_push(two.register)
         call = caller.call(first.aor)
@@ -248,13 +248,13 @@ async def test_attended_between_two_sleeping_phones(
 
 
 async def test_baresip_transfers(
-    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller, make_baresip: MakeBaresip
+    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller, make_baresip: MakeBaresip, by: str
 ) -> None:
     """A real phone, started by its push, transfers its caller to a desk phone."""
-    ext = await sleeper()
+    ext = await sleeper(by=by)
     desk = await desks()
     caller = await callers()
-    phone = ext.baresip(make_baresip)
+    phone = ext.baresip(make_baresip, transport=by)
     ext.wake_on_push(phone.start)
     call = caller.call(ext.aor)
     with_caller = await call.answered(within=10)

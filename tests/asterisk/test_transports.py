@@ -5,9 +5,9 @@ import pytest
 from tests.lab import sdp
 from tests.lab.fixtures import MakePjsua2
 
-from .conftest import MakeCaller, MakeDesk, MakeSleeper
-from .stage import Stage, sent
-from .test_transfer import attended, blind, connect, hang_up, let_go, refer
+from .conftest import MakeCaller, MakeSleeper
+from .stage import TRANSPORTS, Stage, sent
+from .test_transfer import connect, hang_up
 
 pytestmark = pytest.mark.asterisk
 PAIRS = [("tcp", "tcp"), ("tls", "tls"), ("tls", "udp"), ("udp", "tls"), ("tcp", "tls")]
@@ -46,25 +46,40 @@ async def test_call(
 
 
 @pytest.mark.parametrize("by", ["tcp", "tls"])
-async def test_connection_of_the_registration(
-    sleeper: MakeSleeper, callers: MakeCaller, by: str
+@pytest.mark.parametrize("kind", ["qualified", "rewriting"])
+async def test_which_connection(
+    sleeper: MakeSleeper, callers: MakeCaller, stage: Stage, kind: str, by: str
 ) -> None:
-    """Qualify, and the call itself, come on the connection on which we registered, and the contact
-    is available while the phone sleeps.
+    """Qualify and the call come on one connection that Asterisk opens to our listener; with
+    rewrite_contact on the one on which we registered. The contact is available in either case.
     """
-    since = 0
-    ext = await sleeper("qualified", by=by)
-    await ext.pbx.wait_contacts(
+    since = stage.hold.mark()
+    ext = await sleeper(kind, by=by)
+    (contact,) = await ext.pbx.wait_contacts(
         ext.user, lambda found: [each.status for each in found] == ["Avail"]
     )
-    (contact,) = await ext.pbx.contacts(ext.user)
-    assert f"transport={by}" in contact.uri
-    registers = [
-        each for each in ext.pbx.packets(since=since)
-        if not each.sent and each.message.method == "REGISTER"
-        and f"<sip:{ext.user}@" in each.message.header("To")
-    ]  # fmt: skip
-    assert {each.transport for each in registers} == {by}
+    assert f"transport={by}" in contact.uri.lower()
+    caller = await callers()
+    call = caller.call(ext.aor)
+    await call.expect(180)
+    await call.cancel()
+
+    def peers(method: str, uri: str) -> set[tuple[str, tuple[str, int]]]:
+        return {
+            (each.transport, each.peer)
+            for each in ext.pbx.packets(since=since)
+            if each.message.is_request
+            and each.message.method == method
+            and uri in (each.message.header("To") if method == "REGISTER" else each.message.uri)
+        }
+
+    (registered,) = peers("REGISTER", f"sip:{ext.user}@")
+    listener = (by, stage.service.sip_at(by))
+    assert registered[0] == by
+    assert registered != listener
+    expected = {registered if kind == "rewriting" else listener}
+    assert peers("OPTIONS", f"sip:{ext.user}@") == expected
+    assert peers("INVITE", f"sip:{ext.user}@127.0.0.1") == expected
 
 
 @pytest.mark.parametrize("by", ["tcp", "tls"])
@@ -82,48 +97,7 @@ async def test_rewritten_contact(sleeper: MakeSleeper, callers: MakeCaller, by: 
         await hang_up(*await connect(ext.pbx, call, await phone.incoming()))
 
 
-@pytest.mark.parametrize("by", ["tcp", "tls"])
-async def test_app_calls_out(sleeper: MakeSleeper, desks: MakeDesk, stage: Stage, by: str) -> None:
-    """An app's call through us to a desk phone at Asterisk, challenged and answered."""
-    ext = await sleeper(by=by)
-    desk = await desks()
-    async with ext.phone(by) as phone:
-        assert (await phone.register()).status == 200
-        call = phone.call(desk.aor)
-        await hang_up(*await connect(ext.pbx, call, await desk.incoming()))
-    assert (await ext.record())["direction"] == "outgoing"
-
-
-@pytest.mark.parametrize("by", ["tcp", "tls"])
-async def test_transfers(
-    sleeper: MakeSleeper, desks: MakeDesk, callers: MakeCaller, by: str
-) -> None:
-    """Attended transfer by a woken phone to another sleeping one, which then transfers blindly to
-    a desk phone.
-    """
-    first, second = await sleeper(by=by), await sleeper(by=by)
-    desk = await desks()
-    caller = await callers()
-    async with first.phone(by) as one, second.phone(by) as two:
-        first.wake_on_push(one.register)
-        second.wake_on_push(two.register)
-        call = caller.call(first.aor)
-        with_caller, with_one = await connect(first.pbx, call, await one.incoming())
-        consulting = one.call(second.aor)
-        consultation, with_two = await connect(first.pbx, consulting, await two.incoming())
-        assert (await refer(with_one, attended(second.user, consultation))).status == 202
-        await let_go(with_one)
-        await consultation.expect_bye()
-        await first.pbx.wait_bridged(caller.user, second.user)
-        assert (await refer(with_two, blind(desk.user))).status == 202
-        at_desk = await desk.incoming()
-        at_desk.accept()
-        await at_desk.expect_ack()
-        await let_go(with_two)
-        await hang_up(with_caller, at_desk.dialog())
-
-
-@pytest.mark.parametrize("by", ["udp", "tls"])
+@pytest.mark.parametrize("by", TRANSPORTS)
 async def test_pjsua2(
     sleeper: MakeSleeper, make_pjsua2: MakePjsua2, callers: MakeCaller, by: str
 ) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.lab.sip_message import Message, parse
 
 _PACKET = re.compile(
-    r"<--- (Received|Transmitting) SIP (?:request|response) \(\d+ bytes\) "
-    r"(?:from|to) (\w+):([\d.]+):(\d+) --->\n(.*?)(?=\n\[|\n<---|\Z)",
-    re.DOTALL,
+    rb"<--- (Received|Transmitting) SIP (?:request|response) \(\d+ bytes\) "
+    rb"(?:from|to) (\w+):([\d.]+):(\d+) --->\n"
 )
+_START = re.compile(rb"SIP/2\.0 \d{3} |[A-Z]+ \S+ SIP/2\.0\r\n")
+_LENGTH = re.compile(rb"^Content-Length\s*:\s*(\d+)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +27,29 @@ class Packet:
     message: Message
 
 
-def read(log: str) -> list[Packet]:
-    """All packets in `log`, oldest first. What is no whole message is left out."""
-    found: list[Packet] = []
-    for match in _PACKET.finditer(log.replace("\r\n", "\n")):
-        peer = match[3], int(match[4])
-        try:
-            message = parse(_as_sent(match[5]), source=peer)
-        except ValueError:
-            continue
-        found.append(Packet(match[1] == "Transmitting", match[2].lower(), peer, message))
-    return found
+def read(log: bytes) -> list[Packet]:
+    """All packets in `log`, oldest first; one that is not all there yet is left out."""
+    heads = list(_PACKET.finditer(log))
+    ends = [*(head.start() for head in heads[1:]), len(log)]
+    return [
+        Packet(
+            sent=head[1] == b"Transmitting",
+            transport=head[2].decode().lower(),
+            peer=(peer := (head[3].decode(), int(head[4]))),
+            message=parse(data, source=peer),
+        )
+        for head, end in zip(heads, ends, strict=True)
+        for data in _messages(log[head.end() : end])
+    ]
 
 
-def _as_sent(text: str) -> bytes:
-    head, _, body = text.partition("\n\n")
-    return "\r\n".join([*head.split("\n"), "", *body.rstrip("\n").split("\n"), ""]).encode()
+def _messages(text: bytes) -> Iterator[bytes]:
+    # What one read of a stream brought is logged at once: it may be several.
+    while _START.match(text):
+        head, gap, _ = text.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        size = len(head) + 4 + (int(length[1]) if length else 0)
+        if not gap or len(text) < size:
+            return
+        yield text[:size]
+        text = text[size:]
