@@ -22,6 +22,7 @@ class Store:
         async def write() -> None:
             self.under_way += 1
             self.most = max(self.most, self.under_way)
+            await asyncio.sleep(0)
             await self.opened.wait()
             self.under_way -= 1
             if self.away:
