@@ -182,7 +182,7 @@ async def test_real_phone_talks_on(
     await service.start()
     if kind != "linphone":  # it has no sound card
         talked_s = time.monotonic() - talking_since
-        assert await caller.heard() - heard > 0.8 * PACKETS_PER_S * talked_s
+        assert await caller.heard() - heard > 0.6 * PACKETS_PER_S * talked_s
     await phone.hold()
     await caller.phone.event("held")
     await phone.resume()
