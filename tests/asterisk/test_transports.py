@@ -47,7 +47,7 @@ async def test_call(
 
 @pytest.mark.parametrize("by", ["tcp", "tls"])
 @pytest.mark.parametrize("kind", ["qualified", "rewriting"])
-async def test_which_connection(
+async def test_connection_of_the_registration(
     sleeper: MakeSleeper, callers: MakeCaller, stage: Stage, kind: str, by: str
 ) -> None:
     """Qualify and the call come on one connection that Asterisk opens to our listener; with
