@@ -120,10 +120,10 @@ class World:
     def second(self) -> Server:
         return self.servers[SECOND]
 
-    def run(self, seconds: float) -> None:
+    def run(self, seconds: float, *, step: float = 0.01) -> None:
         """Let time pass in steps of 10 ms."""
-        for _ in range(round(seconds * 100)):
-            self.scene.clock.advance(0.01)
+        for _ in range(round(seconds / step)):
+            self.scene.clock.advance(step)
             now = self.scene.clock.now()
             taken, self.scene.stack.requests = self.scene.stack.requests, []
             for request in taken:
