@@ -168,7 +168,9 @@ async def test_the_service_is_verified_by_its_phones(service: LabService, workdi
 
 
 async def test_a_new_pbx_at_a_reload(service: LabService, push_sink: PushSink, pbx: Pbx) -> None:
-    """An account may name it at once and registers there; taken away, it stops."""
+    """An account may name it at once and registers there; it moves with it, and stops when it is
+    taken away.
+    """
     config: dict[str, Any] = yaml.safe_load(service.config.read_text())
     config["pbxes"]["new"] = {"registrar": f"sip:{pbx.domain}"}
     service.config.write_text(yaml.safe_dump(config))
@@ -183,6 +185,11 @@ async def test_a_new_pbx_at_a_reload(service: LabService, push_sink: PushSink, p
         await reload(service, "configuration reloaded", count=2)
         await other.registered("101")
         await service.is_registered("n101")
+        del config["pbxes"]["new"]
+        service.config.write_text(yaml.safe_dump(config))
+        await reload(service, "configuration reloaded", count=3)
+        await service.registration_until("n101", lambda found: found["state"] == "unused")
+    assert not [line for line in service.process.output().splitlines() if "Traceback" in line]
     assert push_sink.pushes == []
 
 
