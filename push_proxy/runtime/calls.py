@@ -10,12 +10,12 @@ from functools import partial
 
 import structlog
 
-from ..core.ids import AccountKey, CallId, DeviceId, Instant
+from ..core.ids import AccountKey, CallId, DeviceId, Instant, split_account_key
 from ..core.model import CallRecord, CallState, Direction, Outcome, TimelineEntry
 from ..core.outcome import answered
 from ..errors import StoreUnavailable
 from ..observability.metrics import Metrics
-from ..ports import Store
+from ..ports import CallQuery, Store
 from ..signaling.facts import DialogEnded
 from ..tasks import spawn
 from .clock import Timer, TimerClock
@@ -25,6 +25,14 @@ _log = structlog.get_logger(__name__)
 
 TIMELINE_LIMIT = 200
 """Lines kept of one call; of more, those in the middle go."""
+
+
+def _holder(record: CallRecord) -> DeviceId | None:
+    outgoing = record.direction is Direction.OUTGOING
+    if record.state is CallState.ENDED or not (outgoing or record.state is CallState.ANSWERED):
+        return None
+    wanted = "invite_sent" if outgoing else "answered"
+    return next((entry.device for entry in record.timeline if entry.event == wanted), None)
 
 
 class _Live:
@@ -90,13 +98,21 @@ class Calls:
         """
         for live in self._live.values():
             record = live.record
-            if (record.account, record.sip_call_id) != (account, sip_call_id):
-                continue
-            outgoing = record.direction is Direction.OUTGOING
-            if record.state is CallState.ANSWERED or (outgoing and not live.decided):
-                wanted = "invite_sent" if outgoing else "answered"
-                return next((e.device for e in live.timeline if e.event == wanted), None)
+            if (record.account, record.sip_call_id) == (account, sip_call_id) and (
+                device := _holder(live.snapshot())
+            ):
+                return device
         return None
+
+    async def stored_holder(self, account: AccountKey, sip_call_id: str) -> DeviceId | None:
+        """The same of a call from before a restart; None also while the store is away."""
+        tenant, _ = split_account_key(account)
+        query = CallQuery(tenant=tenant, account=account, sip_call_id=sip_call_id, limit=10)
+        try:
+            found = (await self._store.find_calls(query)).calls
+        except StoreUnavailable:
+            return None
+        return next((device for record in found if (device := _holder(record))), None)
 
     # told by the wake, or by `outgoing_calls`
 

@@ -33,6 +33,7 @@ from ..signaling.facts import (
     StackLog,
     TransactionLost,
 )
+from ..tasks import spawn
 from .directory import Directory
 from .outbound import DIALOG_MAKERS, Outbound
 from .pbx_addresses import PbxAddresses
@@ -59,7 +60,10 @@ class DialogKeeper(Protocol):
     """Who keeps calls' records (`runtime.calls.Calls`)."""
 
     def holder(self, account: AccountKey, sip_call_id: str) -> DeviceId | None:
-        """The device that is in this dialog, if known."""
+        """The device that is in this dialog, if the call is in memory."""
+
+    async def stored_holder(self, account: AccountKey, sip_call_id: str) -> DeviceId | None:
+        """The same of a call from before a restart."""
 
     def dialog_ended(self, fact: DialogEnded) -> None:
         """A BYE passed."""
@@ -219,13 +223,28 @@ class Router:
         if replaced is None:
             self._wakes.invite(fact, account)
             return
-        device = self._calls.holder(account.key, replaced.partition(";")[0].strip())
-        if device is None and not self._directory.bindings(account.key):
+        called = replaced.partition(";")[0].strip()
+        device = self._calls.holder(account.key, called)
+        count = len(self._directory.bindings(account.key))
+        if device is None and count == 0:
             # No dialog of ours to replace (RFC 3891 §3).
             self._refuse(fact, 481, "Call/Transaction Does Not Exist", "replaces_nothing")
+        elif device is None and count > 1:
+            look = self._replace_stored(fact, message, account, called)
+            spawn(look, name=f"device in the call that {fact.call_id} replaces")
         else:
-            # A call from before a restart of ours is not in memory: the device says 481 itself.
+            # If it is none of the device's calls, that one says 481 itself.
             self._to_awake_device(fact, message, account, device)
+
+    async def _replace_stored(
+        self, fact: RequestReceived, message: Message, account: Account, called: str
+    ) -> None:
+        try:
+            device = await self._calls.stored_holder(account.key, called)
+            self._to_awake_device(fact, message, account, device)
+        except Exception:  # noqa: BLE001 - logged, and the caller gets its answer
+            _log.exception("a call that replaces another could not be handled")
+            self._signaling.reply(fact.txn, 500, "Server Internal Error")
 
     def _to_awake_device(
         self,

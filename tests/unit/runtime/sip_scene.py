@@ -94,6 +94,7 @@ class Notices:
         self.facts: list[Fact] = []
         self.calls: list[CallRecord] = []
         self.fates: list[tuple[object, ...]] = []
+        self.stored: dict[tuple[AccountKey, str], DeviceId] = {}
         self.holders: dict[tuple[AccountKey, str], DeviceId] = {}
         self.targets: list[tuple[CallId, Address]] = []
         self.refusals: list[str] = []
@@ -146,6 +147,9 @@ class Notices:
 
     def holder(self, account: AccountKey, sip_call_id: str) -> DeviceId | None:
         return self.holders.get((account, sip_call_id))
+
+    async def stored_holder(self, account: AccountKey, sip_call_id: str) -> DeviceId | None:
+        return self.stored.get((account, sip_call_id))
 
     def dialog_ended(self, fact: DialogEnded) -> None:
         self.facts.append(fact)

@@ -167,6 +167,10 @@ async def test_who_is_in_a_dialog(scene: Scene) -> None:
     assert scene.calls.holder(KEY, "s") is None
     scene.calls.move(CALL, CallState.ANSWERED, scene.clock.now())
     assert scene.calls.holder(KEY, "s") == "phone"
+    assert await scene.calls.stored_holder(KEY, "s") is None
+    await scene.pass_time(1.1)
+    assert await scene.calls.stored_holder(KEY, "s") == "phone"
+    assert await scene.calls.stored_holder(KEY, "other") is None
     assert scene.calls.holder(KEY, "other") is None
     assert scene.calls.holder(AccountKey("acme/102"), "s") is None
     scene.calls.move(CALL, CallState.ENDED, scene.clock.now())

@@ -1,5 +1,6 @@
 """runtime.router and runtime.outbound: who may, who may not, and where it goes."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -268,7 +269,17 @@ async def test_replaces_goes_to_the_device_in_that_call(scene: Scene) -> None:
         (order,) = scene.send("INVITE", uri, replaces, source=PBX, from_=CALLER)
         assert order.rewrite is not None
         assert order.rewrite.destination == binding.source, name
-    scene.directory.delete_binding(keys["new"].account, keys["new"].device)
+    scene.notices.holders = {}
+    for name, binding in keys.items():
+        scene.notices.stored = {(binding.account, "held@x"): binding.device}
+        assert scene.send("INVITE", uri, replaces, source=PBX, from_=CALLER) == []
+        await asyncio.sleep(0)
+        order = scene.stack.orders[-1]
+        assert order.rewrite is not None
+        assert order.rewrite.destination == binding.source, f"{name}, by the store"
+    new = keys["new"]
+    scene.notices.holders = {(new.account, "held@x"): new.device}
+    scene.directory.delete_binding(new.account, new.device)
     assert statuses(scene, "INVITE", uri, replaces, source=PBX, from_=CALLER) == [480]
 
 
