@@ -16,9 +16,9 @@ class PbxBindings:
         self._of: dict[int, Place] = {}
 
     def put(self, number: int, place: Place | None) -> None:
-        """It is bound there now; None: nowhere."""
+        """It is bound there, as was just heard; None: nowhere."""
         before = self._of.get(number)
-        if before == place:
+        if before is None and place is None:
             return
         if before is not None:
             ring = self._places[before]
@@ -44,7 +44,10 @@ class PbxBindings:
         return next(iter(self._places.get(place, ())), None)
 
     def turn(self, place: Place, count: int) -> tuple[int, ...]:
-        """Up to ``count`` of them: those whose turn was longest ago."""
+        """Up to ``count`` of them: those that were heard of or had their turn longest ago.
+
+        Whoever has registered since a PBX's restart would say that it has lost nothing.
+        """
         ring = self._places.get(place, {})
         chosen = tuple(islice(ring, count))
         for number in chosen:
