@@ -23,6 +23,8 @@ from .write_behind import WriteBehind
 
 _log = structlog.get_logger(__name__)
 
+ASK_STORE_AGAIN_S = 1.0
+STORE_RETURNS_WITHIN_S = 600.0
 TIMELINE_LIMIT = 200
 """Lines kept of one call; of more, those in the middle go."""
 
@@ -172,7 +174,10 @@ class Calls:
             self._hang_up(live, fact, at)
         else:
             # Before a restart of ours, or long ago: the record is in the store alone.
-            spawn(self._hang_up_stored(call, fact, at), name=f"end of call {call}")
+            self._ask_store(call, fact, at)
+
+    def _ask_store(self, call: CallId, fact: DialogEnded, at: Instant) -> None:
+        spawn(self._hang_up_stored(call, fact, at), name=f"end of call {call}")
 
     def _hang_up(self, live: _Live, fact: DialogEnded, at: Instant) -> None:
         record = live.record
@@ -190,6 +195,12 @@ class Calls:
         try:
             record = await self._store.get_call(call)
         except StoreUnavailable as error:
+            # After a restart the store may start, too. Each pause is as long as all before it.
+            waited_s = self._clock.now() - at
+            if waited_s < STORE_RETURNS_WITHIN_S:
+                later = Instant(self._clock.now() + max(waited_s, ASK_STORE_AGAIN_S))
+                self._clock.call_at(later, partial(self._ask_store, call, fact, at))
+                return
             _log.warning(
                 "end of a call not recorded: the store is away", call=call, error=str(error)
             )

@@ -35,6 +35,11 @@ class CountingStore(MemoryStore):
         self.written: list[CallRecord] = []
         self.away = False
 
+    async def get_call(self, call: CallId) -> CallRecord | None:
+        if self.away:
+            raise StoreUnavailable("no answer")
+        return await super().get_call(call)
+
     async def put_call(self, record: CallRecord) -> None:
         if self.away:
             raise StoreUnavailable("no answer")
@@ -186,6 +191,32 @@ async def test_a_bye_after_we_were_killed(scene: Scene) -> None:
     assert last.outcome is not None
     assert (last.state, last.outcome.verdict) == (CallState.ENDED, Verdict.ANSWERED)
     assert last.outcome.ended_by == "device"
+
+
+async def test_a_bye_after_we_were_killed_before_the_store_is_up(scene: Scene) -> None:
+    """The end is written once the store answers, with the time of the BYE."""
+    begun = scene.clock.now()
+    await scene.store.put_call(record(CALL, begun))
+    scene.store.away = True
+    scene.calls.dialog_ended(DialogEnded(call=CALL, by_device=True, reason=""))
+    for _ in range(5):
+        await scene.pass_time(4)
+    scene.store.away = False
+    await scene.pass_time(40)
+    last = scene.store.written[-1]
+    assert (last.state, last.ended_at) == (CallState.ENDED, begun)
+
+
+async def test_a_store_that_stays_away_is_not_asked_for_ever(scene: Scene) -> None:
+    """Of a call that ended unseen the record stays as it was."""
+    await scene.store.put_call(record(CALL, scene.clock.now()))
+    scene.store.away = True
+    scene.calls.dialog_ended(DialogEnded(call=CALL, by_device=True, reason=""))
+    for _ in range(12):
+        await scene.pass_time(100)
+    scene.store.away = False
+    await scene.pass_time(10_000)
+    assert len(scene.store.written) == 1
 
 
 async def test_a_bye_for_an_unknown_call(scene: Scene) -> None:
