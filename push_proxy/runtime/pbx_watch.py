@@ -27,6 +27,7 @@ from .pbx_bindings import Place
 from .registrations import Checks
 
 _log = structlog.get_logger(__name__)
+MOVED_EVERY_S = 600.0
 _FIRST_REQUEST = 1 << 48
 """Our requests' numbers are beyond those of registrations."""
 
@@ -102,6 +103,7 @@ class PbxWatch:
         self._watched: dict[Place, _Watched] = {}
         self._pbxes: dict[str, dict[Place, None]] = {}
         self._servers: dict[Address, dict[Place, None]] = {}
+        self._moved_at: dict[str, Instant] = {}
         self._requests: dict[int, Place] = {}
         self._numbers = count(_FIRST_REQUEST)
 
@@ -186,6 +188,8 @@ class PbxWatch:
         for place in before:
             if place not in servers and not any(place in ends for ends in self._by_end.values()):
                 self._forget(place)
+                if servers:
+                    self._move_from(place)
         for place, server in servers.items():
             known = self._watched.get(place)
             if known is not None and known.server.every_s == server.every_s:
@@ -194,6 +198,17 @@ class PbxWatch:
             if known is not None:
                 self._forget(place)
             self._watch(place, server)
+
+    def _move_from(self, place: Place) -> None:
+        """DNS names other servers now: calls will come from those, so we had better be there.
+
+        DNS that names others each time moves us as often as we refresh anyway.
+        """
+        pbx, now = place[0], self._clock.now()
+        if now < self._moved_at.get(pbx, now - MOVED_EVERY_S) + MOVED_EVERY_S:
+            return
+        if self._registrations.renew(place, lost=False):
+            self._moved_at[pbx] = now
 
     def _watch(self, place: Place, server: Server) -> None:
         now = self._clock.now()

@@ -326,6 +326,27 @@ async def test_a_name_that_resolves_at_last_ends_every_back_off() -> None:
         assert world.until(world.is_at(world.first, 3), within=10) < 1
 
 
+async def test_a_pbx_that_moves_in_dns_is_followed(world: World) -> None:
+    """Registered at its new server at once and at the pace, not with the next refresh; DNS that
+    changes its mind all the time moves us once in ten minutes.
+    """
+    end, both = Endpoint("pbx.example.com", None, None), world.targets
+    world.targets = both[:1]
+    await world.addresses._resolved.look_up(end)
+    await world.add(300)
+    world.until(world.is_at(world.first, 300), within=3)
+    world.targets = both[1:]
+    await world.addresses._resolved.look_up(end)
+    assert world.until(world.is_at(world.second, 300), within=10) < 2
+    before = world.first.count("REGISTER")
+    for turn in range(20):
+        world.targets = both[turn % 2 :][:1]
+        await world.addresses._resolved.look_up(end)
+        world.run(10, step=0.05)
+    assert world.first.count("REGISTER") == before
+    assert world.registered() == 300
+
+
 async def test_who_comes_while_the_pbx_is_gone_waits_too(world: World) -> None:
     """Its accounts had no device until now, so nothing was registered there."""
     account = await world.scene.add(hold("4000"))
