@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "authority.hpp"
 #include "pj.hpp"
 #include "stress_world.hpp"
 
@@ -69,14 +70,17 @@ int main(int argc, char** argv) {
     const auto options = parse(argc, argv);
     set_timers(options.t1_ms);
     push_proxy::Settings settings;
-    settings.listen = {{"127.0.0.1", 0}};
+    const wire::Authority authority;
+    const auto shown = authority.issue({"IP:127.0.0.1"});
+    settings.listen = {{"127.0.0.1", 0, "udp"}, {"127.0.0.1", 0, "tcp"}, {"127.0.0.1", 0, "tls"}};
+    settings.tls = {shown.certificate, shown.key, "", false};
     settings.public_host = "127.0.0.1";
     settings.token_key = std::string(32, 'k');
     settings.timer_c_ms = 5000;
     push_proxy::Stack stack;
     const auto bound = stack.start(settings);
 
-    World world(options, bound.front());
+    World world(options, bound);
     Service service(stack, world.pbxes(), options.seed);
     world.register_phones();
     const auto began = Clock::now();

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <stdexcept>
 
+#include "check.hpp"
+
 namespace stress {
 namespace {
 
@@ -43,6 +45,8 @@ class UdpLine : public Line {
             sendto(fd_, text.data(), text.size(), 0, reinterpret_cast<const sockaddr*>(&stack_), sizeof stack_);
     }
 
+    void drop(bool) override {}
+
     std::vector<Message> receive() override {
         std::vector<Message> messages;
         static char buffer[65536];
@@ -59,7 +63,51 @@ class UdpLine : public Line {
     Address address_;
 };
 
+class StreamLine : public Line {
+   public:
+    explicit StreamLine(wire::Line line) : line_(std::move(line)), address_(line_.address()) {}
+
+    int fd() const override { return line_.fd(); }
+    short wanted() const override { return POLLIN; }
+    const Address& address() const override { return address_; }
+    void send(const std::string& text) override {
+        try {
+            line_.send(text);
+        } catch (const check::Failure&) {
+            // The stack has closed it; the station finds out by itself.
+        }
+    }
+    std::vector<Message> receive() override {
+        std::vector<Message> messages;
+        while (auto message = line_.receive(0)) messages.push_back(std::move(*message));
+        return messages;
+    }
+    void drop(bool reset) override {
+        if (reset) {
+            line_.reset();
+        } else {
+            line_.close();
+        }
+    }
+
+   private:
+    wire::Line line_;
+    Address address_;
+};
+
 }  // namespace
+
+std::unique_ptr<Line> stream_line(const std::string& host, const Address& stack) {
+    try {
+        auto line = wire::Line::connect(stack, host);
+        if (stack.transport == "tls") line.start_tls({}, false);
+        return std::make_unique<StreamLine>(std::move(line));
+    } catch (const check::Failure&) {
+        return nullptr;
+    }
+}
+
+std::unique_ptr<Line> accepted_line(wire::Line line) { return std::make_unique<StreamLine>(std::move(line)); }
 
 std::unique_ptr<Line> udp_line(const std::string& host, const Address& stack) {
     return std::make_unique<UdpLine>(host, stack);

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "wire.hpp"
+#include "line.hpp"
 
 namespace stress {
 
@@ -20,9 +20,13 @@ class Line {
     virtual void send(const std::string& text) = 0;
     // What has come; empties the socket.
     virtual std::vector<Message> receive() = 0;
-    virtual bool lost() const { return false; }
+    // How a connection goes away: with a FIN, a reset, or (for a socket without one) not at all.
+    virtual void drop(bool reset) = 0;
 };
 
 std::unique_ptr<Line> udp_line(const std::string& host, const Address& stack);
+// TCP or TLS, by the stack's address. Null when it cannot be opened.
+std::unique_ptr<Line> stream_line(const std::string& host, const Address& stack);
+std::unique_ptr<Line> accepted_line(wire::Line line);
 
 }  // namespace stress

@@ -79,7 +79,8 @@ void Service::run() {
                               .headers = {},
                               .body = "",
                               .destination = pbxes_[number % pbxes_.size()],
-                              .local = {"127.0.0.1", 0}});
+                              .local = {"127.0.0.1", 0},
+                              .connect = true});
         }
     }
 }
@@ -106,6 +107,14 @@ void Service::on_fact(const Fact& fact) {
             return;
         case FactKind::branch_response:
             return on_response(fact);
+        case FactKind::flow_lost:
+            count(fact.flag ? "flow toward a PBX lost" : "flow of a phone lost");
+            for (auto flow = flows_.begin(); flow != flows_.end();) {
+                const bool lost = flow->second.source == fact.source;
+                if (lost && chance(0.5)) give(UnbindOrder{route_key(flow->first)});
+                flow = lost ? flows_.erase(flow) : std::next(flow);
+            }
+            return;
         case FactKind::order_failed:
             count("order failed: " + fact.name);
             // The CANCEL had come before the fork.
@@ -113,7 +122,7 @@ void Service::on_fact(const Fact& fact) {
                 found->second.branches[fact.branch].final = true;
             return;
         case FactKind::log:
-            count("log");
+            count("log: " + fact.text.substr(0, 60));
             if (fact.status == 0 || fact.text.find("fault") != std::string::npos) {
                 std::lock_guard lock(mutex_);
                 faults_.push_back(fact.text);
@@ -135,6 +144,7 @@ void Service::on_request(const Fact& fact) {
         rewrite.request_uri = fact.request_uri;
         rewrite.destination = pbxes_[fact.txn % pbxes_.size()];
         rewrite.local = {"127.0.0.1", 0, rewrite.destination.transport};
+        rewrite.connect = true;
         rewrite.call = kCall;
         rewrite.route_key = route_key(from);
         rewrite.device_is_caller = true;

@@ -1,6 +1,7 @@
 #include "stress_world.hpp"
 
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 
@@ -45,32 +46,44 @@ struct World::Call {
     bool final = false;
 };
 
-World::World(const Options& options, const Address& stack) : options_(options), stack_(stack), random_(options.seed) {
+World::World(const Options& options, const std::vector<Address>& stack)
+    : options_(options), stack_(stack), random_(options.seed) {
     for (int i = 0; i < options.pbxes; ++i) {
         auto pbx = std::make_unique<Ua>();
         pbx->user = "x" + std::to_string(i);
-        pbx->line = udp_line("127.0.0." + std::to_string(2 + i), stack);
+        if (i % 4 == 3) {
+            pbx->transport = "tcp";
+            pbx->door = std::make_unique<wire::Door>();
+        } else {
+            pbx->line = udp_line("127.0.0." + std::to_string(2 + i), stack_.front());
+        }
         pbxes_.push_back(std::move(pbx));
     }
     for (int i = 0; i < options.phones; ++i) {
         auto phone = std::make_unique<Ua>();
         phone->user = "p" + std::to_string(i);
         phone->phone = true;
-        phone->line = udp_line("127.0.1." + std::to_string(1 + i), stack);
+        phone->transport = stack_.at(static_cast<std::size_t>(i) % stack_.size()).transport;
         phones_.push_back(std::move(phone));
     }
 }
 
+const Address& World::stack_by(const std::string& transport) const {
+    for (const auto& address : stack_)
+        if (address.transport == transport) return address;
+    return stack_.front();
+}
+
 std::vector<Address> World::pbxes() const {
     std::vector<Address> all;
-    for (const auto& pbx : pbxes_) all.push_back(pbx->line->address());
+    for (const auto& pbx : pbxes_) all.push_back(pbx->door ? pbx->door->address() : pbx->line->address());
     return all;
 }
 
 // ---- what happens ---------------------------------------------------------------------------
 
 void World::register_phones() {
-    for (auto& phone : phones_) enrol(*phone);
+    for (auto& phone : phones_) come_back(*phone);
     const auto until = Clock::now() + std::chrono::seconds(5);
     while (tally["registered"] < phones_.size() && Clock::now() < until) pump(10);
     if (tally["registered"] < phones_.size()) faults.push_back("not every phone could register");
@@ -99,7 +112,10 @@ void World::run(const std::function<void()>& each_second) {
         if (now >= tick) {
             tick += std::chrono::seconds(1);
             each_second();
-            if (now < over) move(*phones_[random_() % phones_.size()]);
+            if (now < over) {
+                for (int i = 0; i < 3; ++i) move(*phones_[random_() % phones_.size()]);
+                if (chance(0.1)) break_pbx_connection();
+            }
             expire();
         }
         pump(2);
@@ -117,6 +133,7 @@ void World::run(const std::function<void()>& each_second) {
 // A call from a PBX to one phone or two.
 void World::start_call() {
     auto& pbx = *pbxes_[random_() % pbxes_.size()];
+    if (!pbx.line) return;  // nobody has connected to it yet
     auto call = std::make_shared<Call>();
     auto dialog = call->dialog = std::make_shared<Dialog>();
     dialog->ua = &pbx;
@@ -128,8 +145,9 @@ void World::start_call() {
         const auto& other = phones_[random_() % phones_.size()]->user;
         if (other != users) users += "-" + other;
     }
-    call->uri = "sip:" + users + "@127.0.0.1:" + std::to_string(stack_.port);
+    call->uri = "sip:" + users + "@127.0.0.1:" + std::to_string(stack_.front().port);
     call->branch = unique("z9hG4bKi");
+    call->moves = pbx.moves;
     const std::string body = chance(0.05) ? std::string(3000, 'v') : "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\n";
     call->invite =
         with_body("INVITE " + call->uri + " SIP/2.0" + kEnd + via(pbx, call->branch) + "Max-Forwards: 70" + kEnd +
@@ -174,7 +192,7 @@ void World::caller_heard(const std::shared_ptr<Call>& call, const Message* respo
     };
     if (!response) {
         call->final = true;
-        faults.push_back("INVITE without any answer: " + dialog.call_id);
+        if (call->moves == ua.moves) faults.push_back("INVITE without any answer: " + dialog.call_id);
         return end("unanswered");
     }
     const int status = response->status();
@@ -260,6 +278,7 @@ void World::talk(const std::shared_ptr<Dialog>& dialog, bool hang_up, const std:
 // A phone's own request: MESSAGE, or an INVITE that its PBX answers.
 void World::phone_calls_out() {
     auto& phone = *phones_[random_() % phones_.size()];
+    if (!phone.line) return;
     const auto method = chance(0.4) ? "MESSAGE" : "INVITE";
     auto call = std::make_shared<Call>();
     auto dialog = call->dialog = std::make_shared<Dialog>();
@@ -400,16 +419,42 @@ void World::repeat_2xx(Ua& ua, const std::string& text, const std::shared_ptr<Di
 
 // Another network: what was under way to the old address is lost, and later the phone registers anew.
 void World::move(Ua& ua) {
-    ++tally["moved"];
+    if (!ua.line) return;
+    ++tally["moved by " + ua.transport];
     ++ua.moves;
-    ua.line = udp_line("127.0.1." + std::to_string(1 + random_() % 200), stack_);
-    at(between(0, 2500), [this, &ua] { enrol(ua); });
+    if (ua.transport != "udp" && chance(0.3)) {
+        silent_.emplace_back(Clock::now() + std::chrono::seconds(8), std::move(ua.line));
+    } else {
+        ua.line->drop(chance(0.5));
+    }
+    ua.line.reset();
+    at(between(0, 2500), [this, &ua] { come_back(ua); });
+}
+
+void World::come_back(Ua& ua) {
+    const auto host = "127.0.1." + std::to_string(1 + random_() % 200);
+    const auto& to = stack_by(ua.transport);
+    ua.line = to.transport == "udp" ? udp_line(host, to) : stream_line(host, to);
+    if (ua.line) return enrol(ua);
+    ++tally["could not connect"];
+    at(500, [this, &ua] { come_back(ua); });
+}
+
+// The stack opens another one with the next request.
+void World::break_pbx_connection() {
+    for (auto& pbx : pbxes_) {
+        if (!pbx->door || !pbx->line) continue;
+        ++tally["PBX connections broken"];
+        ++pbx->moves;
+        pbx->line->drop(chance(0.5));
+        pbx->line.reset();
+    }
 }
 
 void World::enrol(Ua& ua) {
     const auto branch = unique("z9hG4bKr");
     const auto& at = ua.line->address();
-    const auto uri = "sip:127.0.0.1:" + std::to_string(stack_.port);
+    const auto uri = "sip:127.0.0.1:" + std::to_string(stack_.front().port);
     request(ua, branch, "REGISTER",
             with_body("REGISTER " + uri + " SIP/2.0" + kEnd + via(ua, branch) + "Max-Forwards: 70" + kEnd +
                           "From: <sip:" + ua.user + "@127.0.0.1>;tag=" + unique("f") + kEnd + "To: <sip:" + ua.user +
@@ -424,7 +469,8 @@ void World::enrol(Ua& ua) {
 // ---- transactions ---------------------------------------------------------------------------
 
 std::string World::via(const Ua& ua, const std::string& branch) const {
-    const auto& at = ua.line->address();
+    // While a connection is down this goes nowhere.
+    const auto at = ua.line ? ua.line->address() : Address{"127.0.0.1", 9, ua.transport};
     std::string transport = at.transport;
     std::transform(transport.begin(), transport.end(), transport.begin(), ::toupper);
     return "Via: SIP/2.0/" + transport + " " + at.host + ":" + std::to_string(at.port) + ";rport;branch=" + branch +
@@ -459,7 +505,7 @@ void World::resend(const std::string& key) {
 }
 
 std::string World::in_dialog(Dialog& dialog, const std::string& method, const std::string& branch, int cseq) {
-    const auto& at = dialog.ua->line->address();
+    const auto at = dialog.ua->line ? dialog.ua->line->address() : Address{"127.0.0.1", 9};
     std::string head = method + " " + dialog.target + " SIP/2.0" + kEnd + via(*dialog.ua, branch) + "Max-Forwards: 70" +
                        kEnd + "From: " + dialog.local + kEnd + "To: " + dialog.remote + kEnd +
                        "Call-ID: " + dialog.call_id + kEnd + "CSeq: " + std::to_string(cseq) + " " + method + kEnd +
@@ -503,7 +549,9 @@ void World::answer(Ua& ua, const Message& request, const std::string& text) {
     say(ua, text);
 }
 
-void World::say(Ua& ua, const std::string& text) { ua.line->send(text); }
+void World::say(Ua& ua, const std::string& text) {
+    if (ua.line) ua.line->send(text);
+}
 
 void World::serve(Ua& ua, const Message& message) {
     const int status = message.status();
@@ -548,6 +596,8 @@ void World::pump(int wait_ms) {
     std::vector<Ua*> owners;
     for (auto* group : {&pbxes_, &phones_}) {
         for (auto& ua : *group) {
+            if (ua->door && ua->door->knocked(0)) ua->line = accepted_line(ua->door->accept(0));
+            if (!ua->line) continue;
             watched.push_back({ua->line->fd(), ua->line->wanted(), 0});
             owners.push_back(ua.get());
         }
@@ -555,16 +605,29 @@ void World::pump(int wait_ms) {
     if (poll(watched.data(), watched.size(), wait_ms) > 0) {
         for (std::size_t i = 0; i < watched.size(); ++i) {
             // The line may have been replaced meanwhile.
-            if (watched[i].revents == 0 || owners[i]->line->fd() != watched[i].fd) continue;
-            for (const auto& message : owners[i]->line->receive()) serve(*owners[i], message);
+            auto* line = owners[i]->line.get();
+            if (watched[i].revents == 0 || !line || line->fd() != watched[i].fd) continue;
+            const auto messages = line->receive();
+            for (const auto& message : messages) serve(*owners[i], message);
+            if (messages.empty() && owners[i]->transport != "udp" && watched[i].revents & POLLIN) hung_up(*owners[i]);
         }
     }
     run_due();
 }
 
+// The stack has closed the connection, or TLS had nothing for us.
+void World::hung_up(Ua& ua) {
+    char probe;
+    if (recv(ua.line->fd(), &probe, 1, MSG_PEEK | MSG_DONTWAIT) != 0) return;
+    ++tally["connections closed by the stack"];
+    ua.line.reset();
+    if (ua.phone) at(100, [this, &ua] { come_back(ua); });
+}
+
 // Forgets what can no longer be asked for.
 void World::expire() {
     const auto now = Clock::now();
+    std::erase_if(silent_, [&](const auto& line) { return line.first < now; });
     std::erase_if(served_, [&](const auto& entry) { return entry.second.until < now; });
     std::erase_if(legs_, [&](const auto& entry) { return entry.second->over && chance(0.1); });
 }

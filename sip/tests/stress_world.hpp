@@ -24,7 +24,9 @@ struct Options {
 struct Ua {
     std::string user;
     bool phone = false;
-    std::unique_ptr<Line> line;
+    std::string transport = "udp";
+    std::unique_ptr<Line> line;        // null while a stream is down
+    std::unique_ptr<wire::Door> door;  // of a PBX on TCP: the stack connects to it
     int moves = 0;
 };
 
@@ -45,7 +47,8 @@ struct Dialog {
 
 class World {
    public:
-    World(const Options& options, const Address& stack);
+    // `stack`: where it listens, by UDP, TCP and TLS.
+    World(const Options& options, const std::vector<Address>& stack);
     std::vector<Address> pbxes() const;
     void register_phones();
     // Calls for the time given, then until every call has ended or nothing happens any more.
@@ -83,6 +86,9 @@ class World {
     void repeat_2xx(Ua& ua, const std::string& text, const std::shared_ptr<Dialog>& leg, int interval_ms,
                     Clock::time_point until);
     void move(Ua& ua);
+    void come_back(Ua& ua);
+    void break_pbx_connection();
+    const Address& stack_by(const std::string& transport) const;
     void enrol(Ua& ua);
 
     void request(Ua& ua, const std::string& branch, const std::string& method, std::string text, Handler handler);
@@ -95,6 +101,7 @@ class World {
     void at(int delay_ms, std::function<void()> work);
     void run_due();
     void pump(int wait_ms);
+    void hung_up(Ua& ua);
     void expire();
 
     std::string via(const Ua& ua, const std::string& branch) const;
@@ -111,7 +118,8 @@ class World {
     };
 
     const Options options_;
-    const Address stack_;
+    const std::vector<Address> stack_;
+    std::vector<std::pair<Clock::time_point, std::unique_ptr<Line>>> silent_;  // half open: nobody reads them
     std::mt19937 random_;
     std::vector<std::unique_ptr<Ua>> pbxes_;
     std::vector<std::unique_ptr<Ua>> phones_;
