@@ -51,7 +51,7 @@ def test_help_and_version() -> None:
     """--help names the commands, --version the version."""
     shown = run("--help")
     assert shown.returncode == 0
-    for command in ("serve", "check-config", "demo", "phone", "call"):
+    for command in ("serve", "check-config", "demo", "phone", "call", "import"):
         assert command in shown.stdout
     assert run("--version").stdout == f"push-proxy {VERSION}\n"
 
