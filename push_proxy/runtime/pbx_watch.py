@@ -82,6 +82,8 @@ class _Watched:
     """Why our stack could not ask, if it told."""
     canary: Canary = field(default_factory=Canary)
     canary_timer: Timer | None = None
+    ends: set[Endpoint] = field(default_factory=set)
+    """What it stands behind."""
 
 
 class PbxWatch:
@@ -186,18 +188,21 @@ class PbxWatch:
         if servers:
             self._by_end[end] = tuple(servers)
         for place in before:
-            if place not in servers and not any(place in ends for ends in self._by_end.values()):
+            ends = self._watched[place].ends
+            ends.discard(end)
+            if place not in servers and not ends:
                 self._forget(place)
                 if servers:
                     self._move_from(place)
         for place, server in servers.items():
             known = self._watched.get(place)
-            if known is not None and known.server.every_s == server.every_s:
-                known.server = server
-                continue
-            if known is not None:
+            if known is not None and known.server.every_s != server.every_s:
                 self._forget(place)
-            self._watch(place, server)
+                known = None
+            if known is None:
+                self._watch(place, server)
+            self._watched[place].server = server
+            self._watched[place].ends.add(end)
 
     def _move_from(self, place: Place) -> None:
         """DNS names other servers now: calls will come from those, so we had better be there.

@@ -91,6 +91,7 @@ class Registrations:
         self._writes = WriteBehind("registrations")
         self._counts: Counter[str] = Counter()
         self._bound = PbxBindings()
+        self._failing: dict[str, set[int]] = {}
         self._checks: Checks | None = None
 
     async def start(self) -> None:
@@ -186,10 +187,7 @@ class Registrations:
 
     def retry(self, lane: str) -> int:
         """This PBX answers again: what failed there need not wait for its time."""
-        return self._renew(
-            [n for n, m in self._machines.items() if m.lane == lane and m.state.failures],
-            lost=False,
-        )
+        return self._renew(tuple(self._failing.get(lane, ())), lost=False)
 
     def abandon(self, place: Place) -> None:
         """This server is gone: what it has not answered goes to another one, at the pace."""
@@ -357,10 +355,20 @@ class Registrations:
         if state.idle and not machine.current:
             self._landed(machine)
             del self._machines[number]
+            self._set_failing(number, machine, failing=False)
             self._count(machine, None)
             return
+        self._set_failing(number, machine, failing=state.failures > 0)
         self._schedule.put(number, machine)
         self._count(machine, state_of(state, self._clock.now()))
+
+    def _set_failing(self, number: int, machine: LiveRegistration, *, failing: bool) -> None:
+        if failing:
+            self._failing.setdefault(machine.lane, set()).add(number)
+        elif (found := self._failing.get(machine.lane)) is not None and number in found:
+            found.remove(number)
+            if not found:
+                del self._failing[machine.lane]
 
     def _perform(self, number: int, machine: LiveRegistration, action: Action) -> None:
         match action:
