@@ -2,10 +2,13 @@
 
 import pytest
 
+from tests.lab.kamailio import Kamailio
+from tests.lab.push_sink import PushSink
+from tests.lab.service import LabService
 from tests.lab.sip_call import OutgoingCall
 from tests.lab.sip_dialog import Dialog
 
-from .conftest import MakeExtension
+from .conftest import Extension, MakeExtension
 from .methods import (
     Way,
     answer,
@@ -173,3 +176,32 @@ async def test_refer_to_a_sleeping_phone(extension: MakeExtension) -> None:
         assert isinstance(sent, OutgoingCall)
         await final(sent, 480)
         assert ext.sink.pushes == []
+
+
+async def test_replaces_after_a_restart(
+    own_service: LabService, kamailio: Kamailio, push_sink: PushSink
+) -> None:
+    """Killed and started again in the call that is replaced: its device is known from the store,
+    though another one was heard last.
+    """
+    ext = Extension(service=own_service, pbx=kamailio, sink=push_sink, user="101")
+    await ext.provision()
+    for name in ("handset", "tablet"):
+        await own_service.put_device(ext.account, name, instance_id=f"urn:x-lab:{name}")
+    handset, tablet = ext.phone(device="handset"), ext.phone(device="tablet")
+    async with talking(ext, Way("awake"), phone=handset) as talk, tablet, desk(ext) as third:
+        assert (await tablet.register()).status == 200
+        await third.register()
+        await own_service.eventually(
+            lambda: own_service.expect("GET", "/v1/calls?verdict=answered"),
+            lambda page: bool(page["calls"]),
+            within=3,
+            what="answered call in the store",
+        )
+        own_service.kill()
+        await own_service.start()
+        call = third.call(ext.aor, headers=(("Replaces", f"{talk.near.call_id};to-tag=a"),))
+        incoming = await handset.incoming()
+        incoming.reject(486, "Busy Here")
+        assert (await call.final()).status == 486
+        await tablet.agent.expect_nothing(within=0.1, method="INVITE")
