@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 namespace push_proxy {
 namespace {
 
+constexpr rlim_t kOtherDescriptors = 256;  // for HTTP, Redis, files
 constexpr int kBacklog = 1024;
 constexpr int kAcceptsPerEvent = 64;
 constexpr std::size_t kScratch = 64 * 1024;
@@ -24,18 +26,31 @@ std::string key_of(const Address& address) { return address.transport + " " + ad
 
 void set(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
 
-// Finds the other end gone: at rest within 90 s, with unanswered bytes within 10 s.
-void keep_honest(int fd) {
+// So that the other end is found gone, when no FIN has said so.
+void keep_honest(int fd, const StreamLimits& limits) {
+    constexpr int kProbes = 3;
     set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 60);
-    set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 10);
-    set(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
-    set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 10 * 1000);
+    set(fd, IPPROTO_TCP, TCP_KEEPIDLE, static_cast<int>(limits.keepalive_s));
+    set(fd, IPPROTO_TCP, TCP_KEEPINTVL, std::max(1, static_cast<int>(limits.keepalive_s / (2 * kProbes))));
+    set(fd, IPPROTO_TCP, TCP_KEEPCNT, kProbes);
+    set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(limits.unacked_ms));
 }
 
 int new_socket(const pj_sockaddr& like) {
     return socket(like.addr.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
+// How many connections the process's descriptors allow: the soft limit is raised as far as it may go.
+std::size_t descriptors() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024 - kOtherDescriptors;
+    if (limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+        getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    return limit.rlim_cur > 2 * kOtherDescriptors ? limit.rlim_cur - kOtherDescriptors : kOtherDescriptors;
 }
 
 const sockaddr* plain(const pj_sockaddr& address) { return reinterpret_cast<const sockaddr*>(&address); }
@@ -55,6 +70,7 @@ Connections::Connections(pjsip_endpoint* endpoint, StreamUser& user, StreamLimit
       scratch_(kScratch),
       received_(std::make_unique<pjsip_rx_data>()) {
     if (poll_ < 0) throw std::runtime_error(std::string("epoll: ") + std::strerror(errno));
+    limits_.total = std::min(limits_.total, descriptors());
     received_->tp_info.pool = pjsip_endpt_create_pool(endpoint, "received", PJSIP_POOL_RDATA_LEN, PJSIP_POOL_RDATA_INC);
     epoll_event event{};
     event.events = EPOLLIN;
@@ -133,13 +149,15 @@ void Connections::admit(int fd, const Address& remote, Listener& listener) {
     const auto from_there = by_source_.find(remote.host);
     if (from_there != by_source_.end() && from_there->second >= limits_.per_source)
         return refuse("too many connections from there");
-    keep_honest(fd);
+    const auto* context = remote.transport == "tls" ? tls_->server() : nullptr;
+    if (remote.transport == "tls" && !context) return refuse("there is no certificate any more");
+    keep_honest(fd, limits_);
     auto* stream = new Stream(*this, endpoint_, fd, remote, listener, false);
     ++by_source_[remote.host];
     add(*stream, false);
     stream->partial_since = stream->born;  // the first message is due
-    if (remote.transport == "tls") {
-        stream->start_tls(TlsSession::accept(*tls_->server(), fd));
+    if (context) {
+        stream->start_tls(TlsSession::accept(*context, fd));
     } else {
         opened(*stream);
     }
@@ -224,7 +242,7 @@ Stream* Connections::toward(const Address& remote, Listener& from, const std::st
         why = std::strerror(errno);
         return nullptr;
     }
-    keep_honest(fd);
+    keep_honest(fd, limits_);
     // From the address that we are known by.
     auto own = to_sockaddr(from.bound);
     if (own.addr.sa_family == target.addr.sa_family && pj_sockaddr_has_addr(&own)) {

@@ -21,6 +21,8 @@ struct StreamLimits {
     unsigned first_message_ms;  // from accept to the end of the first message; also for any later one
     unsigned connect_ms;        // TCP and TLS together
     unsigned ping_ms;           // at rest, on connections that we opened
+    unsigned unacked_ms;        // half-open: with bytes on their way
+    unsigned keepalive_s;       // half-open: at rest
 };
 
 // Whom `Connections` tells. Called on the SIP thread, from within events.

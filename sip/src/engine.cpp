@@ -88,8 +88,10 @@ Engine::Engine(Settings settings, pjsip_endpoint* endpoint, std::shared_ptr<cons
     check(pjsip_endpt_register_module(endpoint_, &g_entry), "pjsip module");
     check(pjsip_endpt_register_module(endpoint_, &g_module), "pjsip module");
     pjsip_tpmgr_set_drop_data_cb(pjsip_endpt_get_tpmgr(endpoint_), &push_proxy::on_dropped);
-    const StreamLimits limits{settings_.max_connections, settings_.max_connections_per_source,
-                              settings_.first_message_ms, settings_.connect_timeout_ms, settings_.ping_ms};
+    const StreamLimits limits{settings_.max_connections,  settings_.max_connections_per_source,
+                              settings_.first_message_ms, settings_.connect_timeout_ms,
+                              settings_.ping_ms,          settings_.unacked_ms,
+                              settings_.keepalive_s};
     connections_ = std::make_unique<Connections>(endpoint_, *this, limits, std::move(tls));
     g_engine = this;
 }

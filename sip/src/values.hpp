@@ -44,6 +44,8 @@ struct Settings {
     std::size_t max_connections_per_source = 10'000;  // a carrier's NAT, or an SBC, has many phones behind it
     unsigned first_message_ms = 20 * 1000;            // from connect to the end of the first message
     unsigned connect_timeout_ms = 4 * 1000;           // toward a PBX, TLS included
+    unsigned unacked_ms = 10 * 1000;                  // bytes that no TCP on the other side acknowledges
+    unsigned keepalive_s = 60;                        // TCP's own, at rest: found gone within half as much more
     unsigned ping_ms = 25 * 1000;                     // CRLF toward a PBX on a connection at rest
     unsigned in_dialog_wait_ms = 10 * 1000;           // for a device without a flow, then 430
     std::size_t waiting_limit = 4096;                 // requests that wait so; one more gets 430 at once

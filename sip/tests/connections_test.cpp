@@ -1,4 +1,7 @@
 // TCP: flows toward devices, connections toward PBXs, and what happens when they end.
+#include <linux/filter.h>
+#include <sys/socket.h>
+
 #include "check.hpp"
 #include "line.hpp"
 #include "station.hpp"
@@ -187,6 +190,29 @@ TEST("TCP: a device's connection that ends fails its branch with 430 at once, th
             CHECK(answer && answer->status() == 480);
         }
     }
+    station.stop();
+}
+
+TEST("TCP: a device that vanished without a word is found by what it does not acknowledge, or at rest") {
+    auto with = tcp_settings();
+    with.unacked_ms = 1500;
+    with.keepalive_s = 1;
+    Station station(with);
+    // From here on this side's kernel drops every segment unseen, as a phone out of reach would.
+    const auto vanish = [](const Phone& phone) {
+        sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+        const sock_fprog program{1, &nothing};
+        CHECK_EQ(setsockopt(phone.line.fd(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program), 0);
+    };
+    Phone phone(station);
+    vanish(phone);
+    Call call(station);
+    station.stack().order(ForkOrder{call.held.txn, 1, phone.rewrite()});
+    CHECK_EQ(station.fact(FactKind::branch_response).status, 430);
+    CHECK_EQ(station.fact(FactKind::flow_lost).text, std::string("Connection timed out"));
+    Phone idle(station);
+    vanish(idle);
+    CHECK_EQ(station.fact(FactKind::flow_lost, 8000).source.port, idle.line.address().port);
     station.stop();
 }
 
