@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from push_proxy.core.locating import Located, plain_target
+from push_proxy.core.locating import Located, Target, plain_target
 from push_proxy.core.model import Account, Address
 from push_proxy.core.pbx import Endpoint
 from push_proxy.runtime.dns_client import system_addresses
@@ -233,3 +233,29 @@ async def test_an_account_costs_the_same_however_many_there_are(scene: Scene) ->
     assert not addresses.is_pbx("192.0.2.51")
     assert addresses.ends() == ()
     await addresses.aclose()
+
+
+async def test_a_guess_does_not_replace_what_is_known(scene: Scene) -> None:
+    """SRV could not be asked, only an address was found: the known servers stay; where nothing is
+    known, the guess is better than nothing.
+    """
+    account = await scene.add(hold())
+    sure = Located((Target("one:5070", (Address("192.0.2.1", 5070),), 10, 0),))
+    guess = Located((Target("plain", (Address("192.0.2.9", 5060),)),), certain=False)
+    answers = [guess, sure, guess]
+
+    class Shaky:
+        async def locate(self, end: Endpoint) -> Located:
+            assert end.host == "pbx.example.com"
+            return answers.pop(0)
+
+    addresses = made(scene, Shaky())
+    await addresses.start()
+    end = Endpoint("pbx.example.com", None, None)
+    try:
+        assert reached(addresses, account) == Address("192.0.2.9", 5060)
+        for _ in range(2):
+            await addresses._resolved.look_up(end)
+            assert reached(addresses, account) == Address("192.0.2.1", 5070)
+    finally:
+        await addresses.aclose()
