@@ -200,6 +200,23 @@ async def test_a_restart_goes_on_with_the_same_call_id(office: Office) -> None:
     assert int(str(after["cseq"])) > int(str(before["cseq"]))
 
 
+async def test_a_restart_registers_again_over_tcp(office: Office) -> None:
+    """Calls come on the connection that registered, which ended with us: at once, not at the
+    refresh, on a Contact that asks for TCP.
+    """
+    own = {"pbx": None, "registrar": "sip:192.0.2.10;transport=tcp"}
+    await office.scene.add(hold(**own), "phone")
+    (before,) = office.run()
+    assert before["destination"] == Address("192.0.2.10", 5060, "tcp")
+    assert contacts(before) == ["<sip:101@10.0.0.7:5060;transport=tcp;pp=tok101>;expires=600"]
+    assert await office.registrations._writes.drained(5.0)
+    await office.registrations.aclose()
+    await office.new().start()
+    (after,) = office.run()
+    assert after["call_id"] == before["call_id"]
+    assert contacts(after) == contacts(before)
+
+
 async def test_disabled_while_we_were_down(office: Office) -> None:
     """The record says that the PBX still has us: it is told."""
     account = await office.scene.add(hold(enabled=False), "phone")
