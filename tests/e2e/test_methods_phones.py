@@ -151,6 +151,7 @@ async def test_sipp_methods(extension: MakeExtension, sipp: Sipp, transport: str
     async with desk(ext) as far:
         await far.register()
         dialog = await far.call(ext.aor).answered(within=10)
+        await phones[0].wait_received("ACK")  # over UDP the PBX may let the UPDATE pass it
         kind = (("Content-Type", "text/plain"),)
         for method in ("UPDATE", "INFO", "MESSAGE"):
             sent = dialog.send(method, headers=kind, body=b"hello")
