@@ -88,6 +88,9 @@ Engine::Engine(Settings settings, pjsip_endpoint* endpoint, std::shared_ptr<cons
     check(pjsip_endpt_register_module(endpoint_, &g_entry), "pjsip module");
     check(pjsip_endpt_register_module(endpoint_, &g_module), "pjsip module");
     pjsip_tpmgr_set_drop_data_cb(pjsip_endpt_get_tpmgr(endpoint_), &push_proxy::on_dropped);
+    // pjsip looks at ten timers between packets. Under full load they would fall behind: what has ended
+    // stays in memory, and messages are repeated late.
+    pj_timer_heap_set_max_timed_out_per_poll(pjsip_endpt_get_timer_heap(endpoint_), 1000);
     const StreamLimits limits{settings_.max_connections,  settings_.max_connections_per_source,
                               settings_.first_message_ms, settings_.connect_timeout_ms,
                               settings_.ping_ms,          settings_.unacked_ms,

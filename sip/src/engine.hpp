@@ -58,6 +58,7 @@ class Engine : public StreamUser {
     void arm_trying(ServerTxn& txn, pj_time_val delay);
     void disarm_trying(ServerTxn& txn);
     void server_state(ServerTxn& txn, pjsip_transaction* tsx);
+    static bool alive(const ServerTxn& txn);  // pjsip still points to it
     void settle(const ServerTxn& txn);
     void bury();
 

@@ -56,6 +56,11 @@ void Engine::send_branch(ServerTxn& txn, int id, bool automatic, ForwardPlan pla
     by_via_branch_[branch.via_branch] = &branch;
     txn.branches.emplace(id, std::move(owned));
     if (txn.invite && automatic) say_trying(txn);
+    if (!txn.tsx) {
+        // Its connection was gone, as the 100 has shown: nobody waits for an answer.
+        branch.final = true;
+        return;
+    }
     if (!hop.transport)
         return branch_failed(branch, hop.to_device ? 430 : 503, hop.to_device ? "Flow Failed" : hop.why);
     // Any failure from here on comes through branch_state or below, once.

@@ -304,18 +304,20 @@ void Engine::server_state(ServerTxn& txn, pjsip_transaction* tsx) {
     settle(txn);
 }
 
+bool Engine::alive(const ServerTxn& txn) {
+    return txn.tsx || std::any_of(txn.branches.begin(), txn.branches.end(),
+                                  [](const auto& branch) { return branch.second->tsx != nullptr; });
+}
+
 // Remembers that nothing of this transaction is left in pjsip; `bury` frees it outside callbacks.
 void Engine::settle(const ServerTxn& txn) {
-    if (txn.tsx) return;
-    for (const auto& [id, branch] : txn.branches)
-        if (branch->tsx) return;
-    finished_.push_back(txn.id);
+    if (!alive(txn)) finished_.push_back(txn.id);
 }
 
 void Engine::bury() {
     for (const auto id : finished_) {
         const auto found = transactions_.find(id);
-        if (found == transactions_.end()) continue;
+        if (found == transactions_.end() || alive(*found->second)) continue;
         for (const auto& [branch_id, branch] : found->second->branches) by_via_branch_.erase(branch->via_branch);
         transactions_.erase(found);
     }

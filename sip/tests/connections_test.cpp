@@ -376,3 +376,36 @@ TEST("TCP: after a restart a late response goes to the connection of the device 
     call.pbx.expect("SIP/2.0 200");  // a UDP PBX, found by Via
     after.stop();
 }
+
+TEST("TCP: an app that has gone before its INVITE is sent on: nothing is sent, and nothing of it is left") {
+    FastTimers fast;
+    Station station(tcp_settings());
+    const Agent pbx;
+    for (const bool told_trying : {false, true}) {
+        Phone phone(station);
+        phone.line.send(wire::request("INVITE", "sip:300@pbx.example.com", phone.line));
+        const auto held = station.fact(FactKind::request);
+        if (told_trying) {
+            station.reply(held, 100, "Trying");
+            phone.line.expect("SIP/2.0 100");
+        }
+        auto rewrite = phone.rewrite();
+        rewrite.destination = pbx.address();
+        rewrite.local = station.at(0);
+        rewrite.device_is_caller = true;
+        rewrite.connect = true;
+        phone.line.reset();
+        station.fact(FactKind::flow_lost);
+        station.stack().order(ForwardOrder{held.txn, rewrite});
+        if (told_trying) {
+            pbx.send(wire::response(pbx.expect("INVITE "), 486, "Busy Here", "t"), station.at(0));
+            pbx.expect("ACK ");
+        } else {
+            station.fact(FactKind::transaction_lost);
+            pbx.expect_silence(200);
+        }
+    }
+    station.expect_empty();
+    station.expect_alive();
+    station.stop();
+}

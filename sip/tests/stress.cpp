@@ -1,7 +1,5 @@
 // stack_stress --seconds N --rate R [--seed S] [--t1-ms T]: calls at random against the real stack, to be run
 // under ThreadSanitizer and AddressSanitizer. Exits with 0 when every call ended and nothing is left.
-#include <poll.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -104,7 +102,7 @@ int main(int argc, char** argv) {
     const double end_mb = resident_mb();
     // The last transactions live 64*T1 after their final response.
     const auto limit = Clock::now() + std::chrono::milliseconds(options.t1_ms * 64 * 2 + 10000);
-    while ((live(stack) != 0 || service.held() != 0) && Clock::now() < limit) poll(nullptr, 0, 50);
+    while ((live(stack) != 0 || service.held() != 0) && Clock::now() < limit) world.linger();
     auto faults = world.faults;
     if (live(stack) != 0) faults.push_back(std::to_string(live(stack)) + " transactions are left");
     if (service.held() != 0)

@@ -54,6 +54,9 @@ class World {
     // Calls for the time given, then until every call has ended or nothing happens any more.
     void run(const std::function<void()>& each_second);
 
+    // Stations answer what still comes.
+    void linger() { pump(20); }
+
     std::size_t open() const { return calls_.size(); }
     std::map<std::string, std::uint64_t> tally;
     std::vector<std::string> faults;
