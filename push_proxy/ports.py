@@ -119,7 +119,7 @@ class Store(Protocol):
         """Close connections."""
 
     async def ping(self) -> None:
-        """Return when the store answers within half a second."""
+        """Return when the store answers within half a second and takes writes."""
 
     # accounts
     async def put_account(self, account: Account, *, expected_version: int | None) -> None:

@@ -43,6 +43,8 @@ _Send = Callable[[], Awaitable[Any]]
 _OLDEST_SERVER = (7, 0)
 _PING_S = 0.5
 _AFTER_SILENCE_S = 0.5
+# A write in the server's eyes, but XX asks for a key that is never there.
+_WRITES_NOTHING: Command = ("SET", "pp:takes-writes", "", "XX")
 # Answers of a server that is up but cannot serve just now; redis-py strips the code from those
 # that it has classes for.
 _PASSING = ("BUSY", "MISCONF", "NOREPLICAS", "UNBLOCKED")
@@ -115,9 +117,12 @@ class RedisClient:
         await self._redis.aclose(close_connection_pool=True)
 
     async def ping(self) -> None:
-        """Return when the server answers within half a second."""
+        """Return when the server answers within half a second and takes writes.
+
+        PING itself is answered by a read-only replica and by a server whose memory is full.
+        """
         self._silent_until = 0.0
-        await self._guarded(self._one(("PING",)), min(_PING_S, self._timeout_s))
+        await self._guarded(self._one(_WRITES_NOTHING), min(_PING_S, self._timeout_s))
 
     async def call(self, *command: Any) -> Any:
         """One command's reply."""

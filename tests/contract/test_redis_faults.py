@@ -107,6 +107,28 @@ async def test_cancelled_call_spoils_nothing(opened: RedisStore) -> None:
     assert await opened.get_account(ALICE) == account()
 
 
+async def test_server_that_takes_no_writes(valkey: EmbeddedValkey, opened: RedisStore) -> None:
+    """A server that answers but refuses writes (its memory is full, replicas are missing, it has
+    become a replica itself) does not count as answering, and asking it writes nothing.
+    """
+    async with Redis.from_url(valkey.url) as other:
+        before = await other.dbsize()
+        for setting, code in (("maxmemory", "maxmemory"), ("min-replicas-to-write", "replicas")):
+            await other.config_set(setting, 1)
+            text, _ = await refused(opened.ping())
+            assert "cannot serve now" in text
+            assert code in text
+            await other.config_set(setting, 0)
+            await opened.ping()
+        await other.replicaof("127.0.0.1", "1")
+        text, _ = await refused(opened.ping())
+        assert "cannot serve now" in text
+        assert "read only replica" in text
+        await other.replicaof("no", "one")
+        await opened.ping()
+        assert await other.dbsize() == before
+
+
 async def test_restarted_server(folder: Path) -> None:
     """After a restart of the server everything goes on: connections and scripts are renewed."""
     server = EmbeddedValkey(folder)
