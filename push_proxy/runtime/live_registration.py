@@ -40,6 +40,15 @@ class LiveRegistration:
             target is None or (old.aor, old.registrar) != (target.aor, target.registrar)
         )
 
+    def would_equal(self, target: Target | None) -> bool:
+        """Whether a server could not tell the binding of ``target`` from this one."""
+        old = self.state.target
+        return (
+            old is not None
+            and target is not None
+            and (old.aor, old.contact) == (target.aor, target.contact)
+        )
+
 
 def new_chance() -> Chance:
     """Randomness for one step."""

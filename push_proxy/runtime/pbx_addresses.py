@@ -2,7 +2,7 @@
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -112,6 +112,13 @@ class PbxAddresses:
     def ends(self) -> tuple[Endpoint, ...]:
         """All endpoints that requests go to, peers aside."""
         return tuple(self._sites)
+
+    def accounts_at(self, end: Endpoint) -> Iterator[Account]:
+        """Those whose requests go to this endpoint."""
+        for aors in self._sites.get(end, {}).values():
+            for aor in aors:
+                if (account := self._directory.by_aor(aor)) is not None:
+                    yield account
 
     def servers(self, end: Endpoint) -> tuple[Server, ...]:
         """The servers found there, once for each PBX that is behind them."""

@@ -128,7 +128,8 @@ class RegistrationSchedule:
         lane = self._lanes[name]
         while (number := lane.pop(now)) is not None:
             live = self._live.get(number)
-            if live is not None:
+            # What has gone, or waits in another lane by now, has left its number here.
+            if live is not None and live.queued and live.lane == name:
                 live.queued = False
                 self._due(number, live, now)
         if name not in self._lane_at and (at := lane.next_at()) is not None:

@@ -14,7 +14,7 @@ from ..core.ids import AccountKey, Instant
 from ..core.model import Account, RegistrationRecord
 from ..core.next_hop import NextHop
 from ..core.own import OwnNames
-from ..core.pbx import Endpoint, next_hop
+from ..core.pbx import Endpoint
 from ..core.registration_answer import Answer
 from ..core.registration_state import (
     Action,
@@ -237,23 +237,30 @@ class Registrations:
 
     def _on_resolved(self, end: Endpoint) -> None:
         """DNS may have chosen another transport, which our Contact names."""
-        if end.transport is None:
-            for account in self._directory.accounts():
-                pbx = self._addresses.pbx(account)
-                if pbx is not None and next_hop(account, pbx) == end:
-                    self._update(account)
-            self._schedule.arm()
+        if end.transport is not None:
+            return
+        for account in self._addresses.accounts_at(end):
+            number = self._current.get(account.key)
+            if number is None:
+                continue
+            if self._machines[number].state.target == self._target(account):
+                break  # it is the same for all of them
+            self._update(account)
+        self._schedule.arm()
+
+    def _target(self, account: Account) -> Target | None:
+        """What it would register now."""
+        pbx, transport = self._addresses.pbx(account), self._addresses.transport(account)
+        return target_of(account, pbx, self._own, transport=transport)
 
     def _update(self, account: Account, record: RegistrationRecord | None = None) -> None:
-        pbx = self._addresses.pbx(account)
-        transport = self._addresses.transport(account)
-        target = target_of(account, pbx, self._own, transport=transport)
+        pbx, target = self._addresses.pbx(account), self._target(account)
         key = account.key
         # A phone that only registered with us is a device too, as long as it is bound.
         has_device = bool(self._directory.devices(key) or self._directory.bindings(key))
         wanted = target if is_wanted(account, has_device=has_device) else None
         number = self._current.get(account.key)
-        if number is not None and self._machines[number].has_moved(target):
+        if number is not None and self._has_moved(number, account, target):
             self._leave(account.key)
             number = None
         if number is None:
@@ -264,8 +271,32 @@ class Registrations:
         machine.account = account
         if pbx is not None:
             self._schedule.set_rate(pbx.key, pbx.registrations_per_second)
+            if machine.lane != pbx.key:
+                self._change_lane(number, machine, pbx.key)
         state, actions = registration.want(machine.state, wanted, now=self._clock.now())
         self._settle(number, machine, state, actions)
+
+    def _has_moved(self, number: int, account: Account, target: Target | None) -> bool:
+        """Whether it has to leave where it is; another name of the same server is the same place.
+
+        There the removal of the old binding could overtake the new one, which it equals.
+        """
+        machine, place = self._machines[number], self._bound.place(number)
+        if not machine.has_moved(target):
+            return False
+        if place is None or not machine.would_equal(target):
+            return True
+        return all(hop.destination != place[1] for hop in self._addresses.hops(account))
+
+    def _change_lane(self, number: int, machine: LiveRegistration, lane: str) -> None:
+        """Its PBX is another by name alone: what waits, waits there, at that one's pace."""
+        self._set_failing(number, machine, failing=False)
+        if (place := self._bound.place(number)) is not None:
+            self._bound.put(number, (lane, place[1]))
+        if machine.request in self._requests:
+            self._schedule.landed(machine.lane)
+            self._schedule.sent(lane)
+        machine.lane, machine.queued, machine.scheduled = lane, False, None
 
     def _add(
         self,

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from push_proxy.core.ids import AccountKey, DeviceId, Instant
+from push_proxy.core.locating import Located, plain_target
 from push_proxy.core.model import Account, Address, Credentials, RegisterPolicy, RegistrationRecord
 from push_proxy.core.pacing import rate_faults
 from push_proxy.core.pbx import Endpoint, Pbx
 from push_proxy.core.registration_status import RegistrationState
 from push_proxy.observability.metrics import Metrics
+from push_proxy.runtime.pbx_names import PbxNames
 from push_proxy.runtime.registrations import Registrations
 from push_proxy.signaling.facts import RequestAnswered
 from tests.unit.runtime.sip_scene import NAMES, PBX, US, Scene, hold, trunk
@@ -346,3 +348,83 @@ async def test_twenty_thousand_accounts_cost_linear_time(office: Office) -> None
     assert large < 4 * small * 2.5
     assert office.registrations.counts()["registered"] == 10_000
     assert office.registrations.status(AccountKey("t/a10000")).state is RegistrationState.REGISTERED
+
+
+async def test_the_same_registrar_by_a_configured_name(office: Office) -> None:
+    """An account that now names the PBX it was at keeps its binding, and has that PBX's pace."""
+    account = await office.scene.add(hold(pbx=None, registrar="sip:192.0.2.10"), "phone")
+    (first,) = office.run()
+    office.scene.pbxes["main"] = Pbx(
+        key="main", registrar="sip:192.0.2.10", registrations_per_second=1
+    )
+    await office.scene.add(replace(account, pbx="main", registrar=None, version=2))
+    assert office.run() == []
+    assert office.registrations._bound.at(("main", first["destination"])) != ()  # type: ignore[arg-type]
+    for n in range(5):
+        await office.scene.add(hold(str(n), pbx="main"), "phone")
+    assert office.registrations.renew(("main", PBX), lost=True) == 1
+    assert len(office.run(3.0)) <= 4
+    assert len(office.run(6.0)) >= 2
+    assert office.state(account) is RegistrationState.REGISTERED
+
+
+@pytest.mark.parametrize("waits", ["in its lane", "for its answer"])
+async def test_a_pbx_with_another_name_in_the_middle(office: Office, waits: str) -> None:
+    """Whoever waits when the account changes is neither asked twice nor forgotten."""
+    office.scene.pbxes["office"] = Pbx(key="office", registrar="sip:192.0.2.10")
+    office.scene.pbxes["main"] = Pbx(key="main", registrar="sip:192.0.2.10")
+    account = await office.scene.add(hold(), "phone")
+    (first,) = office.run()
+    if waits == "in its lane":
+        office.registrations.hold("office")
+    office.registrations.renew(("office", PBX), lost=False)
+    office.scene.clock.advance(0.01)
+    asked = office.take()
+    assert len(asked) == (waits == "for its answer")
+    await office.scene.add(replace(account, pbx="main", version=2), "phone")
+    for request in asked:
+        office.answer(request)
+    office.registrations.release("office")
+    assert len(office.run(1.0)) == (waits == "in its lane")
+    lanes = office.registrations._schedule._lanes
+    assert [lane.unanswered for lane in lanes.values()] == [0, 0]
+    assert office.run(400.0) == []
+    assert office.state(account) is RegistrationState.REGISTERED
+    assert office.registrations._bound.at(("main", first["destination"])) != ()  # type: ignore[arg-type]
+
+
+async def test_the_same_server_by_another_name(office: Office) -> None:
+    """No removal that might overtake the new registration: it is the same binding."""
+    account = await office.scene.add(hold(), "phone")
+    office.run()
+    await office.scene.add(replace(account, pbx=None, registrar="sip:192.0.2.10", version=2))
+    (request,) = office.run()
+    assert request["request_uri"] == "sip:192.0.2.10"
+    assert [value[-4:] for value in contacts(request)] == ["=600"]
+    assert office.run(1.0) == []
+
+
+async def test_dns_news_cost_what_they_concern(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is resolved concerns the accounts at that name, not all there are."""
+    for n in range(20):
+        await office.scene.add(hold(str(n)), "phone")
+    other = hold("x", pbx=None, registrar="sip:new.example.com")
+    await office.scene.add(other, "phone")
+    seen: list[str] = []
+    update = office.registrations._update
+    monkeypatch.setattr(
+        office.registrations, "_update", lambda account: (seen.append(account.aor), update(account))
+    )
+    known = PbxNames.known
+    end = Endpoint("new.example.com", None, None)
+    there = Located(plain_target(replace(end, transport="tcp"), ("192.0.2.10",)))
+    monkeypatch.setattr(
+        PbxNames, "known", lambda names, asked: there if asked == end else known(names, asked)
+    )
+    office.registrations._on_resolved(end)
+    assert seen == [other.aor]
+    office.registrations._on_resolved(end)
+    office.registrations._on_resolved(Endpoint("pbx.example.com", None, None))
+    assert seen == [other.aor]
