@@ -64,6 +64,8 @@ class OutgoingCalls:
             return
         self._note(call, "challenged", f"{status} {reason}".strip())
         key = (record.account, record.sip_call_id)
+        if key in self._challenged:
+            self._give_up(key)  # the app sent two at once: only one can go on
         due = Instant(self._clock.now() + self._challenge_s)
         timer = self._clock.call_at(due, partial(self._give_up, key))
         self._challenged[key] = _Challenged(call, status, timer)

@@ -230,6 +230,17 @@ async def test_a_challenge_that_nobody_answers(scene: Scene, stopped: bool) -> N
     assert found == (Verdict.OUTBOUND_FAILED, 407)
 
 
+async def test_two_challenged_calls_with_one_call_id(scene: Scene) -> None:
+    """An app that sends an INVITE twice: each of its calls ends, none is kept for ever."""
+    first, second = scene.call(), scene.call("call-2")
+    scene.outgoing.challenged(first, status=407, reason="x")
+    scene.outgoing.challenged(second, status=407, reason="x")
+    await scene.pass_time(33)
+    for call in (first, second):
+        assert (await scene.stored(call)).state is CallState.ENDED
+    assert scene.outgoing._challenged == {}
+
+
 async def test_a_fact_for_a_call_that_is_gone(scene: Scene) -> None:
     """Nothing happens, nothing breaks."""
     gone = CallId("nobody")
