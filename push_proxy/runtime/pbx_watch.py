@@ -188,12 +188,16 @@ class PbxWatch:
         if servers:
             self._by_end[end] = tuple(servers)
         for place in before:
-            ends = self._watched[place].ends
-            ends.discard(end)
-            if place not in servers and not ends:
-                self._forget(place)
-                if servers:
-                    self._move_from(place)
+            watched = self._watched[place]
+            watched.ends.discard(end)
+            if place in servers:
+                continue
+            if watched.ends:
+                self._look_from(place, watched)
+                continue
+            self._forget(place)
+            if servers:
+                self._move_from(place)
         for place, server in servers.items():
             known = self._watched.get(place)
             if known is not None and known.server.every_s != server.every_s:
@@ -203,6 +207,14 @@ class PbxWatch:
                 self._watch(place, server)
             self._watched[place].server = server
             self._watched[place].ends.add(end)
+
+    def _look_from(self, place: Place, watched: _Watched) -> None:
+        """It is asked as the server of an endpoint that it still stands behind."""
+        for end in watched.ends:
+            for server in self._addresses.servers(end):
+                if (server.pbx, server.hop.destination) == place:
+                    watched.server = server
+                    return
 
     def _move_from(self, place: Place) -> None:
         """DNS names other servers now: calls will come from those, so we had better be there.

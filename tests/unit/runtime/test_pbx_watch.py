@@ -475,3 +475,18 @@ async def test_a_refusing_pbx_is_not_hammered_by_its_own_refusals(qualify_s: flo
         world.refuses.clear()
         world.until(lambda: world.first.count("REGISTER") >= before + 100, within=70)
         assert world.registered() == 100
+
+
+async def test_a_server_behind_two_names_loses_one(world: World) -> None:
+    """Asked in the name of an account that is still there, not of the one that went."""
+    own = {"pbx": None, "registrar": "sip:pbx.example.com"}
+    await world.scene.add(hold("3000", **own))
+    other = await world.scene.add(hold("3001", transport="udp", **own))
+    world.targets = world.targets[:1]
+    for end in world.addresses.ends():
+        await world.addresses._resolved.look_up(end)
+    world.run(1)
+    await world.scene.directory.delete_account(other.key)
+    world.run(100)
+    assert world.watch.states()["sip:pbx.example.com"].reachable is True
+    assert world.first.count("OPTIONS") >= 4
