@@ -61,7 +61,9 @@ def restored(
         bound=record.contact if alive else None,
         expires_at=record.expires_at if alive else None,
     )
-    if target is None or not (alive and record.refresh_at > now):
+    # Further away than was granted it says that the clock was set back: it would never come.
+    latest = now + (record.granted_s or MAX_MIN_EXPIRES_S)
+    if target is None or not (alive and now < record.refresh_at <= latest):
         return state
     if (record.contact, record.registrar) != (target.contact, target.registrar):
         return state
@@ -202,6 +204,7 @@ def _off(state: Registration) -> Step:
         leftovers=(),
         expires_at=None,
         granted_s=None,
+        service_route=(),
         others=(),
         failures=0,
     )

@@ -46,12 +46,12 @@ def failed(
     """It did not answer (``local``) what was sent at ``sent_at``, or answered 503.
 
     Avoided for 30 s, twice as long each time up to five minutes, or as long as it asks
-    (RFC 3263 §4.3, RFC 3261 §21.5.4). Silence from before its last answer proves nothing, and
-    many requests that fail together count once.
+    (RFC 3263 §4.3, RFC 3261 §21.5.4); ``Retry-After: 0`` asks nothing. Silence from before its
+    last answer proves nothing, and many requests that fail together count once.
     """
     if local and health.heard_at > sent_at:
         return health
-    if retry_after_s is not None:
+    if retry_after_s:
         until = Instant(now + min(retry_after_s, MAX_RETRY_AFTER_S))
         return replace(health, avoided_until=max(until, health.avoided_until), asked_to_wait=True)
     if health.avoided_until > now:

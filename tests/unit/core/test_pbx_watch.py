@@ -229,3 +229,10 @@ def test_old_silence_proves_nothing() -> None:
     old, new = Instant(START - 1), Instant(START + 1)
     assert target_health.failed(alive, now=late, sent_at=old, local=True) == alive
     assert not target_health.failed(alive, now=late, sent_at=new, local=True).is_well(late)
+
+
+def test_retry_after_nothing_is_a_503_all_the_same() -> None:
+    """``Retry-After: 0`` must not keep everybody at the server that refuses (RFC 3263 §4.3)."""
+    now = Instant(START)
+    health = target_health.failed(WELL, now=now, sent_at=now, local=False, retry_after_s=0.0)
+    assert not health.is_well(now)

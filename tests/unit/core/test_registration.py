@@ -418,6 +418,30 @@ def test_a_restart_with_another_address_registers_at_once(change: dict[str, str]
     assert sent(account.wait(0)).kind is Kind.REGISTER
 
 
+def test_a_clock_that_was_set_back_while_we_were_down() -> None:
+    """A refresh further away than was granted is not believed: it would never come."""
+    before = Account().registered()
+    (record,) = [a.record for a in before.actions if isinstance(a, SaveRecord)]
+    now = Instant(before.now - 1_000_000)
+    account = Account(registration.restored(record, TARGET, now=now, chance=CHANCE))
+    account.now = now
+    account.want()
+    assert sent(account.wait(0)).kind is Kind.REGISTER
+
+
+def test_a_service_route_ends_with_its_registration() -> None:
+    """RFC 3608: it is the route of a registered user."""
+    account = Account()
+    account.want()
+    account.wait(0)
+    account.answer(200, contacts=(OURS,), service_route=("<sip:edge;lr>",))
+    assert account.state.service_route
+    account.want(None)
+    account.wait(0)
+    account.answer(200)
+    assert account.state.service_route == ()
+
+
 @pytest.mark.parametrize("how", ["renewed", "evicted"])
 def test_what_the_pbx_has_lost_is_not_believed_after_a_restart(how: str) -> None:
     """The record goes as soon as the loss is known, not when the new REGISTER is answered."""
