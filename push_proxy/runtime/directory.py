@@ -6,6 +6,7 @@ and devices are written through (the caller learns of a failure); bindings are w
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,7 @@ from ..ports import Clock, Store
 from ..tasks import spawn
 from .changes import AccountChanged, BindingChanged, Change, DeviceChanged
 from .connections import Connections
-from .index import Index
+from .index import Index, Place
 from .write_behind import WriteBehind
 
 _log = structlog.get_logger(__name__)
@@ -43,7 +44,8 @@ class Directory:
         self._index = Index()
         self._listeners: list[Listener] = []
         self._connections = Connections(clock.now())
-        self._expiries: list[tuple[float, AccountKey, DeviceId]] = []
+        self._expiries: list[tuple[Instant, AccountKey, DeviceId]] = []
+        self._awaited: dict[Place, Instant] = {}
         self._writes = WriteBehind("directory")
         self._locks: WeakValueDictionary[AccountKey, asyncio.Lock] = WeakValueDictionary()
         self._sweeper: asyncio.Task[None] | None = None
@@ -53,15 +55,17 @@ class Directory:
 
         Raises `errors.StoreUnavailable`; then nothing is loaded and it may be called again.
         """
-        index, expiries = Index(), list[tuple[float, AccountKey, DeviceId]]()
+        index, bindings = Index(), list[Binding]()
         async for state in self._store.everything():
             index.set_account(state.account)
             for device in state.devices:
                 index.set_device(device)
             for binding in state.bindings:
                 index.set_binding(binding)
-                heappush(expiries, (binding.expires_at, binding.account, binding.device))
-        self._index, self._expiries = index, expiries
+                bindings.append(binding)
+        self._index, self._expiries, self._awaited = index, [], {}
+        for binding in bindings:
+            self._await_expiry(binding)
         self._connections = Connections(self._clock.now())
         if self._sweeper is None:
             self._sweeper = spawn(self._sweep_forever(), name="expiry of bindings")
@@ -188,7 +192,7 @@ class Directory:
         """Take a binding now, with its flow; it is stored as soon as the store takes it."""
         self._connections.bound(binding)
         old = self._index.set_binding(binding)
-        heappush(self._expiries, (binding.expires_at, binding.account, binding.device))
+        self._await_expiry(binding)
         self._writes.submit(
             (binding.account, binding.device), partial(self._store.put_binding, binding)
         )
@@ -229,10 +233,25 @@ class Directory:
         """Drop bindings whose time is over, and tell. Runs by itself once loaded."""
         now = self._clock.now()
         while self._expiries and self._expiries[0][0] <= now:
-            _, key, device = heappop(self._expiries)
+            at, key, device = heappop(self._expiries)
+            if self._awaited.get((key, device)) != at:
+                continue
+            del self._awaited[key, device]
             binding = self._index.bindings.get(key, {}).get(device)
-            if binding and binding.expires_at <= now:
+            if binding is not None and binding.expires_at > now:
+                self._await_expiry(binding)
+            elif binding is not None:
                 self.delete_binding(key, device)
+
+    def _await_expiry(self, binding: Binding) -> None:
+        """Look at it when its time is over, or sooner if that has been noted for its place.
+
+        A note per refresh would stay for an hour each: phones may refresh every few seconds.
+        """
+        at, place = binding.expires_at, (binding.account, binding.device)
+        if at < self._awaited.get(place, math.inf):
+            self._awaited[place] = at
+            heappush(self._expiries, (at, *place))
 
     # how it is done
 

@@ -190,6 +190,30 @@ async def test_expired_binding_vanishes_and_is_told(directory: Directory, clock:
     assert seen == [BindingChanged(refreshed, None)]
 
 
+async def test_refreshes_leave_nothing_behind(directory: Directory, clock: HandClock) -> None:
+    """A phone that registers every few seconds costs no more memory than any other."""
+    await directory.put_account(account())
+    for _ in range(100):
+        clock.at += 5
+        directory.put_binding(binding(clock, expires_s=3600))
+        directory.expire()
+    for _ in range(100):
+        directory.delete_binding(ALICE, PHONE)
+        directory.put_binding(binding(clock, expires_s=3600))
+    assert len(directory._expiries) == 1
+    shorter = binding(clock, expires_s=60)
+    directory.put_binding(shorter)
+    seen: list[Change] = []
+    directory.subscribe(seen.append)
+    clock.at += 61
+    directory.expire()
+    assert seen == [BindingChanged(shorter, None)]
+    clock.at += 3600
+    directory.expire()
+    assert directory._expiries == []
+    assert directory._awaited == {}
+
+
 async def test_deletion_tells_from_binding_to_account(
     directory: Directory, clock: HandClock
 ) -> None:
