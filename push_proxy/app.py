@@ -13,7 +13,7 @@ import structlog
 from .assembly import CallPath, open_call_path
 from .configured import configured_providers
 from .descriptors import raise_limit
-from .errors import PushProxyError
+from .errors import PushProxyError, StoreUnavailable
 from .http.app import create_admin_app, create_app
 from .http.backend import Readiness, ReadyState
 from .http.bootstrap import first_key_text, load_keys
@@ -58,6 +58,7 @@ class Service:
         self._store: Store | None = None
         self._path: CallPath | None = None
         self._draining = False
+        self._reloading = asyncio.Lock()
 
     def readiness(self) -> Readiness:
         """Whether calls should be sent here, and why not."""
@@ -178,17 +179,28 @@ class Service:
 
         A configuration that cannot be used is told and changes nothing.
         """
+        async with self._reloading:
+            await self._reload()
+
+    async def _reload(self) -> None:
         running = self._settings
         try:
             settings = load()
             providers = configured_providers(settings, self._clock)
             if self._path is not None:
                 await self._path.reload(settings)
-            if self._callers is not None and self._store is not None:
-                await _let_in(self._callers, settings, self._store)
         except PushProxyError as error:
             _log.error("reload refused; the former configuration goes on", error=str(error))
             return
+        try:
+            if self._callers is not None and self._store is not None:
+                await _let_in(self._callers, settings, self._store)
+        except StoreUnavailable as error:
+            _log.error(
+                "API keys stay as they were, for those in the store cannot be read; all else is "
+                "reloaded. Send SIGHUP again when the store is back",
+                error=str(error),
+            )
         await self._providers.replace(providers)
         self._settings = taken_over(running, settings)
         self._metrics.set_certificates(certificates_end(self._settings))
