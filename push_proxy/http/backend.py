@@ -21,6 +21,9 @@ class Accounts(Protocol):
     def account(self, key: AccountKey) -> Account | None:
         """The account of this key."""
 
+    def by_aor(self, aor: str) -> Account | None:
+        """The account of this canonical AOR."""
+
     def devices(self, key: AccountKey) -> tuple[Device, ...]:
         """Devices of an account."""
 

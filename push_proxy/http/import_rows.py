@@ -5,8 +5,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..core.ids import AccountId
+from ..core.ids import AccountId, AccountKey
+from ..core.model import Account
 from ..errors import InvalidInput, PushProxyError
+from ..store.faults import aor_taken
 from .access import key_of
 from .account_body import ImportRow
 from .account_change import changed
@@ -24,6 +26,9 @@ class Import:
         self._deps = deps
         self._dry_run = dry_run
         self._first_seen: dict[str, int] = {}
+        self._aors: dict[str, AccountKey] = {}
+        self._given: set[AccountKey] = set()
+        """Who would have which AOR, and whose that is: only in a dry run."""
         self._counts = dict.fromkeys(("created", "updated", "unchanged", "failed"), 0)
 
     async def take(self, number: int, text: bytes | None) -> dict[str, Any]:
@@ -70,11 +75,23 @@ class Import:
                 now=deps.clock.now(),
             )
             created = stored is None
+            self._check_aor(new)
         else:
             new, created = await apply(deps, caller, account, row)
         if created:
             return "created"
         return "unchanged" if new is stored else "updated"
+
+    def _check_aor(self, new: Account) -> None:
+        """In a dry run, what the store would find. Raises `errors.Conflict`."""
+        owner = self._aors.get(new.aor)
+        stored = self._deps.accounts.by_aor(new.aor)
+        if owner is None and stored is not None and stored.key not in self._given:
+            owner = stored.key  # no earlier row gives that account another one
+        if owner is not None and owner != new.key:
+            raise aor_taken(new, owner)
+        self._aors[new.aor] = new.key
+        self._given.add(new.key)
 
 
 def _parse(text: bytes | None) -> dict[str, Any]:

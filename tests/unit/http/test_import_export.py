@@ -81,6 +81,24 @@ async def test_a_dry_run_changes_nothing(api: Api) -> None:
     assert api.directory.accounts() == ()
 
 
+async def test_a_dry_run_finds_aors_that_are_taken(api: Api) -> None:
+    """As the import would: by another account, by another tenant's, by an earlier row."""
+    await api.account("old", password="p")
+    body = {"aor": "sip:far@pbx.example.com", "registrar": "sip:h", "password": "p"}
+    assert (await api.call("PUT", "/v1/accounts/far", body, key="other")).status_code == 201
+    lines = [
+        row("thief", aor="sip:old@pbx.example.com"),
+        row("spy", aor="sip:far@pbx.example.com"),
+        row("old", aor="sip:moved@pbx.example.com"),
+        row("heir", aor="sip:old@pbx.example.com"),
+        row("twin", aor="sip:moved@pbx.example.com"),
+    ]
+    *results, _ = await imported(api, "\n".join(lines), "?dry_run=true")
+    assert [r["result"] for r in results] == ["failed", "failed", "updated", "created", "failed"]
+    assert "account 'old'" in results[0]["detail"]
+    assert "another tenant" in results[1]["detail"]
+
+
 async def test_an_export_can_be_imported_and_keeps_secrets(api: Api) -> None:
     """Export leaves secrets out; imported again, nothing has changed."""
     await api.account(
