@@ -9,6 +9,8 @@ from .message import Message
 _WAITING = re.compile(
     rb"^messages-waiting[ \t]*:[ \t]*(yes|no)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE
 )
+MOST_TOLD = 50
+"""Devices remembered: unannounced phones come and go, and a mailbox may be quiet for months."""
 _VOICE = re.compile(
     rb"^voice-message[ \t]*:[ \t]*(\d{1,9})[ \t]*/[ \t]*(\d{1,9})", re.IGNORECASE | re.MULTILINE
 )
@@ -66,7 +68,9 @@ def newest(kept: Mailbox | None, said: Mailbox) -> Mailbox:
 
 def with_told(kept: Mailbox, device: DeviceId) -> Mailbox:
     """The device has heard it."""
-    return kept if device in kept.told else replace(kept, told=(*kept.told, device))
+    if device in kept.told:
+        return kept
+    return replace(kept, told=(*kept.told, device)[-MOST_TOLD:])
 
 
 def without(kept: Mailbox, device: DeviceId) -> Mailbox:

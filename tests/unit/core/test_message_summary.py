@@ -82,3 +82,12 @@ def test_news() -> None:
     assert newest(old, new) is new
     assert newest(old, kept(b"1", content_type="text/plain")).told == ()
     assert without(old, PHONE).told == ()
+
+
+def test_phones_that_come_and_go_do_not_pile_up() -> None:
+    """A mailbox that nobody touches for months outlives hundreds of unannounced phones."""
+    old = kept(b"1")
+    for n in range(500):
+        old = with_told(old, DeviceId(f"~{n}"))
+    assert len(old.told) <= 50
+    assert "~499" in old.told
