@@ -77,6 +77,11 @@ def _advice(state: Registration, kind: RegistrationState) -> str:
             "TLS with the PBX fails (last_reason says why): check its certificate against tls.ca "
             "and tls.server_name of this PBX, and the certificate that we show it."
         )
+    if state.failures and state.last_local and "refused" in state.last_reason:
+        return (
+            "Nothing listens at the registrar's address, port and transport: check that the PBX "
+            "runs, and that it takes this transport there."
+        )
     if state.failures and state.last_local:
         return "Nothing can be sent to the PBX: check that its name resolves and the network is up."
     if state.failures and kind is RegistrationState.RETRYING:

@@ -66,6 +66,10 @@ class PbxView(View):
         description="Each server that was found, and whether it answers.",
         examples=[{"tls:192.0.2.10:5061": True}],
     )
+    reason: str = Field(
+        description="Why none of its servers answers; empty while one does, or nothing is known.",
+        examples=["TLS: the certificate names other.example.com, not pbx.example.com"],
+    )
 
 
 class AccountStatus(View):
@@ -202,7 +206,7 @@ def _kind(credentials: Credentials | None) -> Literal["password", "ha1"] | None:
 
 def _pbx(state: PbxState) -> PbxView:
     servers = {str(address): reachable for address, reachable in state.servers.items()}
-    return PbxView(reachable=state.reachable, servers=servers)
+    return PbxView(reachable=state.reachable, servers=servers, reason=state.reason)
 
 
 def _registration(status: RegistrationStatus) -> RegistrationView:

@@ -70,6 +70,8 @@ class PbxState:
     reachable: bool | None
     """One of its servers answers; None: nothing is known yet, or it is not watched."""
     servers: Mapping[Address, bool | None]
+    reason: str = ""
+    """Why none of them answers, in our stack's words; empty unless ``reachable`` is False."""
 
 
 @dataclass(slots=True)
@@ -84,6 +86,11 @@ class _Watched:
     canary_timer: Timer | None = None
     ends: set[Endpoint] = field(default_factory=set)
     """What it stands behind."""
+
+    @property
+    def why(self) -> str:
+        """What is wrong with a server that is gone."""
+        return self.fault or "silence"
 
 
 class PbxWatch:
@@ -250,7 +257,7 @@ class PbxWatch:
             del self._pbxes[pbx]
         if not self._servers[destination]:
             del self._servers[destination]
-            self._addresses.health.set_gone(destination, gone=False)
+            self._addresses.health.forget(destination)
         self._hold_or_release(pbx)
 
     # whether they are there
@@ -321,7 +328,7 @@ class PbxWatch:
             "a PBX's server does not answer",
             pbx=pbx,
             server=str(destination),
-            reason=self._watched[place].fault or "silence",
+            reason=self._watched[place].why,
         )
         self._addresses.health.set_gone(destination, gone=True)
         if self._state(pbx).reachable is not False:
@@ -347,7 +354,10 @@ class PbxWatch:
         servers = {p[1]: self._watched[p].watch.reachable for p in self._pbxes.get(pbx, ())}
         known = set(servers.values())
         reachable = True if True in known else (None if None in known or not known else False)
-        return PbxState(reachable, servers)
+        if reachable is not False:
+            return PbxState(reachable, servers)
+        reasons = dict.fromkeys(self._watched[place].why for place in self._pbxes[pbx])
+        return PbxState(reachable, servers, "; ".join(reasons))
 
     # whether they still have our Contacts
 

@@ -83,7 +83,7 @@ class WriteBehind:
             refusals = await asyncio.gather(*(self._try(key, job) for key, job in some))
             refusal = next(filter(None, refusals), None)
             if refusal is None:
-                self._note_success()
+                self._note_success(len(some))
                 pause_s = self._retry_s
             else:
                 self._note_failure(refusal)
@@ -110,7 +110,12 @@ class WriteBehind:
             )
         self._degraded = True
 
-    def _note_success(self) -> None:
+    def _note_success(self, written: int) -> None:
         if self._degraded:
-            _log.info("store is back: writing what waited", what=self._name, count=len(self._jobs))
+            _log.info(
+                "store is back: writing what waited",
+                what=self._name,
+                written=written,
+                left=len(self._jobs),
+            )
         self._degraded = False

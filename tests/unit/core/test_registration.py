@@ -195,6 +195,16 @@ def test_permanent_rejections(status: int) -> None:
     assert shown.advice
 
 
+def test_advice_for_a_refused_connection_is_to_look_at_the_pbx() -> None:
+    """Its name resolves and the network is up: nothing listens there."""
+    account = Account()
+    account.want()
+    account.wait()
+    refused = Answer(status=503, reason="Connection refused", local=True)
+    account.state, _ = registration.answered(account.state, refused, now=account.now, chance=CHANCE)
+    assert status_of(account.state, account.now).advice.startswith("Nothing listens at the reg")
+
+
 @pytest.mark.parametrize("status", [408, 480, 500, 503, 600])
 def test_failures_are_retried_slower_and_slower(status: int) -> None:
     """Back-off doubles, jittered, up to five minutes."""
@@ -233,6 +243,21 @@ def test_too_brief_is_asked_longer() -> None:
     assert header(sent(account.wait()), "Expires") == ["900"]
     account.answer(423, min_expires_s=800)
     assert account.state.doing is None
+
+
+def test_a_pbx_that_asks_for_longer_and_longer_has_to_wait() -> None:
+    """A second more each time must not become REGISTERs without pace and end."""
+    account = Account()
+    account.want()
+    account.wait()
+    for longer in range(20):
+        account.answer(423, min_expires_s=900 + longer)
+        if account.state.doing is None:
+            break
+    assert account.state.failures == 1
+    assert account.state.due_at is not None
+    assert account.state.due_at > account.now
+    assert header(sent(account.wait()), "Expires") == [str(900 + longer)]
 
 
 def test_granted_expiry_is_our_own_contacts() -> None:

@@ -325,7 +325,11 @@ async def test_an_account_shows_how_its_pbx_is(api: Api) -> None:
     assert (await api.call("GET", "/v1/accounts/101")).json()["status"]["pbx"] == {
         "reachable": True,
         "servers": {"tls:192.0.2.10:5061": True, "tls:[2001:db8::1]:5061": None},
+        "reason": "",
     }
+    api.pbx_states[KEY] = PbxState(reachable=False, servers=servers, reason="Connection refused")
+    gone = (await api.call("GET", "/v1/accounts/101")).json()["status"]["pbx"]
+    assert gone["reason"] == "Connection refused"
 
 
 async def test_devices_show_whether_their_connection_stands(api: Api) -> None:

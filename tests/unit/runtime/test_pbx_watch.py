@@ -154,7 +154,7 @@ class World:
         fact = RequestAnswered(
             request=int(str(request["request"])),
             status=status,
-            reason="R",
+            reason="Connection refused" if destination in self.refuses else "R",
             local=answer is None,
             raw=b"" if answer is None else raw.encode(),
         )
@@ -291,10 +291,22 @@ async def test_a_dead_pbx_is_left_in_peace(world: World) -> None:
     late = world.first.count("REGISTER") + world.second.count("REGISTER")
     assert late - early <= 65
     assert world.watch.states()["office"].reachable is False
+    assert world.watch.states()["office"].reason == "silence"
     world.first.alive = world.second.alive = True
     # The few that were under way have no retransmission here, and wait for their own end.
     assert world.until(lambda: world.registered() >= 1985, within=60) < 5 + 4 + 10 + 2
     world.until(lambda: world.registered() == 2000, within=30)
+
+
+async def test_why_a_pbx_is_gone_is_told_before_any_account_has_tried(world: World) -> None:
+    """Registrations wait for their turn then: the reason stands at the PBX, until it answers."""
+    world.refuses = {FIRST, SECOND}
+    await world.add(1)
+    world.until(lambda: world.watch.states()["office"].reachable is False, within=40)
+    assert world.watch.states()["office"].reason == "Connection refused"
+    world.refuses = set()
+    world.until(lambda: world.watch.states()["office"].reachable is True, within=40)
+    assert world.watch.states()["office"].reason == ""
 
 
 async def test_a_pbx_that_is_back_ends_every_back_off(world: World) -> None:
@@ -475,6 +487,16 @@ async def test_a_refusing_pbx_is_not_hammered_by_its_own_refusals(qualify_s: flo
         world.refuses.clear()
         world.until(lambda: world.first.count("REGISTER") >= before + 100, within=70)
         assert world.registered() == 100
+
+
+async def test_a_server_that_nobody_uses_is_forgotten(world: World) -> None:
+    """Names that change their addresses for years leave nothing behind."""
+    own = hold("3000", pbx=None, registrar="sip:192.0.2.20", register=RegisterPolicy.ALWAYS)
+    account = await world.scene.add(own)
+    world.run(1)
+    await world.scene.directory.delete_account(account.key)
+    world.run(100)
+    assert world.addresses.health._health == {}
 
 
 async def test_a_server_behind_two_names_loses_one(world: World) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+import structlog
+
 from push_proxy.errors import StoreUnavailable
 from push_proxy.runtime.write_behind import AT_ONCE, Job, WriteBehind
 
@@ -74,7 +76,10 @@ async def test_what_the_store_does_not_take_waits_and_nothing_is_written_twice()
     await until(lambda: writes.degraded)
     assert writes.waiting == 3
     store.away = False
-    assert await writes.drained(5)
+    with structlog.testing.capture_logs() as logs:
+        assert await writes.drained(5)
+    told = {key: value for key, value in logs[0].items() if key in {"written", "left"}}
+    assert told == {"written": 3, "left": 0}
     assert sorted(store.taken) == ["0", "1", "2"]
     assert not writes.degraded
     await writes.aclose()
