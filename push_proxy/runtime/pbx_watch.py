@@ -257,7 +257,7 @@ class PbxWatch:
             del self._pbxes[pbx]
         if not self._servers[destination]:
             del self._servers[destination]
-            self._addresses.health.forget(destination)
+            self._addresses.health.set_gone(destination, gone=False)
         self._hold_or_release(pbx)
 
     # whether they are there

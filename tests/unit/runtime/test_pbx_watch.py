@@ -489,16 +489,6 @@ async def test_a_refusing_pbx_is_not_hammered_by_its_own_refusals(qualify_s: flo
         assert world.registered() == 100
 
 
-async def test_a_server_that_nobody_uses_is_forgotten(world: World) -> None:
-    """Names that change their addresses for years leave nothing behind."""
-    own = hold("3000", pbx=None, registrar="sip:192.0.2.20", register=RegisterPolicy.ALWAYS)
-    account = await world.scene.add(own)
-    world.run(1)
-    await world.scene.directory.delete_account(account.key)
-    world.run(100)
-    assert world.addresses.health._health == {}
-
-
 async def test_a_server_behind_two_names_loses_one(world: World) -> None:
     """Asked in the name of an account that is still there, not of the one that went."""
     own = {"pbx": None, "registrar": "sip:pbx.example.com"}
