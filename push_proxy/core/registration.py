@@ -26,7 +26,8 @@ from .registration_state import (
 )
 
 MAX_FRESH_ANSWERS = 3
-"""Challenges answered in one attempt: proxy and registrar may both ask, and nonces go stale."""
+"""Challenges and 423s answered in one attempt, beside the pace: proxy and registrar may both ask,
+and nonces go stale."""
 UNREGISTER_TRIES = 3
 BACKOFF_BASE_S, BACKOFF_MAX_S = 4.0, 300.0
 MAX_RETRY_AFTER_S = 3600.0
@@ -169,8 +170,10 @@ def answered(
     if answer.status == 423 and kind is Kind.REGISTER:
         wanted_s = answer.min_expires_s or 0
         if asked_s(state) < wanted_s <= MAX_MIN_EXPIRES_S:
-            longer = replace(state, min_expires_s=wanted_s)
-            return _send(longer, kind, now=now, chance=chance)
+            state = replace(state, min_expires_s=wanted_s)
+            if state.fresh_answers < MAX_FRESH_ANSWERS:
+                longer = replace(state, fresh_answers=state.fresh_answers + 1)
+                return _send(longer, kind, now=now, chance=chance)
     if 200 <= answer.status < 300:
         return _accepted(state, kind, answer, now=now, chance=chance)
     if elsewhere and kind is Kind.REGISTER and state.wanted and is_server_failure(answer):
