@@ -4,9 +4,8 @@ from pathlib import Path
 
 from .core.payload import Privacy
 from .core.pbx import Pbx
-from .errors import ConfigurationError
 from .ports import PushProvider
-from .providers.webhook import WebhookEndpoint, WebhookProvider
+from .providers.webhook import WebhookEndpoint, WebhookProvider, read_hmac_key
 from .runtime.clock import SystemClock
 from .settings import Settings
 from .signaling.contract import TlsFiles
@@ -63,7 +62,9 @@ def configured_providers(settings: Settings, clock: SystemClock) -> list[PushPro
         WebhookEndpoint(
             app_id=entry.app_id,
             url=str(entry.url),
-            hmac_key=_key(entry.hmac_key_file, f"providers.webhook[{number}].hmac_key_file"),
+            hmac_key=None
+            if entry.hmac_key_file is None
+            else read_hmac_key(f"providers.webhook[{number}].hmac_key_file", entry.hmac_key_file),
         )
         for number, entry in enumerate(settings.providers.webhook)
     ]
@@ -74,15 +75,3 @@ def configured_providers(settings: Settings, clock: SystemClock) -> list[PushPro
 
 def _path(path: Path | None) -> str:
     return "" if path is None else str(path)
-
-
-def _key(path: Path | None, name: str) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        key = path.read_bytes().strip()
-    except OSError as error:
-        raise ConfigurationError(f"{name}: cannot read {path}: {error.strerror}") from None
-    if not key:
-        raise ConfigurationError(f"{name}: {path} is empty; put the shared secret into it")
-    return key

@@ -53,12 +53,3 @@ class OwnNames:
             if address.transport == transport:
                 return address
         return family[0] if family else self.listening[0]
-
-    def can_send(self, host: str, transport: str) -> bool:
-        """Whether requests can leave for this IP literal: UDP needs a socket of its family."""
-        if transport == "udp":
-            return any(
-                address.transport == "udp" and (":" in address.host) == (":" in host)
-                for address in self.listening
-            )
-        return self.can_reach(host)

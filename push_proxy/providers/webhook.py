@@ -46,18 +46,20 @@ class WebhookEndpoint:
     """None: not signed."""
 
 
-def read_hmac_key(path: Path) -> bytes:
+def read_hmac_key(name: str, path: Path) -> bytes:
     """The key in a file: its bytes without white space around them.
+
+    ``name`` is the configuration key that names the file, for the error's text.
 
     Raises `errors.ConfigurationError`.
     """
     try:
         key = path.read_bytes().strip()
     except OSError as error:
-        raise ConfigurationError(f"hmac_key_file: cannot read {path}: {error}") from None
+        raise ConfigurationError(f"{name}: cannot read {path}: {error.strerror}") from None
     if len(key) < _SHORTEST_KEY:
         raise ConfigurationError(
-            f"hmac_key_file {path}: {len(key)} bytes are too few, at least {_SHORTEST_KEY} are "
+            f"{name}: {path}: {len(key)} bytes are too few, at least {_SHORTEST_KEY} are "
             "needed (openssl rand -hex 32)"
         )
     return key

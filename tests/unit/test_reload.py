@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from push_proxy.app import Service
-from push_proxy.errors import StoreUnavailable
+from push_proxy.errors import ConfigurationError, StoreUnavailable
 from push_proxy.http.callers import Callers
 from push_proxy.ports import ApiKey
 from push_proxy.runtime.clock import SystemClock
@@ -61,3 +61,12 @@ async def test_a_reload_while_the_store_is_away(
     assert "API keys" in fault["event"]
     assert "SIGHUP" in fault["event"]
     await service._providers.aclose()
+
+
+async def test_a_signing_key_that_can_be_guessed_is_refused(tmp_path: Path) -> None:
+    """At the start, with the key's full name."""
+    short = tmp_path / "hmac.key"
+    short.write_text("abc\n")
+    webhook = {"app_id": "app", "url": "http://127.0.0.1:9/", "hmac_key_file": str(short)}
+    with pytest.raises(ConfigurationError, match=r"providers.webhook\[0\].hmac_key_file: .*few"):
+        Service(check({"providers": {"webhook": [webhook]}}))

@@ -338,10 +338,10 @@ async def test_unknown_app_is_a_result(provider: WebhookProvider) -> None:
 def test_key_file(tmp_path: Path) -> None:
     """A key file is read without its line end; a missing or short one is told by name."""
     path = tmp_path / "hmac.key"
-    with pytest.raises(ConfigurationError, match="hmac_key_file: cannot read"):
-        read_hmac_key(path)
+    with pytest.raises(ConfigurationError, match=r"a\.key: cannot read"):
+        read_hmac_key("a.key", path)
     path.write_text("abc\n")
-    with pytest.raises(ConfigurationError, match="too few"):
-        read_hmac_key(path)
+    with pytest.raises(ConfigurationError, match=r"a\.key: .*too few"):
+        read_hmac_key("a.key", path)
     path.write_text("0123456789\n")
-    assert read_hmac_key(path) == b"0123456789"
+    assert read_hmac_key("a.key", path) == b"0123456789"
