@@ -79,14 +79,20 @@ void Engine::on_dropped(pjsip_tp_dropped_data* dropped) {
     count("rejected.", "malformed");
     const auto* rdata = holder(dropped);
     if (!rdata) return;
-    const std::string_view packet(static_cast<char*>(dropped->data), dropped->len);
+    answer_raw(rdata, {static_cast<char*>(dropped->data), dropped->len}, "400 Malformed Message");
+}
+
+// From the bytes as they came, to where they came from.
+void Engine::answer_raw(const pjsip_rx_data* rdata, std::string_view packet, const char* fault) {
     const auto tag = to_hex(hmac_sha256(settings_.token_key, packet)).substr(0, 12);
-    const auto answer = bad_request(packet, tag, "400 Malformed Message");
+    const auto answer = bad_request(packet, tag, fault);
     if (answer.empty()) return;
+    auto* transport = rdata->tp_info.transport;
+    if (auto* stream = as_stream(transport)) return stream->send(answer.data(), answer.size());
     pjsip_tpselector selector{};
     selector.type = PJSIP_TPSELECTOR_TRANSPORT;
-    selector.u.transport = dropped->tp;
-    pjsip_tpmgr_send_raw(pjsip_endpt_get_tpmgr(endpoint_), static_cast<pjsip_transport_type_e>(dropped->tp->key.type),
+    selector.u.transport = transport;
+    pjsip_tpmgr_send_raw(pjsip_endpt_get_tpmgr(endpoint_), static_cast<pjsip_transport_type_e>(transport->key.type),
                          &selector, nullptr, answer.data(), answer.size(), &rdata->pkt_info.src_addr,
                          rdata->pkt_info.src_addr_len, nullptr, nullptr);
 }

@@ -53,6 +53,7 @@ class Engine : public StreamUser {
     ServerTxn* open_server(pjsip_rx_data* rdata);
     void answer_stateless(pjsip_rx_data* rdata, int status, std::string_view reason, std::string_view to_tag = {},
                           const Headers& headers = {});
+    void answer_raw(const pjsip_rx_data* rdata, std::string_view packet, const char* fault);
     void reply(const ReplyOrder& order);
     void respond(ServerTxn& txn, TxData tdata);
     void arm_trying(ServerTxn& txn, pj_time_val delay);
@@ -78,6 +79,7 @@ class Engine : public StreamUser {
     Hop hop_of(const RequestOrder& order);
     Hop hop_of(const Branch& branch);
     bool known_peer(const Address& address) const;
+    void answered_from(const Branch& branch, const pjsip_rx_data* rdata);
     void flows_ended();
     void fail_branches();
     void fail_requests();
@@ -170,8 +172,9 @@ class Engine : public StreamUser {
     std::unordered_map<std::string, std::string> peer_hosts_;  // "transport host" -> key of the last peer there
     std::unordered_map<std::uint64_t, std::unique_ptr<ServerTxn>> transactions_;
     std::unordered_map<std::string, Branch*> by_via_branch_;
-    std::unordered_map<std::string, std::pair<Address, Listener*>> bindings_;  // by 8-byte route key
-    std::unordered_map<std::string, std::vector<std::uint64_t>> following_;    // unanswered, by route key, oldest first
+    std::unordered_map<std::string, std::pair<Address, Listener*>> bindings_;     // by 8-byte route key
+    std::unordered_map<std::string, std::pair<Address, Listener*>> answered_at_;  // by route key; while it stands
+    std::unordered_map<std::string, std::vector<std::uint64_t>> following_;  // unanswered, by route key, oldest first
     std::vector<KeptAck> kept_acks_;
     std::size_t waiting_ = 0;
     std::unordered_map<OwnRequest*, std::unique_ptr<OwnRequest>> requests_;

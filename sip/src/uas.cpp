@@ -8,6 +8,21 @@ namespace {
 
 constexpr pj_time_val kTryingDelay{0, 150};  // Python has stored the INVITE and said 100 long before
 
+// Far above what a call through many proxies has. Each costs up to hundreds of bytes once it is parsed and
+// copied, and a comma or semicolon makes one: who sends thousands in a datagram wants that.
+constexpr std::size_t kMaxHeaders = 256;
+constexpr std::ptrdiff_t kMaxParameters = 1024;
+
+bool excessive(const pjsip_rx_data* rdata) {
+    const auto* msg = rdata->msg_info.msg;
+    std::size_t headers = 0;
+    for (const pjsip_hdr* header = msg->hdr.next; header != &msg->hdr; header = header->next) ++headers;
+    std::string_view text(rdata->msg_info.msg_buf, static_cast<std::size_t>(rdata->msg_info.len));
+    text = text.substr(0, std::min(text.find("\n\r\n"), text.find("\n\n")));
+    const auto parameters = std::count_if(text.begin(), text.end(), [](char c) { return c == ';' || c == '&'; });
+    return headers > kMaxHeaders || parameters > kMaxParameters;
+}
+
 bool is_method(const pjsip_msg* msg, std::string_view name) { return view(msg->line.req.method.name) == name; }
 
 // Where pjsip finds out where to answer a request, made to say: to its source address, through the
@@ -66,6 +81,11 @@ void Engine::on_request(pjsip_rx_data* rdata) {
     bury();
     const auto* msg = rdata->msg_info.msg;
     count("received.", view(msg->line.req.method.name));
+    if (excessive(rdata)) {
+        count("rejected.", "malformed");
+        return answer_raw(rdata, {rdata->msg_info.msg_buf, static_cast<std::size_t>(rdata->msg_info.len)},
+                          "400 Too Many Headers Or Parameters");
+    }
     if (msg->line.req.method.id == PJSIP_CANCEL_METHOD) return on_cancel(rdata);
     const bool cut = truncated(rdata);
     if (cut || ambiguous(msg)) {

@@ -137,3 +137,36 @@ TEST("a flood of rubbish leaves the fact queue free for calls") {
     station.fact(FactKind::request);
     station.stop();
 }
+
+TEST("thousands of headers or parameters in one message are refused as they came, and cost nothing; hundreds pass") {
+    Station station;
+    const Agent pbx;
+    const auto repeated = [](const std::string& piece, int count) {
+        std::string all;
+        for (int i = 0; i < count; ++i) all += piece;
+        return all;
+    };
+    const auto many = [&](const char* name, const std::string& value, int count) {
+        std::string all = value;
+        for (int i = 1; i < count; ++i) all += "," + value;
+        return wire::request("INVITE", station.uri("101"), pbx).add(name, all);
+    };
+    const auto own = "<sip:127.0.0.1:" + std::to_string(station.at().port) + ";lr>";
+    for (const auto& draft :
+         {many("Record-Route", "<sip:a;lr>", 5000), many("Route", own, 2000), many("Via", "SIP/2.0/UDP a", 4000),
+          many("Contact", "<sip:a>", 7000), many("Contact", "<sip:a" + repeated(";a", 20000) + ">", 1),
+          many("Contact", "<sip:a?a" + repeated("&a", 20000) + ">", 1)}) {
+        pbx.send(draft, station.at());
+        const auto answer = pbx.expect("SIP/2.0 400 Too Many Headers Or Parameters");
+        CHECK_EQ(answer.branch(), wire::param(draft.headers[0].second, "branch"));
+    }
+    pbx.send(many("Record-Route", "<sip:a;lr>", 5000).set("CSeq", "1 ACK").text().replace(0, 6, "ACK"), station.at());
+    pbx.expect_silence(100);
+    CHECK_EQ(station.counter("rejected.malformed"), 7U);
+    pbx.send(many("Record-Route", "<sip:a;lr>", 200), station.at());
+    station.reply(station.fact(FactKind::request), 486, "Busy Here");
+    Message last;
+    while (last.status() != 486) last = pbx.expect("SIP/2.0 ");
+    CHECK_EQ(last.all("Record-Route").size(), 200U);
+    station.stop();
+}
