@@ -224,6 +224,8 @@ std::optional<Engine::Route> Engine::route(pjsip_rx_data* rdata) {
         // From the socket that the device registered at: a NAT lets nothing else through.
         found.hop = bound != bindings_.end() ? hop_to_device(bound->second.first, *bound->second.second)
                                              : hop_to_device(token->device, listener_of(rdata));
+        if (const auto moved = answered_at_.find(token->route_key); !found.hop.transport && moved != answered_at_.end())
+            found.hop = hop_to_device(moved->second.first, *moved->second.second);
         return found;
     }
     return std::nullopt;

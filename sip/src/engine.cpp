@@ -201,6 +201,7 @@ void Engine::bind(const BindOrder& order) {
     try {
         to_sockaddr(order.source);
         bindings_[*key] = {order.source, &listener_at(order.local)};
+        answered_at_.erase(*key);
         device_bound(*key);
     } catch (const std::invalid_argument& error) {
         failed("bind", 0, 0, error.what());

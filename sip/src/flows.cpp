@@ -89,7 +89,18 @@ Engine::Hop Engine::hop_of(const Branch& branch) {
     } else {
         hop.transport = connections_->standing(branch.destination);
     }
+    if (const auto moved = answered_at_.find(branch.route_key); !hop.transport && moved != answered_at_.end())
+        return hop_to_device(moved->second.first, *moved->second.second);
     return hop;
+}
+
+// A phone whose connection ended while it rang may answer by another one, before or without registering it.
+// Nobody else knows the branch: until it registers, its dialogs go on there.
+void Engine::answered_from(const Branch& branch, const pjsip_rx_data* rdata) {
+    const auto* stream = as_stream(rdata->tp_info.transport);
+    if (!stream || !stream->live() || stream->outgoing || !branch.txn.invite || branch.route_key.empty()) return;
+    if (stream->remote.transport != branch.destination.transport || connections_->standing(branch.destination)) return;
+    answered_at_[branch.route_key] = {stream->remote, stream->listener};
 }
 
 void Engine::remember_peer(const Address& address, const std::string& profile, const std::string& server_name) {
@@ -105,10 +116,15 @@ bool Engine::known_peer(const Address& address) const { return peer_hosts_.conta
 void Engine::flows_ended() {
     const auto ended = connections_->take_ended();
     if (ended.empty()) return;
-    fail_branches();
-    fail_requests();
-    fail_servers();
+    // One that only `Connections` holds has no transactions: strangers come and go without a pass over all.
+    if (std::any_of(ended.begin(), ended.end(), [](auto* stream) { return pj_atomic_get(stream->ref_cnt) > 1; })) {
+        fail_branches();
+        fail_requests();
+        fail_servers();
+    }
     for (auto* stream : ended) {
+        if (!answered_at_.empty())
+            std::erase_if(answered_at_, [&](const auto& entry) { return entry.second.first == stream->remote; });
         // A connection that never said anything is nobody's flow.
         if (stream->outgoing || stream->spoke) {
             Fact fact = make_fact(FactKind::flow_lost);

@@ -31,6 +31,7 @@ struct Branch : Owner {
     Listener* listener = nullptr;
     Address destination;
     bool to_device = false;  // on its own connection or not at all
+    std::string route_key;   // of that device
     bool automatic = false;  // responses pass upstream without Python
     bool provisional = false;
     bool final = false;

@@ -38,6 +38,7 @@ void Engine::start_branch(ServerTxn& txn, int id, const Rewrite& rewrite, bool a
         plan.remove = &rewrite.remove;
         if (!rewrite.route_key.empty()) plan.record_route = record_route(txn, rewrite, *hop.listener);
         send_branch(txn, id, automatic, plan, hop);
+        if (hop.to_device) txn.branches.at(id)->route_key = from_hex(rewrite.route_key).value_or("");
     } catch (const std::invalid_argument& error) {
         failed(order, txn.id, id, error.what());
     }
@@ -152,6 +153,7 @@ void Engine::branch_state(Branch& branch, pjsip_transaction* tsx, pjsip_event* e
 void Engine::branch_response(Branch& branch, pjsip_rx_data* rdata) {
     auto& txn = branch.txn;
     const auto& line = rdata->msg_info.msg->line.status;
+    if (line.code / 100 == 2) answered_from(branch, rdata);
     const bool first_provisional = line.code < 200 && !branch.provisional;
     branch.provisional = branch.provisional || line.code < 200;
     branch.final = branch.final || line.code >= 200;
@@ -409,6 +411,7 @@ void Engine::on_stray_response(pjsip_rx_data* rdata) {
 // A response on a branch that is over: only a 2xx still matters.
 void Engine::late_response(Branch& branch, pjsip_rx_data* rdata) {
     if (rdata->msg_info.msg->line.status.code / 100 != 2) return;
+    answered_from(branch, rdata);
     // By the flow that the request has left: the device had it after all.
     if (branch.txn.toward) return respond(branch.txn, forward_response(endpoint_, rdata));
     if (!branch.txn.invite) return;

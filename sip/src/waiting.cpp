@@ -41,7 +41,10 @@ void Engine::send_to_device(ServerTxn& txn, const Hop& hop) {
     ForwardPlan plan;
     plan.routes_to_pop = txn.toward->routes_to_pop;
     ++txn.toward->flows;
-    send_branch(txn, txn.toward->sent++, true, plan, hop);
+    const int id = txn.toward->sent++;
+    const auto route_key = txn.toward->route_key;
+    send_branch(txn, id, true, plan, hop);
+    txn.branches.at(id)->route_key = route_key;
 }
 
 // Until the device is bound to a flow that stands, or the time is over.

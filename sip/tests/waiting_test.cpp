@@ -21,7 +21,8 @@ push_proxy::Settings waiting_settings(unsigned wait_ms = 5000) {
 
 // A phone on TCP in a call with a PBX on UDP. It can lose its connection and come back.
 struct Mobile {
-    explicit Mobile(Station& at, bool acknowledged = true) : station(at), call(at) {
+    // With `elsewhere` it answers by a connection that it has not registered, its own having ended.
+    explicit Mobile(Station& at, bool acknowledged = true, bool elsewhere = false) : station(at), call(at) {
         connect();
         auto rewrite = call.rewrite(call.phone);
         rewrite.destination = line->address();
@@ -29,8 +30,15 @@ struct Mobile {
         station.stack().order(push_proxy::ForkOrder{call.held.txn, 1, rewrite});
         invite = line->expect("INVITE ");
         answer = wire::response(invite, 200, "OK", "phone-tag").add("Contact", "<sip:101@127.0.0.1;transport=tcp>");
+        if (elsewhere) {
+            lose();
+            CHECK_EQ(station.fact(FactKind::branch_response).status, 430);
+            line = std::make_unique<Line>(Line::connect(station.at(1)));
+        }
         line->send(answer);
-        station.relay(station.fact(FactKind::branch_response));
+        answered = station.fact(FactKind::branch_response);
+        if (!acknowledged && elsewhere) return;
+        station.relay(answered);
         while (call.ok.status() != 200) call.ok = call.pbx.expect("SIP/2.0 ");
         if (!acknowledged) return;
         call.pbx.send(from_pbx("ACK", 1), station.at());
@@ -89,6 +97,7 @@ struct Mobile {
     std::unique_ptr<Line> line;
     Message invite;
     Draft answer;
+    Fact answered;
 };
 
 Draft cancel_of(const Draft& invite) {
@@ -459,5 +468,36 @@ TEST("a UDP device that cannot be sent to is waited for like one whose connectio
     phone.waits(1);
     phone.bind();
     phone.line->expect("BYE ");
+    station.stop();
+}
+
+TEST("a phone that answers by a connection it has not registered: ACK and BYE of the PBX follow it there") {
+    for (const bool unbound : {false, true}) {
+        Station station(waiting_settings());
+        Mobile phone(station, true, true);
+        if (unbound) {
+            station.stack().order(UnbindOrder{kRoute});
+            station.carried_out();
+        }
+        phone.pbx_asks(phone.from_pbx("INFO", 2));
+        phone.line->send(wire::response(phone.line->expect("INFO "), 200, "OK"));
+        CHECK_EQ(phone.pbx_hears("INFO").status(), 200);
+        // Not longer than it stands, and not once the device has registered.
+        phone.lose();
+        phone.pbx_asks(phone.from_pbx("BYE", 3));
+        phone.waits(1);
+        phone.connect();
+        phone.line->send(wire::response(phone.line->expect("BYE "), 200, "OK"));
+        CHECK_EQ(phone.pbx_hears("BYE").status(), 200);
+        station.stop();
+    }
+}
+
+TEST("a phone that answers by a connection it has not registered, too late, is told so there: ACK and BYE") {
+    Station station(waiting_settings());
+    Mobile phone(station, false, true);
+    station.stack().order(push_proxy::AckAndByeOrder{phone.call.held.txn, 1, phone.answered.response});
+    phone.line->expect("ACK ");
+    phone.line->send(wire::response(phone.line->expect("BYE "), 200, "OK"));
     station.stop();
 }
