@@ -129,8 +129,11 @@ void Connections::accept(Acceptor& acceptor) {
             continue;
         }
         if (errno == ECONNABORTED || errno == EINTR) continue;
-        if ((errno != EMFILE && errno != ENFILE) || spare_ < 0) return;
-        // Out of descriptors: who waits is turned away, or the poll would announce it for ever.
+        if (errno == ENOBUFS || errno == ENOMEM) return pause(acceptor, true);
+        if (errno != EMFILE && errno != ENFILE) return;
+        if (spare_ < 0) return pause(acceptor, true);
+        // Who waits is turned away, or the poll would announce it for ever. Another thread may be faster to
+        // take the spare one: then nobody is accepted until the next sweep.
         close(spare_);
         const int turned_away = accept4(acceptor.fd, nullptr, nullptr, SOCK_CLOEXEC);
         if (turned_away >= 0) close(turned_away);
@@ -138,6 +141,14 @@ void Connections::accept(Acceptor& acceptor) {
         user_.on_refused("connection", acceptor.listener->bound, "out of file descriptors");
         return;
     }
+}
+
+void Connections::pause(Acceptor& acceptor, bool paused) {
+    acceptor.paused = paused;
+    epoll_event event{};
+    event.events = paused ? 0U : static_cast<unsigned>(EPOLLIN);
+    event.data.ptr = static_cast<Watched*>(&acceptor);
+    epoll_ctl(poll_, EPOLL_CTL_MOD, acceptor.fd, &event);
 }
 
 void Connections::admit(int fd, const Address& remote, Listener& listener) {
@@ -154,8 +165,9 @@ void Connections::admit(int fd, const Address& remote, Listener& listener) {
     keep_honest(fd, limits_);
     auto* stream = new Stream(*this, endpoint_, fd, remote, listener, false);
     ++by_source_[remote.host];
-    add(*stream, false);
-    stream->partial_since = stream->born;  // the first message is due
+    add(*stream);
+    if (stream->state == Stream::State::ended) return;  // it cannot be watched
+    stream->partial_since = stream->born;               // the first message is due
     if (context) {
         stream->start_tls(TlsSession::accept(*context, fd));
     } else {
@@ -163,19 +175,19 @@ void Connections::admit(int fd, const Address& remote, Listener& listener) {
     }
 }
 
-void Connections::add(Stream& stream, bool write) {
+void Connections::add(Stream& stream) {
     stream.slot = live_.size();
     live_.push_back(&stream);
     if (stream.outgoing) outgoing_.push_back(&stream);
     epoll_event event{};
-    event.events = EPOLLIN | (write ? static_cast<unsigned>(EPOLLOUT) : 0U);
+    event.events = stream.watched();
     event.data.ptr = static_cast<Watched*>(&stream);
     if (epoll_ctl(poll_, EPOLL_CTL_ADD, stream.fd, &event) != 0) stream.end(std::strerror(errno));
 }
 
-void Connections::watch(Stream& stream, bool write) {
+void Connections::watch(Stream& stream, unsigned events) {
     epoll_event event{};
-    event.events = EPOLLIN | (write ? static_cast<unsigned>(EPOLLOUT) : 0U);
+    event.events = events;
     event.data.ptr = static_cast<Watched*>(&stream);
     epoll_ctl(poll_, EPOLL_CTL_MOD, stream.fd, &event);
 }
@@ -261,7 +273,7 @@ Stream* Connections::toward(const Address& remote, Listener& from, const std::st
     stream->server_name = expected;
     if (secure) stream->start_tls(TlsSession::connect(*context, fd, expected));
     by_remote_[key_of(remote)].push_back(stream);
-    add(*stream, true);
+    add(*stream);
     return stream;
 }
 
@@ -311,6 +323,9 @@ void Connections::sweep() {
     const auto now = Clock::now();
     if (now - swept_ < kSweepEvery) return;
     swept_ = now;
+    if (spare_ < 0) spare_ = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    for (const auto& acceptor : acceptors_)
+        if (acceptor->paused) pause(*acceptor, false);
     using std::chrono::milliseconds;
     std::vector<std::pair<Stream*, std::string>> late;
     std::vector<Stream*> quiet;

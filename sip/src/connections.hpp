@@ -68,7 +68,7 @@ class Connections {
     std::size_t count() const { return live_.size(); }
 
     // For Stream.
-    void watch(Stream& stream, bool write);
+    void watch(Stream& stream, unsigned events);
     void opened(Stream& stream);
     void forget(Stream& stream);
     void deliver(Stream& stream, std::string_view message);
@@ -82,10 +82,12 @@ class Connections {
         Acceptor(int socket, Listener& at) : Watched(Kind::acceptor), fd(socket), listener(&at) {}
         int fd;
         Listener* listener;
+        bool paused = false;
     };
     void accept(Acceptor& acceptor);
     void admit(int fd, const Address& remote, Listener& listener);
-    void add(Stream& stream, bool write);
+    void add(Stream& stream);
+    void pause(Acceptor& acceptor, bool paused);
     int timer_ms(unsigned longest_ms) const;
 
     pjsip_endpoint* endpoint_;

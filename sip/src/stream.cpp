@@ -28,7 +28,8 @@ Stream::Stream(Connections& connections, pjsip_endpoint* endpoint, int socket, c
       listener(&at),
       remote(other_end),
       outgoing(opened_by_us),
-      state(opened_by_us ? State::connecting : State::open) {
+      state(opened_by_us ? State::connecting : State::open),
+      watched_(opened_by_us ? EPOLLIN | EPOLLOUT : EPOLLIN) {
     pool = pjsip_endpt_create_pool(endpoint, "stream", kPoolSize, kPoolSize);
     check(pj_atomic_create(pool, 0, &ref_cnt), "connection");
     // The SIP thread is the only one.
@@ -97,10 +98,12 @@ void Stream::end(const std::string& why) {
 
 void Stream::watch() {
     if (state == State::ended) return;
-    const bool write = state == State::connecting || tls_wants_write_ || (state == State::open && !unsent_.empty());
-    if (write == watches_write_) return;
-    watches_write_ = write;
-    owner->watch(*this, write);
+    const bool write = state == State::connecting || (state == State::open && !unsent_.empty());
+    // OpenSSL reads no further before it has written: what lies there would wake the poll again and again.
+    const unsigned wanted = tls_wants_write_ ? EPOLLOUT : write ? EPOLLIN | EPOLLOUT : EPOLLIN;
+    if (wanted == watched_) return;
+    watched_ = wanted;
+    owner->watch(*this, wanted);
 }
 
 void Stream::ready(unsigned events) {
@@ -110,7 +113,7 @@ void Stream::ready(unsigned events) {
         shake_hands();
     } else if (state == State::open) {
         if (events & EPOLLOUT || tls_) flush();
-        if (events & (EPOLLIN | EPOLLERR | EPOLLHUP) && state == State::open) read();
+        if ((events & (EPOLLIN | EPOLLERR | EPOLLHUP) || tls_wants_write_) && state == State::open) read();
     }
     watch();
 }
@@ -120,7 +123,6 @@ void Stream::connected() {
     socklen_t size = sizeof error;
     getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
     if (error != 0) return end(std::strerror(error));
-    watches_write_ = true;
     if (!tls_) return opened();
     state = State::handshaking;
     shake_hands();
@@ -192,12 +194,20 @@ void Stream::read() {
 
 void Stream::received(std::string_view bytes) {
     framer_.add(bytes);
+    std::string pongs;  // in one piece: thousands of pings fit into what is read at once
+    const auto answer_pings = [&] {
+        if (!pongs.empty()) send(pongs.data(), pongs.size());
+        pongs.clear();
+    };
     for (;;) {
         const auto found = framer_.next();
-        if (found == Framer::Found::nothing) break;
         if (found == Framer::Found::ping) {
-            if (!outgoing) send("\r\n", 2);
-        } else if (found == Framer::Found::message) {
+            if (!outgoing) pongs += "\r\n";
+            continue;
+        }
+        answer_pings();
+        if (state != State::open || found == Framer::Found::nothing) break;
+        if (found == Framer::Found::message) {
             spoke = true;
             partial_since = {};
             owner->deliver(*this, framer_.message());
@@ -207,6 +217,7 @@ void Stream::received(std::string_view bytes) {
         }
         if (state != State::open) return;
     }
+    if (state != State::open) return;
     if (outgoing) framer_.forget_line_breaks();
     if (!framer_.partial()) {
         if (spoke || outgoing) partial_since = {};

@@ -38,6 +38,7 @@ struct Stream : pjsip_transport, Watched {
     // The poll has found the socket ready.
     void ready(unsigned events);
     void start_tls(TlsSession session);
+    unsigned watched() const { return watched_; }
     bool live() const { return state == State::open; }
     bool coming() const { return state == State::connecting || state == State::handshaking; }
 
@@ -77,7 +78,7 @@ struct Stream : pjsip_transport, Watched {
     Framer framer_;
     std::string unsent_;
     bool tls_wants_write_ = false;
-    bool watches_write_ = false;
+    unsigned watched_;  // as epoll has it
 };
 
 inline bool is_stream(const pjsip_transport* transport) { return (transport->flag & PJSIP_TRANSPORT_RELIABLE) != 0; }

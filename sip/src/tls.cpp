@@ -44,6 +44,9 @@ TlsContexts::Context make_context(const TlsFiles& files, bool server) {
     // A connection at rest gives its 32 kB of buffers back.
     SSL_CTX_set_mode(context,
                      SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    // Else one call reads on for as long as the other side sends records without data (new keys), and nobody else
+    // is served.
+    SSL_CTX_clear_mode(context, SSL_MODE_AUTO_RETRY);
     ERR_clear_error();
     if (!files.certificate.empty()) {
         check_readable("certificate", files.certificate);

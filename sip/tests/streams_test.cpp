@@ -1,4 +1,6 @@
 // Byte streams as they are: split, joined, malformed, hostile, half-dead.
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "check.hpp"
@@ -249,5 +251,20 @@ TEST("streams: rubbish of every kind on many connections harms nobody") {
         }
     }
     expect_alive(station);
+    station.stop();
+}
+
+TEST("streams: thousands of pings in one piece are answered in few packets") {
+    Station station(stream_settings());
+    const auto line = Line::connect(station.at(1));
+    constexpr std::size_t kPings = 8000;
+    std::string pings;
+    for (std::size_t i = 0; i < kPings; ++i) pings += "\r\n\r\n";
+    line.send(pings);
+    CHECK_EQ(line.bytes(2 * kPings).size(), 2 * kPings);
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    CHECK_EQ(getsockopt(line.fd(), IPPROTO_TCP, TCP_INFO, &info, &size), 0);
+    CHECK(info.tcpi_data_segs_in < 500);
     station.stop();
 }
