@@ -9,7 +9,7 @@ using namespace station;
 
 TEST("2,000 calls in a burst: held, forked, answered, ACKed, hung up; the tables are empty afterwards") {
     constexpr int kCalls = 2000;
-    constexpr int kWindow = 200;  // calls in hand at once, within what the sockets hold
+    constexpr int kWindow = 100;  // calls in hand at once, within what the sockets hold and fast timers bear
     FastTimers fast;
     Station station;
     const Agent pbx;
@@ -26,7 +26,8 @@ TEST("2,000 calls in a burst: held, forked, answered, ACKed, hung up; the tables
     std::set<std::string> ended;
     std::set<std::string> refused;
     const auto over = [&] { return static_cast<int>(ended.size() + refused.size()); };
-    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(40);
+    // Only against hanging: sanitizers on a busy machine are slow.
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(150);
     while (over() < kCalls && std::chrono::steady_clock::now() < limit) {
         while (started < kCalls && started - over() < kWindow) {
             pbx.send(wire::request("INVITE", station.uri("101"), pbx), station.at());
