@@ -186,6 +186,7 @@ async def open_call_path(
         addresses=addresses,
         registrations=registrations,
     )
+    metrics.watch_pbxs(lambda: (state.reachable for state in watch.states().values()))
     mailboxes = Mailboxes(
         signaling=signaling, directory=directory, store=store, clock=clock, own=own
     )

@@ -3,7 +3,8 @@
 No user, number or token is ever a label; values from outside pass `labels` first.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
 
 from prometheus_client import (
@@ -105,11 +106,22 @@ class Metrics:
             ("section",),
             registry=registry,
         )
+        self._pbxs = Gauge(
+            "push_proxy_pbxs",
+            "PBXs by whether one of their servers answers",
+            ("state",),
+            registry=registry,
+        )
         self._sip = SipCounters()
         registry.register(self._sip)
         Info("push_proxy_build", "Version of the service", registry=registry).info(
             {"version": version("push-proxy")}
         )
+
+    def watch_pbxs(self, reachable: Callable[[], Iterable[bool | None]]) -> None:
+        """Ask ``reachable`` at each scrape: for each PBX whether it answers, None for unknown."""
+        for state, value in (("reachable", True), ("unreachable", False), ("unknown", None)):
+            self._pbxs.labels(state).set_function(partial(_count, reachable, value))
 
     def wake_ended(
         self, seconds: float, *, provider: str, device_platform: str | None, result: str
@@ -176,3 +188,7 @@ class Metrics:
         for state, count in self._registration_counts.items():
             self.registrations.labels(state).set(count)
         return generate_latest(self.registry)
+
+
+def _count(reachable: Callable[[], Iterable[bool | None]], value: bool | None) -> int:  # noqa: FBT001
+    return sum(answers is value for answers in reachable())

@@ -225,12 +225,6 @@ Stream* Connections::standing(const Address& remote) const {
     return nullptr;
 }
 
-Stream* Connections::outgoing_to_host(const Address& remote) const {
-    for (auto* stream : outgoing_)
-        if (stream->remote.host == remote.host && stream->remote.transport == remote.transport) return stream;
-    return nullptr;
-}
-
 Stream* Connections::toward(const Address& remote, Listener& from, const std::string& profile, const std::string& name,
                             std::string& why) {
     const bool secure = remote.transport == "tls";

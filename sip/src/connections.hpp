@@ -53,8 +53,6 @@ class Connections {
     // impossible at once: `why` then says so.
     Stream* toward(const Address& remote, Listener& from, const std::string& profile, const std::string& name,
                    std::string& why);
-    // Ours to that host, whatever the port: null when there is none.
-    Stream* outgoing_to_host(const Address& remote) const;
 
     // Serves connections until one of pjsip's sockets or timers is due, at most that long.
     void wait(unsigned longest_ms);

@@ -13,6 +13,7 @@ NAMES = {
     "push_proxy_waiting_calls",
     "push_proxy_registrations",
     "push_proxy_registration_attempts_total",
+    "push_proxy_pbxs",
     "push_proxy_bindings",
     "push_proxy_devices",
     "push_proxy_tokens_dropped_total",
@@ -79,6 +80,21 @@ def test_stack_counters_are_read_at_scrape() -> None:
     assert 'push_proxy_sip_messages_total{direction="received",method="other"} 2.0' in text
     assert 'push_proxy_sip_rejected_total{reason="malformed"} 5.0' in text
     assert 'push_proxy_sip_rejected_total{reason="stranger"} 1.0' in text
+
+
+def test_pbxs_are_counted_at_scrape() -> None:
+    """A PBX that no longer answers can be alerted on, whatever its registrations still say."""
+    metrics = Metrics()
+    answers: list[bool | None] = [True, True, None]
+    metrics.watch_pbxs(lambda: answers)
+    assert 'push_proxy_pbxs{state="reachable"} 2.0' in metrics.render().decode()
+
+    answers[0] = False
+
+    text = metrics.render().decode()
+    assert 'push_proxy_pbxs{state="reachable"} 1.0' in text
+    assert 'push_proxy_pbxs{state="unreachable"} 1.0' in text
+    assert 'push_proxy_pbxs{state="unknown"} 1.0' in text
 
 
 def test_labels_stay_bounded() -> None:
