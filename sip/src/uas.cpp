@@ -288,6 +288,9 @@ void Engine::respond(ServerTxn& txn, TxData tdata) {
 }
 
 void Engine::arm_trying(ServerTxn& txn, pj_time_val delay) {
+    // A request that waits for its device a second time is still on the first one's clock; and an entry
+    // that is scheduled twice stays in pjlib's heap after its transaction has been freed.
+    if (txn.trying.id != 0) return;
     pj_timer_entry_init(&txn.trying, 1, &txn, [](pj_timer_heap_t*, pj_timer_entry* entry) {
         entry->id = 0;
         guarded("timer", [&] { g_engine->say_trying(*static_cast<ServerTxn*>(entry->user_data)); });

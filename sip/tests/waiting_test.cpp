@@ -426,6 +426,33 @@ TEST("a request follows its device to five flows and no further") {
     station.stop();
 }
 
+TEST("a request that waits a second time keeps its first clock, and no timer outlives it") {
+    Station station(waiting_settings());
+    Mobile phone(station);
+    // Over TCP its transaction is freed with its final response.
+    auto pbx = Line::connect(station.at(1));
+    const auto like = phone.from_pbx("INFO", 2);
+    auto info = wire::request("INFO", "sip:101@127.0.0.1", pbx);
+    for (const auto& [name, value] : like.headers) {
+        if (name == "Route") info.add(name, value);
+        if (name == "From" || name == "To" || name == "Call-ID" || name == "CSeq") info.set(name, value);
+    }
+    phone.lose();
+    pbx.send(info);
+    phone.waits(1);
+    phone.connect();
+    phone.line->expect("INFO ");
+    phone.lose();
+    phone.waits(1);
+    phone.connect();
+    phone.line->send(wire::response(phone.line->expect("INFO "), 200, "OK"));
+    pbx.expect("SIP/2.0 200");
+    // Until seven T1 are over: 100 would be due (RFC 4320).
+    pbx.expect_silence(4000);
+    station.expect_alive();
+    station.stop();
+}
+
 TEST("after a restart with the phone's connection gone, both sides of the call go on once it is back") {
     auto with = waiting_settings();
     auto before = std::make_unique<Station>(with);
