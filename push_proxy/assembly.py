@@ -26,6 +26,7 @@ from .runtime.pbx_addresses import PbxAddresses
 from .runtime.pbx_locator import DnsLocator
 from .runtime.pbx_names import PbxNames
 from .runtime.pbx_watch import PbxState, PbxWatch
+from .runtime.pusher import Pusher
 from .runtime.registrar import Registrar
 from .runtime.registrations import Registrations
 from .runtime.replacing import Replacing
@@ -143,10 +144,11 @@ async def open_call_path(
     )
     await addresses.start()
     calls = Calls(store=store, clock=clock, metrics=metrics)
+    pusher = Pusher(providers=providers, clock=clock, metrics=metrics, learn=lambda *_: None)
     wakes = Wakes(
         signaling=signaling,
         directory=directory,
-        providers=providers,
+        pusher=pusher,
         store=store,
         calls=calls,
         clock=clock,

@@ -5,6 +5,7 @@ SIP has its own in ``signaling/contract.py``.
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from .core.events import PushOutcome
@@ -20,6 +21,7 @@ from .core.model import (
     RegistrationRecord,
     Verdict,
 )
+from .core.notices import Notice
 from .core.payload import Push as Push  # noqa: PLC0414 - a part of the ports' vocabulary
 
 
@@ -30,6 +32,16 @@ class Clock(Protocol):
         """Seconds since the Unix epoch, never going back within one process."""
 
 
+class TokenFate(StrEnum):
+    """What a provider's answer says about the token (which may be another one by now)."""
+
+    KEEP = "keep"
+    WRONG_APP = "wrong_app"
+    """It belongs to another app: marked, not forgotten."""
+    DEAD = "dead"
+    """Never push to it again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushResult:
     """What a provider made of a push."""
@@ -38,7 +50,51 @@ class PushResult:
     reason: str = ""
     """Short and bounded: a status or an error's name, never a token or URL."""
     attempts: int = 1
+    """Requests on the wire; 0 when nothing was sent."""
     elapsed_s: float = 0.0
+    token: TokenFate = TokenFate.KEEP
+    dead_since: Instant | None = None
+    """Since when it is dead by the provider's clock; None: since the request. One that was
+    registered again after that is another one, even if it reads the same."""
+    environment: str | None = None
+    """APNs: where the token proved to be at home, when that was not known."""
+    provider_id: str = ""
+    """The provider's name of the push (``apns-id``, FCM's message id), for support cases."""
+
+
+class AppState(StrEnum):
+    """Whether pushes for an app can be sent."""
+
+    UNKNOWN = "unknown"
+    """Nothing has been sent yet."""
+    OK = "ok"
+    THROTTLED = "throttled"
+    """The provider wants a pause."""
+    BLOCKED = "blocked"
+    """Credentials or configuration are at fault: a person must act."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppHealth:
+    """How one app does at its provider."""
+
+    app_id: str
+    state: AppState
+    reason: str = ""
+    """Bounded, as in `PushResult`."""
+    credential_ends_at: float | None = None
+    """Unix time; None: it does not end (a .p8 key), or is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One line of ``push-proxy doctor``."""
+
+    what: str
+    """``apns com.example.phone: credentials``"""
+    ok: bool
+    text: str
+    """What was found, and when not ok, what to do."""
 
 
 class PushProvider(Protocol):
@@ -49,11 +105,47 @@ class PushProvider(Protocol):
     def serves(self, app_id: str) -> bool:
         """Whether this app is configured."""
 
+    def app_for(self, pn_param: str) -> str | None:
+        """The configured app that RFC 8599's ``pn-param`` names; None: none of ours."""
+
+    def start(self, shared: "SharedValues") -> None:
+        """Begin what runs in the background (credentials, warm connections); returns at once.
+
+        Pushes are taken from now on, whatever of it is done.
+        """
+
     async def send(self, push: Push) -> PushResult:
         """Send within the push's deadline, with one resend on silence (same id)."""
 
+    def health(self) -> Sequence[AppHealth]:
+        """How each configured app does."""
+
+    def check(self) -> AsyncIterator[Check]:
+        """Try credentials and reachability, without any phone noticing."""
+
     async def aclose(self) -> None:
         """Close connections."""
+
+
+class SharedValues(Protocol):
+    """Values that all nodes have in common, for a time."""
+
+    async def share(
+        self, name: str, value: bytes, *, ttl_s: float, replacing: bytes | None = None
+    ) -> bytes:
+        """Keep ``value`` for ``ttl_s`` unless another one is kept; returns the one that is.
+
+        With ``replacing``, that very value gives way. Sealed at rest.
+
+        Raises `errors.StoreUnavailable`.
+        """
+
+
+class Notices(Protocol):
+    """Where events for operators' webhooks go."""
+
+    def tell(self, notice: Notice) -> None:
+        """Hand over; returns at once and never raises: no call waits for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

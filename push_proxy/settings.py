@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from .core.events import WakeSettings
 from .core.model import Address, Ringing
 from .settings_defaults import default_data_dir, default_node_id
+from .settings_providers import DevicesSection, EventsSection, ProvidersSection
+from .settings_section import Seconds, Section
 from .settings_types import (
     CommaList,
     EmptySection,
@@ -29,14 +31,6 @@ from .settings_types import (
     parse_nameserver,
     parse_sip_listen,
 )
-
-Seconds = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, nothing changes later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_enum_values=False)
 
 
 class NodeSection(Section):
@@ -164,20 +158,6 @@ class WakeSection(Section):
         )
 
 
-class WebhookSection(Section):
-    """``providers.webhook[]``: where pushes of one app go."""
-
-    app_id: Annotated[str, Field(min_length=1, max_length=255)]
-    url: AnyHttpUrl
-    hmac_key_file: Path | None = None
-
-
-class ProvidersSection(Section):
-    """``providers``: who delivers pushes."""
-
-    webhook: tuple[WebhookSection, ...] = ()
-
-
 class Settings(Section):
     """The whole configuration, checked. Made by `settings_file.load`, or directly in tests."""
 
@@ -190,6 +170,8 @@ class Settings(Section):
     wake: WakeSection = Field(default_factory=WakeSection)
     privacy: Literal["full", "ids_only"] = "full"
     providers: ProvidersSection = Field(default_factory=ProvidersSection)
+    devices: DevicesSection = Field(default_factory=DevicesSection)
+    events: EventsSection = Field(default_factory=EventsSection)
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 

@@ -16,9 +16,6 @@ _LATER: Mapping[str, str] = {
     "sip.cluster_address": "a shared address of several nodes",
     "http.tls": "HTTPS (put a TLS proxy in front)",
     "wake.late_invite_s": "the late INVITE for iOS",
-    "providers.apns": "the provider apns",
-    "providers.fcm": "the provider fcm",
-    "events": "event webhooks",
 }
 """Keys of the contract that this version lacks: refused, never ignored."""
 

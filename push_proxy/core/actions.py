@@ -17,6 +17,10 @@ class PushType(StrEnum):
     CANCEL = "cancel"
     ANSWERED_ELSEWHERE = "answered_elsewhere"
     MISSED = "missed"
+    MESSAGE = "message"
+    VOICEMAIL = "voicemail"
+    REFRESH = "refresh"
+    """Nothing has happened: the app shall register again, so that it stays reachable."""
 
 
 @dataclass(frozen=True, slots=True)

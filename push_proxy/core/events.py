@@ -73,6 +73,8 @@ class PushOutcome(StrEnum):
     """Not taken in time: connection, 5xx, silence, throttling."""
     MISCONFIGURED = "misconfigured"
     """Our credentials or the app's configuration are at fault."""
+    SKIPPED = "skipped"
+    """Nothing was sent: the platform has no way for this kind of push. Never of a call push."""
 
 
 class AppEvent(StrEnum):

@@ -131,6 +131,28 @@ class Account:
         return account_key(self.tenant, self.account)
 
 
+class TokenState(StrEnum):
+    """What is known of a push token."""
+
+    GOOD = "good"
+    WRONG_APP = "wrong_app"
+    """The provider says that it belongs to another app. Kept: the configuration may be at fault."""
+    DEAD = "dead"
+    """The provider, or our own rules, have ended it. The token itself is forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenFault:
+    """Why a token is not good."""
+
+    state: TokenState
+    reason: str
+    """Bounded: the provider's reason (``Unregistered``), ``idle``, ``evicted``…"""
+    at: Instant
+    token_sha256: str = field(default="", repr=False)
+    """Of a dead one: a REGISTER that goes on naming it does not bring it back."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """One app installation with a push target."""
@@ -138,12 +160,22 @@ class Device:
     account: AccountKey
     device: DeviceId
     provider: str
-    """``webhook`` (later: ``apns``, ``fcm``…)."""
+    """``apns``, ``fcm``, ``webhook``, ``webpush``, ``hms`` or ``rustore``."""
     app_id: str
     token: str = field(repr=False)
+    """``apns``: of PushKit (VoIP). ``webpush``: the subscription as JSON, or its endpoint alone."""
     token_kind: str = "token"  # noqa: S105 - a kind, no token
+    """``token`` or ``fid`` (a Firebase installation)."""
     alert_token: str | None = field(default=None, repr=False)
+    """``apns``: of remote notifications, for all that is no call."""
     environment: str | None = None
+    """``apns``: ``production`` or ``sandbox``; None: as configured, until the other one worked."""
+    token_at: float = 0.0
+    """When the app last said that this is its token: by PUT or REGISTER, also unchanged."""
+    token_fault: TokenFault | None = None
+    """None: the token is good, as far as known."""
+    seen_at: float = 0.0
+    """Last sign of life that was stored (REGISTER, PUT, app event); at most an hour behind."""
     exclusive: bool = True
     platform: str | None = None
     vendor: str | None = None
@@ -190,6 +222,10 @@ class Binding:
     """Path values of its REGISTER (RFC 3327), topmost first: Route of every request to it."""
     heard_at: Instant = _NEVER
     """When SIP was last received from it."""
+    wants_refresh: bool = False
+    """RFC 8599: it cannot refresh by itself, so a push shall ask for it before the end (§5.5)."""
+    purr: bool = False
+    """It takes pushes for requests inside a dialog (``pn-purr``, RFC 8599 §6)."""
 
 
 class CallState(StrEnum):

@@ -7,7 +7,7 @@ METHODS = frozenset(
     }
 )  # fmt: skip
 RESPONSES = frozenset({"1xx", "2xx", "3xx", "4xx", "5xx", "6xx"})
-PROVIDERS = frozenset({"apns", "fcm", "webhook"})
+PROVIDERS = frozenset({"apns", "fcm", "hms", "rustore", "webhook", "webpush"})
 PLATFORMS = frozenset({"ios", "android", "web", "windows", "macos", "linux"})
 OTHER = "other"
 

@@ -1,36 +1,20 @@
 """One HTTP POST, and what it says about the push: the part of webhooks that touches the wire."""
 
 import asyncio
+import socket
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 
-from ..core.events import PushOutcome
 from ..errors import ConfigurationError
+from .attempt import ACCEPTED, MISCONFIGURED, REJECTED, UNAVAILABLE, Attempt
 
 _BODY_LIMIT = 4096
 _BODY_S = 0.05
 _KEEP_ALIVE_S = 75.0
 _DNS_S = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What came of one request."""
-
-    outcome: PushOutcome
-    reason: str
-    again: bool = False
-    """Sending it once more may help."""
-    pause_s: float = 0.0
-    """Wait before that: an overloaded or restarting server needs a moment."""
-
-
-ACCEPTED = PushOutcome.ACCEPTED
-UNAVAILABLE = PushOutcome.UNAVAILABLE
-MISCONFIGURED = PushOutcome.MISCONFIGURED
 _PAUSE_S = 0.2
 
 
@@ -75,6 +59,25 @@ class HttpPoster:
         await _finish(response)
         return attempt
 
+    async def connect_fault(self, url: str, *, timeout_s: float) -> str:
+        """Why no connection to the URL's host can be made, as a reason; empty: it can."""
+        parts = urlsplit(url)
+        tls = self._tls if parts.scheme == "https" else None
+        port = parts.port or (443 if tls else 80)
+        try:
+            async with asyncio.timeout(timeout_s):
+                _, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls)
+        except TimeoutError:
+            return "timeout"
+        except ssl.SSLError:
+            return "tls_failed"
+        except socket.gaierror:
+            return "dns_failed"
+        except OSError:
+            return "connect_failed"
+        writer.close()
+        return ""
+
     async def aclose(self) -> None:
         """Close all connections."""
         if self._session is not None:
@@ -102,7 +105,7 @@ def judge(status: int) -> Attempt:
     if 200 <= status < 300:
         return Attempt(ACCEPTED, reason)
     if status in {404, 410}:
-        return Attempt(PushOutcome.REJECTED, reason)
+        return Attempt(REJECTED, reason)
     if status in {408, 425, 429}:
         return Attempt(UNAVAILABLE, reason)
     if status >= 500:

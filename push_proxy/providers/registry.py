@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 
 from ..core.model import Device
-from ..ports import PushProvider
+from ..ports import AppHealth, PushProvider, SharedValues
 
 
 class Providers:
@@ -12,6 +12,7 @@ class Providers:
 
     def __init__(self, providers: Iterable[PushProvider] = ()) -> None:
         self._providers = tuple(providers)
+        self._shared: SharedValues | None = None
 
     def for_device(self, device: Device) -> PushProvider | None:
         """The provider that the device names, if it is configured for the device's app."""
@@ -21,9 +22,33 @@ class Providers:
         """Whether pushes for this app can be sent at all."""
         return self._find(provider, app_id) is not None
 
+    def app_for(self, provider: str, pn_param: str) -> str | None:
+        """The app that RFC 8599's ``pn-provider`` and ``pn-param`` name; None: none of ours."""
+        for one in self._providers:
+            if one.name == provider and (app_id := one.app_for(pn_param)) is not None:
+                return app_id
+        return None
+
+    def names(self) -> tuple[str, ...]:
+        """The providers that are configured."""
+        return tuple(provider.name for provider in self._providers)
+
+    def health(self) -> tuple[tuple[str, AppHealth], ...]:
+        """Every configured app with its provider's name."""
+        return tuple((one.name, app) for one in self._providers for app in one.health())
+
+    def start(self, shared: SharedValues) -> None:
+        """Begin what runs in the background, also for providers that replace these."""
+        self._shared = shared
+        for provider in self._providers:
+            provider.start(shared)
+
     async def replace(self, providers: Iterable[PushProvider]) -> None:
         """Use these from now on and close the former ones."""
         former, self._providers = self._providers, tuple(providers)
+        if self._shared is not None:
+            for provider in self._providers:
+                provider.start(self._shared)
         await asyncio.gather(*(provider.aclose() for provider in former))
 
     async def aclose(self) -> None:

@@ -1,29 +1,22 @@
 """Pushes by HTTP POST to the app's own backend, signed (docs/contracts.md)."""
 
-import asyncio
 import hmac
 import json
-import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-import structlog
-
 from ..core.events import PushOutcome
-from ..core.ids import Instant
 from ..core.payload import Privacy, Push, payload
 from ..errors import ConfigurationError
-from ..ports import Clock, PushResult
-from .http_post import Attempt, HttpPoster
-
-_log = structlog.get_logger(__name__)
+from ..ports import AppHealth, Check, Clock, PushResult, SharedValues
+from .attempt import Attempt
+from .delivery import Delivery, on_wall_clock
+from .http_post import HttpPoster
 
 SIGNATURE_HEADER = "X-Push-Proxy-Signature"
-ATTEMPTS = 2
-_QUIET_S = 60.0
 _SHORTEST_KEY = 8
 _ADVICE: Mapping[str, str] = MappingProxyType(
     {
@@ -88,11 +81,18 @@ class WebhookProvider:
         self._privacy = privacy
         self._request_s = request_s
         self._poster = HttpPoster(ca_file=ca_file)
-        self._told: dict[tuple[str, str], float] = {}
+        self._delivery = Delivery(self.name, clock, request_s=request_s, advice=_ADVICE)
 
     def serves(self, app_id: str) -> bool:
         """Whether this app is configured."""
         return app_id in self._endpoints
+
+    def app_for(self, pn_param: str) -> str | None:  # noqa: ARG002 - the port's
+        """None: RFC 8599 has no name for webhooks."""
+        return None
+
+    def start(self, shared: SharedValues) -> None:
+        """Nothing runs in the background."""
 
     async def send(self, push: Push) -> PushResult:
         """POST the push; once more, byte for byte the same, on silence, a broken connection or 5xx.
@@ -102,61 +102,35 @@ class WebhookProvider:
         endpoint = self._endpoints.get(push.device.app_id)
         if endpoint is None:
             return PushResult(outcome=PushOutcome.MISCONFIGURED, reason="unknown_app", attempts=0)
-        started = self._clock.now()
-        # What others compare with their own clocks; ours may lag behind after a suspension.
-        skew_s = time.time() - started
-        said = replace(
-            push,
-            sent_at=Instant(push.sent_at + skew_s),
-            expires_at=Instant(push.expires_at + skew_s),
-        )
+        said = on_wall_clock(push, self._clock.now())
         body = json.dumps(
             payload(said, privacy=self._privacy, with_token=True),
             ensure_ascii=False,
             separators=(",", ":"),
         ).encode(errors="replace")  # a caller's name may hold anything
-        headers = sign(endpoint.hmac_key, body, unix=int(started + skew_s))
-        last = Attempt(PushOutcome.UNAVAILABLE, "expired")
-        attempts = 0
-        while attempts < ATTEMPTS:
-            left_s = push.expires_at - self._clock.now()
-            if left_s <= 0:
-                break
-            last = await self._poster.post(
-                endpoint.url, body, headers, timeout_s=min(self._request_s, left_s)
-            )
-            attempts += 1
-            if not last.again:
-                break
-            if attempts < ATTEMPTS and last.pause_s:
-                await asyncio.sleep(last.pause_s)
-        if last.outcome is not PushOutcome.ACCEPTED:
-            self._tell(endpoint, last)
-        return PushResult(
-            outcome=last.outcome,
-            reason=last.reason,
-            attempts=attempts,
-            elapsed_s=self._clock.now() - started,
-        )
+        headers = sign(endpoint.hmac_key, body, unix=int(said.sent_at))
+
+        async def post(_: int, timeout_s: float) -> Attempt:
+            return await self._poster.post(endpoint.url, body, headers, timeout_s=timeout_s)
+
+        return await self._delivery.deliver(push, post)
+
+    def health(self) -> Sequence[AppHealth]:
+        """How each app's backend does."""
+        return [self._delivery.circuits.health(app_id) for app_id in self._endpoints]
+
+    async def check(self) -> AsyncIterator[Check]:
+        """Whether each backend takes connections. No request is sent."""
+        for endpoint in self._endpoints.values():
+            what = f"webhook {endpoint.app_id}"
+            fault = await self._poster.connect_fault(endpoint.url, timeout_s=self._request_s)
+            advice = _ADVICE.get(fault, "see that it runs and can be reached from here")
+            text = f"{_host(endpoint.url)}: {fault}: {advice}" if fault else "takes connections"
+            yield Check(what=what, ok=not fault, text=text)
 
     async def aclose(self) -> None:
         """Close connections."""
         await self._poster.aclose()
-
-    def _tell(self, endpoint: WebhookEndpoint, attempt: Attempt) -> None:
-        """Log a failure, at most once a minute for each app and reason."""
-        now = self._clock.now()
-        if now - self._told.get((endpoint.app_id, attempt.reason), -_QUIET_S) < _QUIET_S:
-            return
-        self._told[endpoint.app_id, attempt.reason] = now
-        _log.warning(
-            "push not taken by the webhook",
-            app_id=endpoint.app_id,
-            host=_host(endpoint.url),
-            outcome=attempt.outcome.value,
-            reason=attempt.reason,
-            advice=_ADVICE.get(attempt.reason, "see what the backend logs for this request"),
-        )
 
 
 def _host(url: str) -> str:

@@ -5,8 +5,8 @@ from dataclasses import replace
 from ..core.events import Candidate, WakeSettings
 from ..core.ids import DeviceId, Instant
 from ..core.model import Account, Binding, Device
-from ..providers.registry import Providers
 from .directory import Directory
+from .pusher import Pusher
 
 _NO_SECOND_PUSH = frozenset({"apns"})
 """Providers for which a second push would ring twice."""
@@ -28,7 +28,7 @@ def settings_for(account: Account, service: WakeSettings) -> WakeSettings:
 def candidates_for(
     account: Account,
     directory: Directory,
-    providers: Providers,
+    pusher: Pusher,
     *,
     fresh_s: float,
     now: Instant,
@@ -42,7 +42,7 @@ def candidates_for(
             devices.get(name),
             bindings.get(name),
             directory=directory,
-            pushable=_pushable(devices.get(name), providers),
+            pushable=_pushable(devices.get(name), pusher),
             heard_after=now - fresh_s,
         )
         for name in (*devices, *(name for name in bindings if name not in devices))
@@ -70,5 +70,5 @@ def _candidate(
     )
 
 
-def _pushable(device: Device | None, providers: Providers) -> bool:
-    return device is not None and device.has_target and providers.for_device(device) is not None
+def _pushable(device: Device | None, pusher: Pusher) -> bool:
+    return device is not None and pusher.serves(device)

@@ -31,13 +31,13 @@ from ..core.model import HeldInvite, TimelineEntry
 from ..core.payload import Push
 from ..errors import StoreUnavailable
 from ..observability.metrics import Metrics
-from ..ports import Clock, PushProvider, Store
-from ..providers.registry import Providers
+from ..ports import Clock, Store
 from ..signaling.contract import Signaling
 from ..tasks import spawn
 from .calls import Calls
 from .directory import Directory
 from .held_call import HeldCall
+from .pusher import Pusher
 from .toward_device import toward_device
 
 _log = structlog.get_logger(__name__)
@@ -51,7 +51,7 @@ class Interpreter:
         *,
         signaling: Signaling,
         directory: Directory,
-        providers: Providers,
+        pusher: Pusher,
         store: Store,
         calls: Calls,
         clock: Clock,
@@ -59,7 +59,7 @@ class Interpreter:
     ) -> None:
         self._signaling = signaling
         self._directory = directory
-        self._providers = providers
+        self._pusher = pusher
         self._store = store
         self._calls = calls
         self._clock = clock
@@ -119,8 +119,7 @@ class Interpreter:
 
     def _push(self, held: HeldCall, order: SendPush) -> None:
         device = self._directory.device(held.account.key, order.device)
-        provider = self._providers.for_device(device) if device is not None else None
-        if device is None or provider is None:
+        if device is None or not self._pusher.serves(device):
             if order.type is PushType.CALL:
                 held.tell(
                     PushAnswered(
@@ -144,16 +143,10 @@ class Interpreter:
             sent_at=now,
             expires_at=Instant(now + order.deadline_s),
         )
-        spawn(self._send(held, provider, push), name=f"push {held.call}")
+        spawn(self._send(held, push), name=f"push {held.call}")
 
-    async def _send(self, held: HeldCall, provider: PushProvider, push: Push) -> None:
-        result = await provider.send(push)
-        self._metrics.push_answered(
-            result.elapsed_s,
-            provider=provider.name,
-            push_type=push.type.value,
-            outcome=result.outcome,
-        )
+    async def _send(self, held: HeldCall, push: Push) -> None:
+        result = await self._pusher.send(push)
         if push.type is PushType.CALL:
             held.tell(
                 PushAnswered(

@@ -34,7 +34,6 @@ from ..core.wake import Ended, Live, State, start
 from ..core.waking import report_note
 from ..observability.metrics import Metrics
 from ..ports import Store
-from ..providers.registry import Providers
 from ..signaling.contract import Signaling
 from ..signaling.facts import (
     BranchResponse,
@@ -51,6 +50,7 @@ from .directory import Directory
 from .held_call import HeldCall
 from .interpreter import Interpreter
 from .live_wake import LiveWake
+from .pusher import Pusher
 
 
 class Wakes:
@@ -61,7 +61,7 @@ class Wakes:
         *,
         signaling: Signaling,
         directory: Directory,
-        providers: Providers,
+        pusher: Pusher,
         store: Store,
         calls: Calls,
         clock: TimerClock,
@@ -70,7 +70,7 @@ class Wakes:
     ) -> None:
         """``settings``: the service's; an account's own come over them."""
         self._directory = directory
-        self._providers = providers
+        self._pusher = pusher
         self._calls = calls
         self._clock = clock
         self._metrics = metrics
@@ -78,7 +78,7 @@ class Wakes:
         self._interpreter = Interpreter(
             signaling=signaling,
             directory=directory,
-            providers=providers,
+            pusher=pusher,
             store=store,
             calls=calls,
             clock=clock,
@@ -132,7 +132,7 @@ class Wakes:
             expires_s=incoming.expires_s,
         )
         candidates = candidates_for(
-            account, self._directory, self._providers, fresh_s=settings.fresh_s, now=now
+            account, self._directory, self._pusher, fresh_s=settings.fresh_s, now=now
         )
         state, actions = start(invite, candidates, settings, now)
         held = HeldCall(

@@ -119,6 +119,18 @@ class DeviceHeard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceAwaited:
+    """A request inside a dialog goes to a device, or waits for it to come (ADR 0010)."""
+
+    route_key: str
+    method: str
+    call: str
+    """Our call UUID, or empty: no call of ours."""
+    waiting: bool
+    """There is no flow to the device now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowLost:
     """A TCP or TLS connection has ended, or could not be opened.
 
@@ -165,6 +177,7 @@ Fact = (
     | RequestAnswered
     | DialogEnded
     | DeviceHeard
+    | DeviceAwaited
     | FlowLost
     | OrderFailed
     | StackLog

@@ -1,7 +1,7 @@
 """The call path with SIP, time and push in the test's hands: everything else is the real thing."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -18,11 +18,12 @@ from push_proxy.core.ids import (
 )
 from push_proxy.core.model import Account, Address, Binding, CallRecord, Device
 from push_proxy.observability.metrics import Metrics
-from push_proxy.ports import Push, PushResult
+from push_proxy.ports import AppHealth, Check, Push, PushResult, SharedValues
 from push_proxy.providers.registry import Providers
 from push_proxy.runtime.calls import Calls
 from push_proxy.runtime.clock import ManualClock
 from push_proxy.runtime.directory import Directory
+from push_proxy.runtime.pusher import Pusher
 from push_proxy.runtime.wakes import Wakes
 from push_proxy.signaling.contract import StackSettings
 from push_proxy.signaling.facts import (
@@ -72,6 +73,19 @@ class PushBox:
             await self.gate.wait()
         return PushResult(outcome=self.outcome, reason="" if self.outcome == "accepted" else "why")
 
+    def app_for(self, pn_param: str) -> str | None:
+        return pn_param if self.serves(pn_param) else None
+
+    def start(self, shared: SharedValues) -> None:
+        pass
+
+    def health(self) -> list[AppHealth]:
+        return []
+
+    async def check(self) -> AsyncIterator[Check]:
+        for app in self.health():
+            yield Check(what=app.app_id, ok=True, text="")
+
     async def aclose(self) -> None:
         pass
 
@@ -91,10 +105,17 @@ class FakeService:
         self.directory = Directory(self.store, self.clock)
         self.providers = Providers([self.box])
         self.calls = Calls(store=self.store, clock=self.clock, metrics=self.metrics)
+        self.pusher = Pusher(
+            providers=self.providers,
+            clock=self.clock,
+            metrics=self.metrics,
+            learn=lambda push, result: self.learned.append((push, result)),
+        )
+        self.learned: list[tuple[Push, PushResult]] = []
         self.wakes = Wakes(
             signaling=self.sip,
             directory=self.directory,
-            providers=self.providers,
+            pusher=self.pusher,
             store=self.store,
             calls=self.calls,
             clock=self.clock,

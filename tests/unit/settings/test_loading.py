@@ -116,9 +116,6 @@ def test_all_faults_are_told_at_once_and_where_they_come_from(tmp_path: Path) ->
         ({"wake": {"late_invite_s": 30}}, "wake.late_invite_s"),
         ({"wake": {"ringing": "announcement"}}, "wake.ringing"),
         ({"wake": {"ringing": 182}}, "wake.ringing"),
-        ({"providers": {"apns": [{"app_id": "a"}]}}, "providers.apns"),
-        ({"providers": {"fcm": [{"app_id": "a"}]}}, "providers.fcm"),
-        ({"events": {"webhooks": [{"url": "x"}]}}, "events"),
     ],
 )
 def test_what_is_not_built_yet_is_refused_and_says_so(raw: dict[str, Any], key: str) -> None:
