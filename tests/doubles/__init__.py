@@ -1,0 +1,1 @@
+"""Strict doubles of the push platforms: they refuse what the real ones refuse."""
