@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from push_proxy.settings import Settings
 from push_proxy.settings_checks import without_later
+from push_proxy.settings_file import _model_in
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "push-proxy.example.yaml"
 
@@ -36,12 +37,11 @@ def in_model(model: type[BaseModel], place: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         path = f"{place}.{name}".lstrip(".")
         yield path
-        inner = re.findall(r"push_proxy\.settings\.(\w+Section)", str(field.annotation))
-        if inner:
+        if (inner := _model_in(field.annotation)) is not None:
             if name == "pbxes":
                 path += ".*"
                 yield path
-            yield from in_model(getattr(__import__("push_proxy.settings").settings, inner[0]), path)
+            yield from in_model(inner, path)
 
 
 def test_every_key_is_documented_and_every_documented_key_exists() -> None:
