@@ -1,14 +1,17 @@
 """What one key cannot show: contradictions, keys of the contract that are not built yet."""
 
-import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .core.model import Ringing
 from .settings import Settings
 from .settings_defaults import guess_address
+from .settings_provider_checks import (
+    file_faults,
+    provider_contradictions,
+    provider_warnings,
+    twice,
+)
 from .settings_sip_checks import sip_contradictions, sip_warnings
 from .settings_types import NOT_BUILT, Fault
 
@@ -59,14 +62,12 @@ def contradictions(settings: Settings) -> Iterator[Fault]:
     if settings.secrets.key_file is not None and settings.secrets.keys is not None:
         yield "secrets.keys", "is given beside secrets.key_file; keep one of them"
     if settings.secrets.key_file is not None:
-        yield from _file("secrets.key_file", settings.secrets.key_file)
-    for index, webhook in enumerate(settings.providers.webhook):
-        if webhook.hmac_key_file is not None:
-            yield from _file(f"providers.webhook[{index}].hmac_key_file", webhook.hmac_key_file)
+        yield from file_faults("secrets.key_file", settings.secrets.key_file)
+    yield from provider_contradictions(settings)
 
 
 def _addresses(settings: Settings) -> Iterator[Fault]:
-    yield from _twice("sip.listen", (item for item in settings.sip.listen if item[-2:] != ":0"))
+    yield from twice("sip.listen", (item for item in settings.sip.listen if item[-2:] != ":0"))
     http = settings.http
     if http.admin_address == http.listen_address and http.listen_address[1] != 0:
         yield "http.admin_listen", "is the same as http.listen; use another port, or remove it"
@@ -74,10 +75,8 @@ def _addresses(settings: Settings) -> Iterator[Fault]:
 
 def _names(settings: Settings) -> Iterator[Fault]:
     keys = settings.http.api_keys
-    yield from _twice("http.api_keys", (key.name for key in keys), "name")
-    yield from _twice("http.api_keys", (key.key_sha256 for key in keys), "key_sha256")
-    webhooks = settings.providers.webhook
-    yield from _twice("providers.webhook", (webhook.app_id for webhook in webhooks), "app_id")
+    yield from twice("http.api_keys", (key.name for key in keys), "name")
+    yield from twice("http.api_keys", (key.key_sha256 for key in keys), "key_sha256")
 
 
 def _times(settings: Settings) -> Iterator[Fault]:
@@ -87,19 +86,6 @@ def _times(settings: Settings) -> Iterator[Fault]:
             deadline = f"wake.deadline_s ({wake.deadline_s:g})"
             text = f"{value:g} never comes before {deadline}; make it smaller, or null"
             yield f"wake.{name}", text
-
-
-def _twice(key: str, values: Iterable[str], what: str = "") -> Iterator[Fault]:
-    for value, count in Counter(values).items():
-        if count > 1:
-            yield key, f"{what} {value!r} is given {count} times; once is enough".lstrip()
-
-
-def _file(key: str, path: Path) -> Iterator[Fault]:
-    if not path.is_file():
-        yield key, f"there is no file {path}; create it, or remove the key"
-    elif not os.access(path, os.R_OK):
-        yield key, f"{path} cannot be read by this user (uid {os.getuid()}); change its owner"
 
 
 def with_addresses(settings: Settings) -> Settings:
@@ -118,12 +104,7 @@ def with_addresses(settings: Settings) -> Settings:
         warnings.append(
             f"sip.public_address is not set: assuming {public}, which phones must be able to reach"
         )
-    warnings.extend(
-        f"providers.webhook[{index}].hmac_key_file is not set: pushes for "
-        f"{webhook.app_id} are not signed, so their receiver cannot tell who sent them"
-        for index, webhook in enumerate(settings.providers.webhook)
-        if webhook.hmac_key_file is None
-    )
+    warnings.extend(provider_warnings(settings))
     warnings.extend(sip_warnings(settings, public_address=public))
     filled = sip.model_copy(update={"node_address": node, "public_address": public})
     return settings.model_copy(update={"sip": filled}).with_warnings(warnings)
