@@ -26,7 +26,7 @@ class HttpPoster:
 
         Raises `errors.ConfigurationError` when it cannot be read.
         """
-        self._tls = _tls_context(ca_file)
+        self._tls = tls_context(ca_file)
         self._session: aiohttp.ClientSession | None = None
 
     async def post(
@@ -129,7 +129,8 @@ async def _finish(response: aiohttp.ClientResponse) -> None:
         response.close()
 
 
-def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """What servers are trusted. Raises `errors.ConfigurationError` when ``ca_file`` is unusable."""
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
