@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from .assembly import CallPath, open_call_path
-from .configured import configured_providers
+from .configured_providers import configured_providers
 from .descriptors import raise_limit
 from .errors import PushProxyError, StoreUnavailable
 from .http.app import create_admin_app, create_app

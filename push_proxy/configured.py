@@ -1,12 +1,8 @@
-"""The configuration as the parts of the service take it: PBXs, certificates, providers."""
+"""The configuration as the parts of the service take it: PBXs and certificates."""
 
 from pathlib import Path
 
-from .core.payload import Privacy
 from .core.pbx import Pbx
-from .ports import PushProvider
-from .providers.webhook import WebhookEndpoint, WebhookProvider, read_hmac_key
-from .runtime.clock import SystemClock
 from .settings import Settings
 from .signaling.contract import TlsFiles
 
@@ -54,23 +50,6 @@ def client_tls(settings: Settings) -> dict[str, TlsFiles]:
                 verify=pbx.tls.verify,
             )
     return profiles
-
-
-def configured_providers(settings: Settings, clock: SystemClock) -> list[PushProvider]:
-    """``providers`` with their keys read. Raises `errors.ConfigurationError`."""
-    endpoints = [
-        WebhookEndpoint(
-            app_id=entry.app_id,
-            url=str(entry.url),
-            hmac_key=None
-            if entry.hmac_key_file is None
-            else read_hmac_key(f"providers.webhook[{number}].hmac_key_file", entry.hmac_key_file),
-        )
-        for number, entry in enumerate(settings.providers.webhook)
-    ]
-    if not endpoints:
-        return []
-    return [WebhookProvider(endpoints, clock, privacy=Privacy(settings.privacy))]
 
 
 def _path(path: Path | None) -> str:
