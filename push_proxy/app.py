@@ -23,7 +23,7 @@ from .http.server import HttpServer
 from .http.starting import Front
 from .observability.logs import configure_logs
 from .observability.metrics import Metrics
-from .ports import Store
+from .ports import PushProvider, Store
 from .providers.registry import Providers
 from .reloading import need_restart, taken_over
 from .runtime.clock import SystemClock
@@ -184,12 +184,15 @@ class Service:
 
     async def _reload(self) -> None:
         running = self._settings
+        providers: list[PushProvider] = []
         try:
             settings = load()
             providers = configured_providers(settings, self._clock)
             if self._path is not None:
                 await self._path.reload(settings)
         except PushProxyError as error:
+            for provider in providers:
+                await provider.aclose()
             _log.error("reload refused; the former configuration goes on", error=str(error))
             return
         try:
@@ -201,7 +204,7 @@ class Service:
                 "reloaded. Send SIGHUP again when the store is back",
                 error=str(error),
             )
-        await self._providers.replace(providers)
+        self._providers.replace(providers)
         self._settings = taken_over(running, settings)
         self._metrics.set_certificates(certificates_end(self._settings))
         for warning in settings.warnings:

@@ -1,10 +1,16 @@
 """Which provider pushes to which device."""
 
 import asyncio
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from ..core.model import Device
 from ..ports import AppHealth, PushProvider, SharedValues
+from ..tasks import spawn
+
+_FINISH_S = 10.0
+_POLL_S = 0.05
 
 
 class Providers:
@@ -13,6 +19,8 @@ class Providers:
     def __init__(self, providers: Iterable[PushProvider] = ()) -> None:
         self._providers = tuple(providers)
         self._shared: SharedValues | None = None
+        self._in_use: Counter[PushProvider] = Counter()
+        self._closing: set[asyncio.Task[None]] = set()
 
     def for_device(self, device: Device) -> PushProvider | None:
         """The provider that the device names, if it is configured for the device's app."""
@@ -43,17 +51,44 @@ class Providers:
         for provider in self._providers:
             provider.start(shared)
 
-    async def replace(self, providers: Iterable[PushProvider]) -> None:
-        """Use these from now on and close the former ones."""
+    @contextmanager
+    def in_use(self, provider: PushProvider) -> Iterator[None]:
+        """Around a push: a provider that is replaced meanwhile finishes it first."""
+        self._in_use[provider] += 1
+        try:
+            yield
+        finally:
+            self._in_use[provider] -= 1
+            if not self._in_use[provider]:
+                del self._in_use[provider]
+
+    def replace(self, providers: Iterable[PushProvider]) -> None:
+        """Use these from now on; the former ones are closed when their pushes are answered."""
         former, self._providers = self._providers, tuple(providers)
         if self._shared is not None:
             for provider in self._providers:
                 provider.start(self._shared)
-        await asyncio.gather(*(provider.aclose() for provider in former))
+        for provider in former:
+            closing = spawn(self._close(provider, _FINISH_S), name="close a push provider")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def aclose(self) -> None:
-        """Close all."""
-        await self.replace(())
+        """Close all, whatever they are doing."""
+        providers, self._providers = self._providers, ()
+        for closing in tuple(self._closing):
+            closing.cancel()
+        if self._closing:
+            await asyncio.wait(tuple(self._closing))
+        await asyncio.gather(*(provider.aclose() for provider in providers))
+
+    async def _close(self, provider: PushProvider, patience_s: float) -> None:
+        end = asyncio.get_running_loop().time() + patience_s
+        try:
+            while self._in_use[provider] and asyncio.get_running_loop().time() < end:
+                await asyncio.sleep(_POLL_S)
+        finally:
+            await provider.aclose()
 
     def _find(self, name: str, app_id: str) -> PushProvider | None:
         for provider in self._providers:

@@ -37,7 +37,8 @@ class Pusher:
         provider = self._providers.for_device(device) if device.has_target else None
         if provider is None:
             return PushResult(outcome=PushOutcome.REJECTED, reason="no_target", attempts=0)
-        result = await provider.send(push)
+        with self._providers.in_use(provider):
+            result = await provider.send(push)
         self._metrics.push_answered(
             result.elapsed_s,
             provider=provider.name,
