@@ -51,6 +51,7 @@ class Service:
         self._metrics = Metrics()
         self._metrics.set_certificates(certificates_end(settings))
         self._providers = Providers(configured_providers(settings, self._clock))
+        self._metrics.watch_providers(self._providers.health)
         self._front = Front(self.readiness)
         self._watch: StoreWatch | None = None
         self._directory: Directory | None = None

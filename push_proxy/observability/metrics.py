@@ -19,7 +19,9 @@ from prometheus_client import (
 
 from ..core.events import PushOutcome
 from ..core.model import Outcome
+from ..ports import AppHealth
 from . import labels
+from .provider_health import ProviderHealth
 from .sip_counters import SipCounters
 
 # Quarter seconds where people wait, and the service's own 15 s at a bucket's edge.
@@ -38,7 +40,6 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         self._reason = labels.Bounded()
-        self._app_id = labels.Bounded(256)
         self._wake = Histogram(
             "push_proxy_wake_seconds",
             "INVITE received to the device's wake REGISTER accepted",
@@ -94,12 +95,6 @@ class Metrics:
             ("provider", "reason"),
             registry=registry,
         )
-        self._credential_expiry = Gauge(
-            "push_proxy_provider_credential_expiry_timestamp_seconds",
-            "When a push provider's credential ends",
-            ("provider", "app_id"),
-            registry=registry,
-        )
         self._certificates = Gauge(
             "push_proxy_certificate_expiry_timestamp_seconds",
             "When a configured TLS certificate ends",
@@ -114,6 +109,8 @@ class Metrics:
         )
         self._sip = SipCounters()
         registry.register(self._sip)
+        self._providers = ProviderHealth()
+        registry.register(self._providers)
         Info("push_proxy_build", "Version of the service", registry=registry).info(
             {"version": version("push-proxy")}
         )
@@ -122,6 +119,10 @@ class Metrics:
         """Ask ``reachable`` at each scrape: for each PBX whether it answers, None for unknown."""
         for state, value in (("reachable", True), ("unreachable", False), ("unknown", None)):
             self._pbxs.labels(state).set_function(partial(_count, reachable, value))
+
+    def watch_providers(self, health: Callable[[], Iterable[tuple[str, AppHealth]]]) -> None:
+        """Ask ``health`` at each scrape: every configured app with its provider's name."""
+        self._providers.watch(health)
 
     def wake_ended(
         self, seconds: float, *, provider: str, device_platform: str | None, result: str
@@ -163,10 +164,6 @@ class Metrics:
     def token_dropped(self, provider: str, reason: str) -> None:
         """A push token is not used any more."""
         self._tokens_dropped.labels(labels.provider(provider), self._reason(reason)).inc()
-
-    def credential_expires(self, provider: str, app_id: str, at: float) -> None:
-        """A provider's credential ends at this Unix time."""
-        self._credential_expiry.labels(labels.provider(provider), self._app_id(app_id)).set(at)
 
     def set_certificates(self, ends: Mapping[str, float]) -> None:
         """When each configured certificate ends (Unix time), by its section's name."""

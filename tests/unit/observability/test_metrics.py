@@ -3,6 +3,7 @@
 from push_proxy.core.events import PushOutcome
 from push_proxy.core.model import CallState, Fault, Outcome, Verdict
 from push_proxy.observability.metrics import Metrics
+from push_proxy.ports import AppHealth, AppState
 
 NAMES = {
     "push_proxy_wake_seconds",
@@ -18,6 +19,7 @@ NAMES = {
     "push_proxy_devices",
     "push_proxy_tokens_dropped_total",
     "push_proxy_provider_credential_expiry_timestamp_seconds",
+    "push_proxy_provider_state",
     "push_proxy_sip_messages_total",
     "push_proxy_sip_rejected_total",
     "push_proxy_build_info",
@@ -29,6 +31,21 @@ def test_every_contract_name_is_there() -> None:
     text = Metrics().render().decode()
     for name in NAMES:
         assert f"# TYPE {name} " in text, name
+
+
+def test_how_providers_do_is_asked_at_each_scrape() -> None:
+    """One of four states is 1 for each app, and a credential's end shows where there is one."""
+    metrics, apps = Metrics(), [("fcm", AppHealth(app_id="a", state=AppState.BLOCKED, reason="x"))]
+    metrics.watch_providers(lambda: apps)
+    text = metrics.render().decode()
+    assert 'push_proxy_provider_state{app_id="a",provider="fcm",state="blocked"} 1.0' in text
+    assert 'push_proxy_provider_state{app_id="a",provider="fcm",state="ok"} 0.0' in text
+    assert "expiry_timestamp_seconds{" not in text
+    apps[:] = [("apns", AppHealth(app_id="b", state=AppState.OK, credential_ends_at=1.5e9))]
+    text = metrics.render().decode()
+    assert 'push_proxy_provider_state{app_id="b",provider="apns",state="ok"} 1.0' in text
+    assert 'expiry_timestamp_seconds{app_id="b",provider="apns"} 1.5e+09' in text
+    assert 'app_id="a"' not in text
 
 
 def test_values_arrive_under_their_labels() -> None:
