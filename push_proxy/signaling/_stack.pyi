@@ -22,9 +22,10 @@ class FactKind(IntEnum):
     REQUEST_ANSWERED = 6
     DIALOG_ENDED = 7
     DEVICE_HEARD = 8
-    FLOW_LOST = 9
-    ORDER_FAILED = 10
-    LOG = 11
+    DEVICE_AWAITED = 9
+    FLOW_LOST = 10
+    ORDER_FAILED = 11
+    LOG = 12
 
 class Fact:
     @property

@@ -16,6 +16,7 @@ from .contract import Headers, Rewrite, StackSettings, TlsFiles
 from .facts import (
     BranchResponse,
     CancelReceived,
+    DeviceAwaited,
     DeviceHeard,
     DialogEnded,
     Fact,
@@ -274,6 +275,13 @@ def _translate(fact: _stack.Fact) -> Fact:
             return DialogEnded(call=fact.text, by_device=fact.flag, reason=fact.name)
         case _KIND.DEVICE_HEARD:
             return DeviceHeard(route_key=fact.name, source=_address(fact.source))
+        case _KIND.DEVICE_AWAITED:
+            return DeviceAwaited(
+                route_key=fact.name,
+                method=fact.text,
+                call=fact.call_id,
+                waiting=fact.flag,
+            )
         case _KIND.FLOW_LOST:
             return FlowLost(
                 remote=_address(fact.source),

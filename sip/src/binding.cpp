@@ -59,6 +59,7 @@ NB_MODULE(_stack, m) {
         .value("REQUEST_ANSWERED", FactKind::request_answered)
         .value("DIALOG_ENDED", FactKind::dialog_ended)
         .value("DEVICE_HEARD", FactKind::device_heard)
+        .value("DEVICE_AWAITED", FactKind::device_awaited)
         .value("FLOW_LOST", FactKind::flow_lost)
         .value("ORDER_FAILED", FactKind::order_failed)
         .value("LOG", FactKind::log);

@@ -288,7 +288,10 @@ void Engine::on_in_dialog(pjsip_rx_data* rdata) {
     }
     if (routed->from_device) return send_branch(*txn, 0, true, plan, routed->hop);
     follow(*txn,
-           {.route_key = routed->token.route_key, .dialog = dialog_of(rdata), .routes_to_pop = plan.routes_to_pop},
+           {.route_key = routed->token.route_key,
+            .call = unpack_uuid(routed->token.call),
+            .dialog = dialog_of(rdata),
+            .routes_to_pop = plan.routes_to_pop},
            routed->hop);
 }
 

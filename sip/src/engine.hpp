@@ -117,6 +117,7 @@ class Engine : public StreamUser {
     // waiting.cpp: requests inside dialogs that follow their device
     void follow(ServerTxn& txn, TowardDevice toward, const Hop& hop);
     void send_to_device(ServerTxn& txn, const Hop& hop);
+    void tell_awaited(const ServerTxn& txn, bool waiting);
     void wait_for_device(ServerTxn& txn);
     void stop_following(ServerTxn& txn);
     void stop_waiting(ServerTxn& txn);

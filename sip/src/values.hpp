@@ -61,6 +61,7 @@ enum class FactKind : int {
     request_answered,
     dialog_ended,
     device_heard,
+    device_awaited,
     flow_lost,
     order_failed,
     log,
@@ -73,7 +74,7 @@ struct Fact {
     int branch = 0;
     std::uint64_t response = 0;
     int status = 0;
-    bool flag = false;  // local, by_device, outgoing
+    bool flag = false;  // local, by_device, outgoing, waiting
     std::string text;   // reason, log line, call
     std::string name;   // method, order, route key
     Address source;

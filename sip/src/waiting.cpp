@@ -31,10 +31,22 @@ void Engine::follow(ServerTxn& txn, TowardDevice toward, const Hop& hop) {
     following_[toward.route_key].push_back(txn.id);
     txn.toward = std::move(toward);
     if (hop.transport) {
+        tell_awaited(txn, false);
         send_to_device(txn, hop);
     } else {
         wait_for_device(txn);
     }
+}
+
+// Whoever can wake the device may do so: it is wanted.
+void Engine::tell_awaited(const ServerTxn& txn, bool waiting) {
+    if (facts_.full()) return;
+    Fact fact = make_fact(FactKind::device_awaited);
+    fact.name = to_hex(txn.toward->route_key);
+    fact.text = copy(txn.msg->line.req.method.name);
+    fact.call_id = txn.toward->call;
+    fact.flag = waiting;
+    facts_.push(std::move(fact));
 }
 
 void Engine::send_to_device(ServerTxn& txn, const Hop& hop) {
@@ -63,6 +75,7 @@ void Engine::wait_for_device(ServerTxn& txn) {
     count("in_dialog.", "waited");
     toward.waiting = true;
     ++waiting_;
+    tell_awaited(txn, true);
     pj_timer_entry_init(&toward.timer, 1, &txn, [](pj_timer_heap_t*, pj_timer_entry* entry) {
         entry->id = 0;
         guarded("timer", [&] { g_engine->end_wait(*static_cast<ServerTxn*>(entry->user_data), 430, "Flow Failed"); });

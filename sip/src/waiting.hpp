@@ -12,6 +12,7 @@ namespace push_proxy {
 // What a server transaction remembers of an in-dialog request toward a device, until its final response.
 struct TowardDevice {
     std::string route_key;
+    std::string call;    // our call UUID, or empty
     std::string dialog;  // as `dialog_of` names it
     std::size_t routes_to_pop = 0;
     int sent = 0;          // so many branches; the last one counts

@@ -129,6 +129,31 @@ TEST("a device without a flow: BYE waits in silence, reaches it on its new conne
     station.stop();
 }
 
+TEST("whoever can wake a device is told when a request goes to it, and whether it waits") {
+    Station station(waiting_settings());
+    Mobile phone(station);
+    phone.pbx_asks(phone.from_pbx("INFO", 2));
+    const auto info = phone.line->expect("INFO ");
+    const auto sent = station.fact(FactKind::device_awaited);
+    CHECK_EQ(sent.name, kRoute);
+    CHECK_EQ(sent.text, std::string("INFO"));
+    CHECK_EQ(sent.call_id, kCall);
+    CHECK(!sent.flag);
+    phone.line->send(wire::response(info, 200, "OK"));
+    phone.pbx_hears("INFO");
+    phone.lose();
+    phone.pbx_asks(phone.from_pbx("BYE", 3));
+    phone.waits(1);
+    const auto waiting = station.fact(FactKind::device_awaited);
+    CHECK_EQ(waiting.text, std::string("BYE"));
+    CHECK(waiting.flag);
+    phone.connect();
+    phone.line->send(wire::response(phone.line->expect("BYE "), 200, "OK"));
+    phone.pbx_hears("BYE");
+    station.expect_none(FactKind::device_awaited, 50);
+    station.stop();
+}
+
 TEST("a device that does not come back is 430 Flow Failed after the time that is set, and nothing is left") {
     FastTimers fast;
     Station station(waiting_settings(700));
