@@ -197,7 +197,7 @@ class AccountState:
     bindings: tuple[Binding, ...]
 
 
-class Store(Protocol):
+class Store(SharedValues, Protocol):
     """State that outlives the process. Every method may raise `errors.StoreUnavailable`.
 
     Redis and memory satisfy the same contract suite. Writes are atomic per call: several

@@ -31,6 +31,7 @@ key                                   type     lives
 ``pp:idempotent:<tenant>:<hash>``     string   as long as the caller asks
 ``pp:api-keys``                       hash     until deleted
 ``pp:secret:<name>``                  string   for ever
+``pp:shared:<name>``                  string   as long as the caller asks
 ====================================  =======  ==============================================
 """
 
@@ -153,6 +154,11 @@ def idempotent(tenant: TenantId, key: str) -> str:
 def secret(name: str) -> str:
     """A service-wide secret."""
     return f"pp:secret:{name}"
+
+
+def shared(name: str) -> str:
+    """A value that all nodes have in common for a time."""
+    return f"pp:shared:{name}"
 
 
 def all_of_account(key: AccountKey) -> tuple[str, ...]:

@@ -9,15 +9,17 @@ from ..ports import AccountPage, AccountState, Clock
 from .faults import account_gone, aor_taken, check_version, token_taken
 from .memory_calls import CallsInMemory
 from .memory_keys import KeysInMemory
+from .memory_shared import SharedInMemory
 from .search import HistoryLimits
 
 
-class MemoryStore(CallsInMemory, KeysInMemory):
+class MemoryStore(CallsInMemory, KeysInMemory, SharedInMemory):
     """`ports.Store` without a server; nothing outlives it."""
 
     def __init__(self, clock: Clock, *, history: HistoryLimits | None = None) -> None:
         CallsInMemory.__init__(self, clock, history or HistoryLimits())
         KeysInMemory.__init__(self, clock)
+        SharedInMemory.__init__(self, clock)
         self._clock = clock
         self._accounts: dict[AccountKey, Account] = {}
         self._owners: dict[str, AccountKey] = {}

@@ -11,11 +11,12 @@ from .redis_calls import CallsInRedis
 from .redis_client import Command, RedisClient, evalsha
 from .redis_devices import DevicesInRedis, member_of
 from .redis_keys import KeysInRedis
+from .redis_shared import SharedInRedis
 from .search import HistoryLimits
 from .secrets import KeyRing
 
 
-class RedisStore(DevicesInRedis, CallsInRedis, KeysInRedis):
+class RedisStore(DevicesInRedis, CallsInRedis, KeysInRedis, SharedInRedis):
     """`ports.Store` on a server that several nodes may share."""
 
     def __init__(

@@ -26,6 +26,7 @@ PUT_BINDING = Script("put_binding")
 HOLD_INVITE = Script("hold_invite")
 PUT_CALL = Script("put_call")
 INDEX_CALL = Script("index_call")
+SHARE = Script("share")
 
 ALL = (
     PUT_ACCOUNT,
@@ -38,4 +39,5 @@ ALL = (
     HOLD_INVITE,
     PUT_CALL,
     INDEX_CALL,
+    SHARE,
 )
