@@ -199,6 +199,11 @@ class Device:
         return bool(self.provider and self.token)
 
 
+def push_target(device: Device) -> tuple[str, str, str]:
+    """What an exclusive device owns alone, if it has any."""
+    return (device.provider, device.app_id, device.token)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
     """One Contact that an app registered with us (RFC 3261 §10)."""

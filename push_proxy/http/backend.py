@@ -1,6 +1,6 @@
 """What the API needs from the rest of the service; `runtime` satisfies each Protocol."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -10,6 +10,7 @@ from ..core.ids import AccountKey, CallId, DeviceId
 from ..core.model import Account, Binding, CallRecord, Device
 from ..core.registration_status import RegistrationStatus
 from ..runtime.changes import Change
+from ..runtime.directory import Displaced
 
 
 class Accounts(Protocol):
@@ -45,10 +46,11 @@ class Accounts(Protocol):
     async def delete_account(self, key: AccountKey) -> bool:
         """As `ports.Store.delete_account`."""
 
-    async def put_device(
-        self, device: Device, *, expected_version: int | None = None
-    ) -> Sequence[tuple[AccountKey, DeviceId]]:
-        """As `ports.Store.put_device`."""
+    async def put_device(self, device: Device, *, expected_version: int | None = None) -> Displaced:
+        """Create or replace; what gave way to it. Raises as `ports.Store.put_device`."""
+
+    def touch_device(self, key: AccountKey, device: DeviceId, *, token: bool = False) -> None:
+        """A sign of life; with ``token``, the app named its push token again."""
 
     async def delete_device(self, key: AccountKey, device: DeviceId) -> bool:
         """As `ports.Store.delete_device`."""

@@ -31,4 +31,20 @@ class BindingChanged:
     new: Binding | None
 
 
-Change = AccountChanged | DeviceChanged | BindingChanged
+@dataclass(frozen=True, slots=True)
+class DeviceMoved:
+    """An exclusive push token left a device, which is gone, for ``to``. Told before that."""
+
+    old: Device
+    to: Device
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceEvicted:
+    """A device gave way to a new one, ``by``: its account had too many. Told before it goes."""
+
+    old: Device
+    by: Device
+
+
+Change = AccountChanged | DeviceChanged | BindingChanged | DeviceMoved | DeviceEvicted

@@ -1,14 +1,15 @@
 """Who is known: accounts, devices and bindings in memory, in step with the store.
 
-Reads never touch the store, so a call finds its devices even while Redis is away. Accounts
-and devices are written through (the caller learns of a failure); bindings are written behind
-(a REGISTER is answered whatever the store does).
+Reads never touch the store, so a call finds its devices even while Redis is away. What an
+operator or app asks by HTTP is written through: the caller learns of a failure. What follows
+from SIP and from providers is written behind: bindings, devices' signs of life, dead tokens,
+and devices that other ones push aside. While such a write waits, memory is right.
 """
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 from heapq import heappop, heappush
 from typing import TypeVar
@@ -16,19 +17,41 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from ..core.device_limit import giving_way
 from ..core.ids import AccountKey, DeviceId, Instant
 from ..core.model import Account, Address, Binding, Device
-from ..errors import StoreUnavailable
+from ..errors import PreconditionFailed, StoreUnavailable
 from ..ports import Clock, Store
+from ..store.faults import check_version
 from ..tasks import spawn
-from .changes import AccountChanged, BindingChanged, Change, DeviceChanged
+from .changes import (
+    AccountChanged,
+    BindingChanged,
+    Change,
+    DeviceChanged,
+    DeviceEvicted,
+    DeviceMoved,
+)
 from .connections import Connections
 from .index import Index, Place
 from .write_behind import WriteBehind
 
+SEEN_S = 3600.0
+"""A sign of life is stored at most this often, seconds."""
+
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 Listener = Callable[[Change], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Displaced:
+    """What gave way to a device."""
+
+    moved: tuple[Place, ...] = ()
+    """Lost their exclusive push token to it, and are gone."""
+    evicted: tuple[DeviceId, ...] = ()
+    """Of the same account, which had too many."""
 
 
 class Directory:
@@ -37,7 +60,16 @@ class Directory:
     All methods belong to the asyncio thread.
     """
 
-    def __init__(self, store: Store, clock: Clock, *, sweep_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        sweep_s: float = 1.0,
+        max_devices: int | None = None,
+    ) -> None:
+        """``max_devices`` of one account; None: as many as come. A reload may change it."""
+        self.max_devices = max_devices
         self._store = store
         self._clock = clock
         self._sweep_s = sweep_s
@@ -163,28 +195,118 @@ class Directory:
             self._drop_account(key)
             return there
 
-    async def put_device(
-        self, device: Device, *, expected_version: int | None = None
-    ) -> Sequence[tuple[AccountKey, DeviceId]]:
-        """Create or replace; returns the devices that lost the token to this one.
+    async def put_device(self, device: Device, *, expected_version: int | None = None) -> Displaced:
+        """Create or replace; returns what gave way to it.
 
         Raises as `ports.Store.put_device`, then nothing has changed here.
         """
+        place = (device.account, device.device)
         async with self._lock(device.account):
+            self._check_version(place, expected_version)
+            if self._writes.waits(_job(place)):
+                await self._through(device.account, self._settle_device(place))
             moved = await self._through(
                 device.account, self._store.put_device(device, expected_version=expected_version)
             )
-            self._tell(DeviceChanged(device.account, self._index.set_device(device), device))
-        for key, name in moved:
-            self._drop_device(key, name)
-        return moved
+            try:
+                self._check_version(place, expected_version)
+            except PreconditionFailed:
+                # Changed behind while the store was writing: what is in memory goes there.
+                self._submit_device(place)
+                raise
+            displaced = self._take_device(device)
+        self._correct(moved)
+        return displaced
 
     async def delete_device(self, key: AccountKey, device: DeviceId) -> bool:
         """Erase it with its binding; False when it was not there."""
         async with self._lock(key):
             there = await self._through(key, self._store.delete_device(key, device))
+            known = self.device(key, device) is not None
             self._drop_device(key, device)
-            return there
+            return there or known
+
+    # devices: memory first, the store behind
+
+    def put_device_behind(self, device: Device) -> Displaced:
+        """Create or replace now, whatever the store does; returns what gave way to it.
+
+        Version and times of creation and change are set here.
+        """
+        now = self._clock.now()
+        old = self.device(device.account, device.device)
+        device = replace(
+            device,
+            version=old.version + 1 if old else 1,
+            created_at=old.created_at if old else now,
+            updated_at=now,
+        )
+        displaced = self._take_device(device)
+        self._submit_device((device.account, device.device))
+        return displaced
+
+    def touch_device(self, key: AccountKey, device: DeviceId, *, token: bool = False) -> None:
+        """The app has shown a sign of life; with ``token``, it said that its push token is this.
+
+        Not a change: version and ETag stay, and nobody is told. An unknown device is ignored.
+        """
+        known, now = self.device(key, device), self._clock.now()
+        if known is None:
+            return
+        seen_at = now if token or now - known.seen_at >= SEEN_S else known.seen_at
+        token_at = now if token else known.token_at
+        if (seen_at, token_at) != (known.seen_at, known.token_at):
+            self._index.set_device(replace(known, seen_at=seen_at, token_at=token_at))
+            self._submit_device((key, device))
+
+    def _take_device(self, device: Device) -> Displaced:
+        """Into memory, and out of it whatever gives way, which leaves the store behind."""
+        key, name = device.account, device.device
+        old = self._index.set_device(device)
+        self._tell(DeviceChanged(key, old, device))
+        losers = self._index.sharing_target(device) if device.exclusive else ()
+        for loser in losers:
+            self._tell(DeviceMoved(loser, device))
+            self._displace(loser.account, loser.device)
+        evicted: tuple[DeviceId, ...] = ()
+        if old is None and self.max_devices is not None:
+            evicted = giving_way(
+                self.devices(key), self.bindings(key), new=name, limit=self.max_devices
+            )
+        for gone in evicted:
+            self._tell(DeviceEvicted(self._index.devices[key][gone], device))
+            self._displace(key, gone)
+        moved = tuple(sorted((loser.account, loser.device) for loser in losers))
+        return Displaced(moved=moved, evicted=evicted)
+
+    def _displace(self, key: AccountKey, device: DeviceId) -> None:
+        self._drop_device(key, device)
+        self._submit_device((key, device))
+
+    def _check_version(self, place: Place, expected: int | None) -> None:
+        known = self.device(*place)
+        check_version(known.version if known else 0, expected)
+
+    def _submit_device(self, place: Place) -> None:
+        self._writes.submit(_job(place), partial(self._write_behind, place))
+
+    async def _write_behind(self, place: Place) -> None:
+        async with self._lock(place[0]):
+            await self._settle_device(place)
+
+    async def _settle_device(self, place: Place) -> None:
+        """Make the store have of this device what memory has."""
+        device = self.device(*place)
+        if device is None:
+            await self._store.delete_device(*place)
+        else:
+            self._correct(await self._store.put_device(device, expected_version=None))
+
+    def _correct(self, removed: Iterable[Place]) -> None:
+        """The store removed these for a token that they may have had once: memory is right."""
+        for place in removed:
+            if self.device(*place) is not None:
+                self._submit_device(place)
 
     # bindings: memory first, the store behind
 
@@ -196,6 +318,7 @@ class Directory:
         self._writes.submit(
             (binding.account, binding.device), partial(self._store.put_binding, binding)
         )
+        self.touch_device(binding.account, binding.device)
         self._tell(BindingChanged(old, binding))
 
     def delete_binding(self, key: AccountKey, device: DeviceId) -> Binding | None:
@@ -228,6 +351,7 @@ class Directory:
         binding = self.by_route_key(route_key)
         if binding and binding.source == source and binding.heard_at < now:
             self._index.set_binding(replace(binding, heard_at=now))
+            self.touch_device(binding.account, binding.device)
 
     def expire(self) -> None:
         """Drop bindings whose time is over, and tell. Runs by itself once loaded."""
@@ -300,13 +424,22 @@ class Directory:
                 return
             if account != self.account(key):
                 self._set_account(account)
-            for gone in set(self._index.devices.get(key, {})) - {d.device for d in devices}:
-                self._drop_device(key, gone)
-            for device in devices:
-                if device != self.device(key, device.device):
+            stored = {device.device: device for device in devices}
+            for name in {*self._index.devices.get(key, {}), *stored}:
+                device = stored.get(name)
+                if self._writes.waits(_job((key, name))):
+                    continue  # memory is newer
+                if device is None:
+                    self._drop_device(key, name)
+                elif device != self.device(key, name):
                     self._tell(DeviceChanged(key, self._index.set_device(device), device))
 
     async def _sweep_forever(self) -> None:
         while True:
             await asyncio.sleep(self._sweep_s)
             self.expire()
+
+
+def _job(place: Place) -> tuple[str, AccountKey, DeviceId]:
+    """How a device's write is called among those that wait; a binding's is the place itself."""
+    return ("device", *place)

@@ -1,5 +1,6 @@
 """Counts of devices and bindings, kept in step with the directory."""
 
+from ..core.model import Device
 from ..observability.metrics import Metrics
 from .changes import Change, DeviceChanged
 from .directory import Directory
@@ -13,13 +14,15 @@ def count_directory(directory: Directory, metrics: Metrics) -> None:
 
     def on_change(change: Change) -> None:
         if isinstance(change, DeviceChanged):
-            if change.old is not None:
-                metrics.device_counted(change.old.platform, -1)
-            if change.new is not None:
-                metrics.device_counted(change.new.platform, 1)
+            count(change.old, -1)
+            count(change.new, 1)
+
+    def count(device: Device | None, difference: int) -> None:
+        if device is not None and device.has_target:
+            metrics.device_counted(device.platform, difference)
 
     for account in directory.accounts():
         for device in directory.devices(account.key):
-            metrics.device_counted(device.platform, 1)
+            count(device, 1)
     metrics.bindings.set_function(directory.binding_count)
     directory.subscribe(on_change)

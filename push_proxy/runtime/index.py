@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ..core.ids import AccountKey, DeviceId
-from ..core.model import Account, Address, Binding, Device
+from ..core.model import Account, Address, Binding, Device, push_target
 
 Place = tuple[AccountKey, DeviceId]
 _K = TypeVar("_K")
@@ -27,6 +27,8 @@ class Index:
     by_user: dict[str, dict[AccountKey, None]] = field(default_factory=dict)
     by_flow: dict[Address, dict[Place, None]] = field(default_factory=dict)
     by_route_key: dict[str, Place] = field(default_factory=dict)
+    by_target: dict[int, dict[Place, None]] = field(default_factory=dict)
+    """By a hash of the push target: Python's, which differs in each process."""
 
     def set_account(self, account: Account) -> Account | None:
         """Add or replace."""
@@ -49,12 +51,32 @@ class Index:
         """Add or replace."""
         devices = self.devices.setdefault(device.account, {})
         old = devices.get(device.device)
+        self._untarget(old)
         devices[device.device] = device
+        if device.has_target:
+            place = (device.account, device.device)
+            self.by_target.setdefault(hash(push_target(device)), {})[place] = None
         return old
 
     def drop_device(self, key: AccountKey, device: DeviceId) -> Device | None:
         """Remove."""
-        return _pop(self.devices, key, device)
+        old = _pop(self.devices, key, device)
+        self._untarget(old)
+        return old
+
+    def sharing_target(self, device: Device) -> tuple[Device, ...]:
+        """Other devices with the same push target."""
+        if not device.has_target:
+            return ()
+        target = push_target(device)
+        places = self.by_target.get(hash(target), ())
+        found = (self.devices[key][name] for key, name in places)
+        return tuple(
+            other
+            for other in found
+            if push_target(other) == target
+            and (other.account, other.device) != (device.account, device.device)
+        )
 
     def set_binding(self, binding: Binding) -> Binding | None:
         """Add or replace."""
@@ -74,6 +96,10 @@ class Index:
             if self.by_route_key.get(old.route_key) == (key, device):
                 del self.by_route_key[old.route_key]
         return old
+
+    def _untarget(self, device: Device | None) -> None:
+        if device is not None and device.has_target:
+            _pop(self.by_target, hash(push_target(device)), (device.account, device.device))
 
     def _unindex(self, key: AccountKey) -> Account | None:
         old = self.accounts.get(key)

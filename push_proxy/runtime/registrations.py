@@ -11,7 +11,7 @@ import structlog
 
 from ..core import registration
 from ..core.ids import AccountKey, Instant
-from ..core.model import Account, RegistrationRecord
+from ..core.model import Account, Binding, Device, RegistrationRecord
 from ..core.next_hop import NextHop
 from ..core.own import OwnNames
 from ..core.pbx import Endpoint
@@ -30,7 +30,7 @@ from ..core.registration_status import UNUSED, RegistrationState, RegistrationSt
 from ..core.registration_target import is_wanted, state_of, status_of, target_of
 from ..signaling.contract import Signaling
 from ..signaling.facts import RequestAnswered
-from .changes import AccountChanged, Change
+from .changes import AccountChanged, BindingChanged, Change, DeviceChanged
 from .clock import TimerClock
 from .directory import Directory
 from .live_registration import LiveRegistration, new_chance
@@ -227,7 +227,9 @@ class Registrations:
                 self._update(change.new)
             elif change.old is not None:
                 self._leave(change.old.key)
-        elif change.old is None or change.new is None:
+        elif isinstance(change, DeviceChanged | BindingChanged) and (
+            _is_reason(change.old) != _is_reason(change.new)
+        ):
             # A refreshed binding or a rotated token makes no first device and no last.
             known = change.old or change.new
             account = None if known is None else self._directory.account(known.account)
@@ -256,8 +258,11 @@ class Registrations:
     def _update(self, account: Account, record: RegistrationRecord | None = None) -> None:
         pbx, target = self._addresses.pbx(account), self._target(account)
         key = account.key
-        # A phone that only registered with us is a device too, as long as it is bound.
-        has_device = bool(self._directory.devices(key) or self._directory.bindings(key))
+        # A phone that only registered with us is a device too, as long as it is bound; one whose
+        # push token is dead cannot be woken.
+        has_device = bool(self._directory.bindings(key)) or any(
+            device.has_target for device in self._directory.devices(key)
+        )
         wanted = target if is_wanted(account, has_device=has_device) else None
         number = self._current.get(account.key)
         if number is not None and self._has_moved(number, account, target):
@@ -493,3 +498,8 @@ def _usable(record: RegistrationRecord) -> RegistrationRecord:
     if record.server is not None and record.server.transport == "udp":
         return record
     return replace(record, refresh_at=Instant(0.0))
+
+
+def _is_reason(known: Device | Binding | None) -> bool:
+    """Whether calls can reach its phone by it: a reason to be registered."""
+    return known.has_target if isinstance(known, Device) else known is not None

@@ -26,7 +26,14 @@ from ..core.events import (
 from ..core.ids import AccountKey, CallId, DeviceId, Instant, ServerTxn
 from ..core.incoming import IncomingCall, incoming_call
 from ..core.message import Message, parse
-from ..core.model import Account, Binding, CallRecord, Device, Direction, TimelineEntry
+from ..core.model import (
+    Account,
+    Binding,
+    CallRecord,
+    Direction,
+    TimelineEntry,
+    push_target,
+)
 from ..core.outcome import part_verdict
 from ..core.part import Part, Reach
 from ..core.uri import SipUri
@@ -225,7 +232,7 @@ class Wakes:
     def _on_change(self, change: Change) -> None:
         if not isinstance(change, DeviceChanged) or change.old is None or change.new is None:
             return
-        if _target(change.old) != _target(change.new):
+        if change.new.has_target and push_target(change.old) != push_target(change.new):
             self.token_rotated(change.account, change.new.device)
 
     def _keep(self, wake: LiveWake) -> None:
@@ -289,10 +296,6 @@ class Wakes:
 
 def _is_missing(part: Part) -> bool:
     return part.pushes > 0 and part.reached < Reach.REGISTERED
-
-
-def _target(device: Device) -> tuple[str, str, str]:
-    return device.provider, device.app_id, device.token
 
 
 def _event(

@@ -43,6 +43,10 @@ class WriteBehind:
         """Jobs not yet done."""
         return len(self._jobs)
 
+    def waits(self, key: Hashable) -> bool:
+        """Whether a job of this key is not yet done."""
+        return key in self._jobs
+
     def submit(self, key: Hashable, job: Job) -> None:
         """Do ``job`` soon; it replaces an undone job of the same key."""
         self._jobs[key] = job

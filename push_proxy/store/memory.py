@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from ..core.ids import AccountKey, DeviceId, TenantId
 from ..core.message_summary import Mailbox
-from ..core.model import Account, Binding, Device, RegistrationRecord
+from ..core.model import Account, Binding, Device, RegistrationRecord, push_target
 from ..ports import AccountPage, AccountState, Clock
 from .faults import account_gone, aor_taken, check_version, token_taken
 from .memory_calls import CallsInMemory
@@ -105,6 +105,8 @@ class MemoryStore(CallsInMemory, KeysInMemory, SharedInMemory):
         check_version(stored.version if stored else 0, expected_version)
         self._untarget(stored)
         self._devices.setdefault(device.account, {})[device.device] = device
+        if not device.has_target:
+            return ()
         place = (device.account, device.device)
         sharing = self._targets.setdefault(push_target(device), set())
         sharing.add(place)
@@ -170,7 +172,7 @@ class MemoryStore(CallsInMemory, KeysInMemory, SharedInMemory):
             self._owners.pop(account.contact_token, None)
 
     def _untarget(self, device: Device | None) -> None:
-        if device is not None:
+        if device is not None and device.has_target:
             sharing = self._targets.get(push_target(device), set())
             sharing.discard((device.account, device.device))
             if not sharing:
@@ -178,8 +180,3 @@ class MemoryStore(CallsInMemory, KeysInMemory, SharedInMemory):
 
     def _knows(self, key: AccountKey) -> bool:
         return key in self._accounts
-
-
-def push_target(device: Device) -> tuple[str, str, str]:
-    """What an exclusive device owns alone."""
-    return (device.provider, device.app_id, device.token)

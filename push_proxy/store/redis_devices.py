@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 
 from ..core.ids import AccountKey, DeviceId
-from ..core.model import Account, Binding, Device
+from ..core.model import Account, Binding, Device, push_target
 from ..ports import AccountState, Clock
 from . import keys, scripts
 from .codec import Codec, UnreadableValue
@@ -35,12 +35,13 @@ class DevicesInRedis(AccountsInRedis):
     ) -> Sequence[tuple[AccountKey, DeviceId]]:
         """See `ports.Store.put_device`."""
         await self._write_device(device, expected_version)
-        return await self._take_target(device) if device.exclusive else ()
+        return await self._take_target(device) if device.exclusive and device.has_target else ()
 
     async def _write_device(self, device: Device, expected_version: int | None) -> None:
         key, target = device.account, self._target(device)
         member = member_of(key, device.device)
-        await self._client.call("SADD", keys.target(target), member)
+        if target:
+            await self._client.call("SADD", keys.target(target), member)
         done, *rest = await self._client.run(
             scripts.PUT_DEVICE,
             [keys.account(key), keys.devices(key), keys.marks(key)],
@@ -52,7 +53,7 @@ class DevicesInRedis(AccountsInRedis):
         )
         if done != 1:
             stored = await self.get_device(key, device.device)
-            if stored is None or self._target(stored) != target:
+            if target and (stored is None or self._target(stored) != target):
                 await self._client.call("SREM", keys.target(target), member)
             if done < 0:
                 raise account_gone(key)
@@ -152,7 +153,10 @@ class DevicesInRedis(AccountsInRedis):
         return tuple(sorted(p for p, (there, _) in zip(places, gone, strict=True) if there))
 
     def _target(self, device: Device) -> str:
-        text = f"{device.provider}\n{device.app_id}\n{device.token}"
+        """Empty without a token: such devices have nothing in common."""
+        if not device.has_target:
+            return ""
+        text = "\n".join(push_target(device))
         return hmac.new(self._target_key, text.encode(), sha256).hexdigest()
 
 

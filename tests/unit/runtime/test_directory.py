@@ -109,7 +109,7 @@ async def test_finds_by_every_name(directory: Directory, clock: HandClock) -> No
     assert directory.by_aor("sip:alice@pbx.example.com") == account()
     assert directory.by_contact_token("token-alice") == account()
     assert directory.by_user("alice") == (account(),)
-    assert directory.device(ALICE, PHONE) == device()
+    assert directory.device(ALICE, PHONE) == replace(device(), seen_at=clock.at)
     assert directory.by_flow(FLOW) == directory.bindings(ALICE) == (bound,)
     assert directory.by_route_key(bound.route_key) == bound
 
@@ -234,7 +234,7 @@ async def test_exclusive_token_leaves_other_device(directory: Directory) -> None
     await directory.put_account(account("bob"))
     await directory.put_device(device())
     bob = AccountKey("acme/bob")
-    assert await directory.put_device(device(bob)) == ((ALICE, PHONE),)
+    assert (await directory.put_device(device(bob))).moved == ((ALICE, PHONE),)
     assert directory.devices(ALICE) == ()
     assert directory.device(bob, PHONE) == device(bob)
 
@@ -262,7 +262,7 @@ async def test_restart_finds_everything(
     again = Directory(store, clock)
     await again.load()
     assert again.bindings(ALICE) == (binding(clock),)
-    assert again.devices(ALICE) == (device(),)
+    assert again.devices(ALICE) == (replace(device(), seen_at=clock.at),)
     await again.aclose()
 
 
