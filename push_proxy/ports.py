@@ -53,6 +53,8 @@ class PushResult:
     """Requests on the wire; 0 when nothing was sent."""
     elapsed_s: float = 0.0
     token: TokenFate = TokenFate.KEEP
+    of_alert_token: bool = False
+    """APNs: ``token`` and ``dead_since`` speak of ``device.alert_token``, not of the one for calls."""
     dead_since: Instant | None = None
     """Since when it is dead by the provider's clock; None: since the request. One that was
     registered again after that is another one, even if it reads the same."""
