@@ -54,7 +54,7 @@ class PushResult:
     elapsed_s: float = 0.0
     token: TokenFate = TokenFate.KEEP
     of_alert_token: bool = False
-    """APNs: ``token`` and ``dead_since`` speak of ``device.alert_token``, not of the one for calls."""
+    """APNs: ``token`` and ``dead_since`` are about ``device.alert_token``, not the calls'."""
     dead_since: Instant | None = None
     """Since when it is dead by the provider's clock; None: since the request. One that was
     registered again after that is another one, even if it reads the same."""
