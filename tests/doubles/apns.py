@@ -129,6 +129,8 @@ class ApnsDouble:
         """Every connection that ever was, in order; its number is its place, from 1."""
         self.always: Play = BY_THE_RULES
         """The fate of every request that no other play is meant for."""
+        self.listener: Callable[[Request], object] | None = None
+        """Hears of every request once it is judged."""
         self._next: deque[Play] = deque()
         self._for_token: dict[str, deque[Play]] = defaultdict(deque)
         self._always_for: dict[str, Play] = {}
@@ -411,6 +413,8 @@ class ApnsDouble:
             return
         request.reason = play.reason or self._fault(line, headers, request)
         request.delivered = self._delivers(play, request)
+        if self.listener is not None:
+            self.listener(request)
         if request.delivered:
             self._deliver(request)
         if away is not None and not away.after_answer:

@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 
 from .apns import BUNDLE, ApnsDouble
-from .apns_world import ENVIRONMENTS, PRODUCTION, Delivery
+from .apns_world import ENVIRONMENTS, PRODUCTION, Delivery, Request
 
 POST_S = 5.0
 
@@ -43,6 +43,7 @@ async def _run(options: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with aiohttp.ClientSession() as http, ApnsDouble(options.directory) as apns:
         apns.app(options.bundle)
+        apns.listener = _tell
         for kind, devices in (("voip", options.device), ("alert", options.alert_device)):
             for token, url in devices:
                 apns.device(
@@ -55,21 +56,17 @@ async def _run(options: argparse.Namespace) -> None:
         found = _described(apns)
         (options.directory / "apns.json").write_text(json.dumps(found))
         _say("listening", **found)
-        told = 0
-        while not stop.is_set():
-            for request in apns.requests[told:]:
-                _say(
-                    "push",
-                    type=request.push_type,
-                    environment=request.environment,
-                    delivered=request.delivered,
-                    reason=request.reason,
-                )
-            told = len(apns.requests)
-            try:
-                await asyncio.wait_for(stop.wait(), 0.02)
-            except TimeoutError:
-                continue
+        await stop.wait()
+
+
+def _tell(request: Request) -> None:
+    _say(
+        "push",
+        type=request.push_type,
+        environment=request.environment,
+        delivered=request.delivered,
+        reason=request.reason,
+    )
 
 
 def _poster(http: aiohttp.ClientSession, url: str) -> Any:

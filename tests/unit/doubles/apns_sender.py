@@ -81,13 +81,14 @@ class Sender:
         method: str = "POST",
         extra: list[tuple[str, str]] | None = None,
         sandbox: bool = False,
+        within: float = 5.0,
         **headers: str | None,
     ) -> httpx.Response:
         listener = self.apns.sandbox if sandbox else self.apns.production
         fields = list(voip_headers(device, self.token, **headers).items()) + (extra or [])
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         url = listener.base_url + (path or f"/3/device/{device.token}")
-        return await self._http.request(method, url, headers=fields, content=body, timeout=5)
+        return await self._http.request(method, url, headers=fields, content=body, timeout=within)
 
     async def answer(self, device: ApnsDevice, payload: Any = VOIP, **fields: Any) -> Answer:
         """Status and reason."""
