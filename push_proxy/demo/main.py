@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import judge, report
 from .process import ProcessError
+from .pushing import PROVIDERS, ProviderName
 from .scene import open_scene, place_call
 
 
@@ -27,14 +28,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--json", action="store_true", help="print one JSON object as the last line"
     )
     parser.add_argument(
-        "--provider", choices=["webhook"], default="webhook", help="how the phone is pushed"
+        "--provider",
+        choices=PROVIDERS,
+        default="webhook",
+        help="how the phone is pushed: straight, or through a double of APNs or FCM (source tree "
+        "only); default %(default)s",
     )
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
     options = parser.parse_args(argv)
     # Unix socket paths are short: 107 bytes.
     with tempfile.TemporaryDirectory(prefix="push-proxy-demo-") as directory:
         try:
-            return asyncio.run(_run(Path(directory), as_json=options.json, keep=options.keep))
+            return asyncio.run(
+                _run(
+                    Path(directory),
+                    provider=options.provider,
+                    as_json=options.json,
+                    keep=options.keep,
+                )
+            )
         except ProcessError as error:
             print(f"the demo failed: {error}", file=sys.stderr)
             if options.json:
@@ -44,11 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 130
 
 
-async def _run(directory: Path, *, as_json: bool, keep: bool) -> int:
+async def _run(directory: Path, *, provider: ProviderName, as_json: bool, keep: bool) -> int:
     def say(text: str) -> None:
         print(f"demo: {text}", file=sys.stderr if as_json else sys.stdout, flush=True)
 
-    async with open_scene(directory, say) as scene:
+    async with open_scene(directory, say, provider=provider) as scene:
         call = await place_call(scene, directory, say)
         found = judge.faults(call, scene.pbx.events())
         for line in report.lines(call):

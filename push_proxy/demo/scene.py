@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import pushing
 from .kamailio import Kamailio
 from .phone_process import PhoneProcess
 from .ports import free_port
 from .process import ProcessError, poll_until
-from .service import APP_ID, Service, ServiceOptions
+from .pushing import ProviderName, Pushing
+from .service import Service, ServiceOptions
 
 CALLEE, CALLER = "101", "200"
 TALK_S = 2.0
@@ -27,6 +29,7 @@ class Scene:
     pbx: Kamailio
     service: Service
     phone: PhoneProcess
+    pushing: Pushing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +45,13 @@ class Call:
 
 
 @contextlib.asynccontextmanager
-async def open_scene(directory: Path, say: Say) -> AsyncIterator[Scene]:
+async def open_scene(
+    directory: Path, say: Say, *, provider: ProviderName = "webhook"
+) -> AsyncIterator[Scene]:
     """Start everything and put the phone to sleep. Raises `ProcessError`."""
-    push_key = secrets.token_hex(16).encode()
+    pushing.check(provider)
     key_file = directory / "push.key"
-    key_file.write_bytes(push_key)
+    key_file.write_bytes(secrets.token_hex(16).encode())
     async with contextlib.AsyncExitStack() as stack:
         pbx = Kamailio(directory / "pbx", free_port())
         stack.push_async_callback(pbx.stop)
@@ -60,29 +65,35 @@ async def open_scene(directory: Path, say: Say) -> AsyncIterator[Scene]:
                 "phone",
                 *("--aor", _aor(pbx, CALLEE), "--password", pbx.password(CALLEE)),
                 *("--registrar", f"sip:127.0.0.1:{sip_port}"),
-                *("--push-key-file", str(key_file)),
+                # A platform hands the app its payload without our signature.
+                *(("--push-key-file", str(key_file)) if provider == "webhook" else ()),
             )
         )
+        if provider == "webhook":
+            way = pushing.webhook(phone.url, key_file=key_file)
+        else:
+            say(f"starting a double of {provider.upper()}, which hands pushes to the phone")
+            way = await pushing.through_double(provider, directory, phone.url)
+        stack.push_async_callback(way.stop)
         say("starting push-proxy with an embedded Valkey")
         service = Service(
             directory / "service",
             ServiceOptions(
                 pbxes={"office": {"registrar": f"sip:{pbx.domain}"}},
-                webhook_url=phone.url,
-                webhook_key=push_key,
+                extra={"providers": way.sections},
             ),
             sip_port=sip_port,
         )
         stack.push_async_callback(service.stop)
         await service.start()
-        await _provision(service, pbx)
+        await _provision(service, pbx, way)
         say(f"waiting until extension {CALLEE} is registered at the PBX on the phone's behalf")
         await _registered(pbx, service)
         await phone.event("asleep")
         if ports := phone.udp_ports():
             raise ProcessError(f"the phone should sleep, but has UDP sockets on {ports}")
         say("the phone sleeps: it has no SIP socket")
-        yield Scene(pbx=pbx, service=service, phone=phone)
+        yield Scene(pbx=pbx, service=service, phone=phone, pushing=way)
 
 
 async def place_call(scene: Scene, directory: Path, say: Say) -> Call:
@@ -110,17 +121,13 @@ def _aor(pbx: Kamailio, user: str) -> str:
     return f"sip:{user}@{pbx.options.realm}"
 
 
-async def _provision(service: Service, pbx: Kamailio) -> None:
+async def _provision(service: Service, pbx: Kamailio, way: Pushing) -> None:
     await service.expect(
         "PUT",
         f"/v1/accounts/{CALLEE}",
         {"aor": _aor(pbx, CALLEE), "pbx": "office", "password": pbx.password(CALLEE)},
     )
-    await service.expect(
-        "PUT",
-        f"/v1/accounts/{CALLEE}/devices/handset",
-        {"provider": "webhook", "app_id": APP_ID, "token": "demo-phone", "platform": "demo"},
-    )
+    await service.expect("PUT", f"/v1/accounts/{CALLEE}/devices/handset", way.device)
 
 
 async def _registered(pbx: Kamailio, service: Service) -> None:
