@@ -119,7 +119,7 @@ class Service:
         self._store = store = RedisStore(url, ring=ring, clock=self._clock)
         stack.push_async_callback(store.aclose)
         self._watch = watch = StoreWatch(store, where=where)
-        directory = Directory(store, self._clock)
+        directory = Directory(store, self._clock, max_devices=settings.devices.max_per_account)
         await watch.open(then=directory.load)
         watch.start()
         stack.push_async_callback(watch.aclose)
@@ -168,6 +168,7 @@ class Service:
             mailbox=path.mailboxes.of,
             sip_listening=path.signaling.listening,
             pbx_state=path.pbx_state,
+            push=path.pusher.send,
         )
         if (admin := self._settings.http.admin_address) is not None:
             server = HttpServer(create_admin_app(deps), admin, key="http.admin_listen")

@@ -31,6 +31,7 @@ from .runtime.registrar import Registrar
 from .runtime.registrations import Registrations
 from .runtime.replacing import Replacing
 from .runtime.router import Router
+from .runtime.tokens import NoNotices, Tokens
 from .runtime.wakes import Wakes
 from .settings import Settings
 from .signaling.contract import Signaling, StackSettings
@@ -54,6 +55,7 @@ class CallPath:
     watch: PbxWatch
     addresses: PbxAddresses
     providers: Providers
+    pusher: Pusher
     metrics: Metrics
     stack_ended: asyncio.Event
     """The SIP stack has died: only a new process helps."""
@@ -144,7 +146,9 @@ async def open_call_path(
     )
     await addresses.start()
     calls = Calls(store=store, clock=clock, metrics=metrics)
-    pusher = Pusher(providers=providers, clock=clock, metrics=metrics, learn=lambda *_: None)
+    tokens = Tokens(directory=directory, clock=clock, metrics=metrics, notices=NoNotices())
+    tokens.start()
+    pusher = Pusher(providers=providers, clock=clock, metrics=metrics, learn=tokens.learn)
     wakes = Wakes(
         signaling=signaling,
         directory=directory,
@@ -233,6 +237,7 @@ async def open_call_path(
         watch=watch,
         addresses=addresses,
         providers=providers,
+        pusher=pusher,
         metrics=metrics,
         stack_ended=router.stack_ended,
     )

@@ -15,6 +15,7 @@ from . import (
     import_export,
     openapi,
     problems,
+    pushes,
 )
 from .deps import HttpDeps, Shared
 from .gate import BodyLimit, Gate, no_repeats
@@ -38,7 +39,16 @@ def create_app(deps: HttpDeps) -> FastAPI:
     """The API (`http.listen`); with the metrics, unless `http.admin_listen` has them."""
     http = deps.settings.http
     app = _bare_app(deps, title="push-proxy")
-    for module in (import_export, accounts, devices, device_keys, enrolments, calls, health):
+    for module in (
+        import_export,
+        accounts,
+        devices,
+        device_keys,
+        pushes,
+        enrolments,
+        calls,
+        health,
+    ):
         app.include_router(module.router, dependencies=[Depends(no_repeats)])
     if http.admin_listen is None:
         app.include_router(health.metrics_router)
@@ -83,6 +93,7 @@ def _bare_app(deps: HttpDeps, *, title: str) -> FastAPI:
         deps=deps,
         idempotency=Idempotency(deps.store),
         failures=Buckets(per_second=per_second, burst=http.auth_failures_per_minute),
+        test_pushes=pushes.test_push_rates(),
     )
     problems.install(app)
     app.add_middleware(

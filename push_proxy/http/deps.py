@@ -9,8 +9,9 @@ from fastapi import Depends, Request
 from ..core.ids import AccountKey
 from ..core.message_summary import Mailbox
 from ..core.model import Account, Address
+from ..core.payload import Push
 from ..core.rates import Buckets
-from ..ports import Clock, Store
+from ..ports import Clock, PushResult, Store
 from ..runtime.pbx_watch import PbxState
 from ..settings import Settings
 from .backend import Accounts, LiveCalls, LiveWakes, Readiness, Registrations
@@ -43,6 +44,8 @@ class HttpDeps:
 
     pbx_state: Callable[[Account], PbxState | None]
     """How an account's PBX is, as far as it is watched."""
+    push: Callable[[Push], Awaitable[PushResult]]
+    """Send a push: `runtime.pusher.Pusher.send`."""
 
     @property
     def settings(self) -> Settings:
@@ -58,6 +61,8 @@ class Shared:
     idempotency: Idempotency
     failures: Buckets
     """Wrong keys and codes, per source."""
+    test_pushes: Buckets
+    """Test pushes, per account."""
 
 
 # All dependencies are coroutines: others would run in a thread, for no reason but a delay.

@@ -5,12 +5,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import structlog
+
 from ..core.model import Device
 from ..ports import AppHealth, PushProvider, SharedValues
 from ..tasks import spawn
 
+_log = structlog.get_logger(__name__)
 _FINISH_S = 10.0
-_POLL_S = 0.05
+"""Longer than any push takes."""
 
 
 class Providers:
@@ -20,6 +23,7 @@ class Providers:
         self._providers = tuple(providers)
         self._shared: SharedValues | None = None
         self._in_use: Counter[PushProvider] = Counter()
+        self._idle: dict[PushProvider, asyncio.Event] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     def for_device(self, device: Device) -> PushProvider | None:
@@ -61,6 +65,8 @@ class Providers:
             self._in_use[provider] -= 1
             if not self._in_use[provider]:
                 del self._in_use[provider]
+                if (idle := self._idle.get(provider)) is not None:
+                    idle.set()
 
     def replace(self, providers: Iterable[PushProvider]) -> None:
         """Use these from now on; the former ones are closed when their pushes are answered."""
@@ -69,7 +75,7 @@ class Providers:
             for provider in self._providers:
                 provider.start(self._shared)
         for provider in former:
-            closing = spawn(self._close(provider, _FINISH_S), name="close a push provider")
+            closing = spawn(self._close(provider), name="close a push provider")
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
@@ -82,12 +88,16 @@ class Providers:
             await asyncio.wait(tuple(self._closing))
         await asyncio.gather(*(provider.aclose() for provider in providers))
 
-    async def _close(self, provider: PushProvider, patience_s: float) -> None:
-        end = asyncio.get_running_loop().time() + patience_s
+    async def _close(self, provider: PushProvider) -> None:
+        self._idle[provider] = idle = asyncio.Event()
         try:
-            while self._in_use[provider] and asyncio.get_running_loop().time() < end:
-                await asyncio.sleep(_POLL_S)
+            if self._in_use[provider]:
+                async with asyncio.timeout(_FINISH_S):
+                    await idle.wait()
+        except TimeoutError:
+            _log.warning("push provider closed in the middle of a push", provider=provider.name)
         finally:
+            del self._idle[provider]
             await provider.aclose()
 
     def _find(self, name: str, app_id: str) -> PushProvider | None:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from push_proxy.core.events import AppAction, AppEvent
+from push_proxy.core.events import AppAction, AppEvent, PushOutcome
 from push_proxy.core.ids import (
     AccountId,
     AccountKey,
@@ -21,12 +21,14 @@ from push_proxy.core.ids import (
 )
 from push_proxy.core.message_summary import Mailbox
 from push_proxy.core.model import Address, Binding, CallRecord, Direction
+from push_proxy.core.payload import Push
 from push_proxy.core.registration_status import UNUSED, RegistrationStatus
 from push_proxy.http.app import create_app
 from push_proxy.http.backend import Readiness, ReadyState
 from push_proxy.http.bootstrap import load_keys
 from push_proxy.http.callers import Callers
 from push_proxy.http.deps import HttpDeps
+from push_proxy.ports import PushResult
 from push_proxy.runtime.directory import Directory
 from push_proxy.runtime.pbx_watch import PbxState
 from push_proxy.settings_file import check
@@ -99,6 +101,9 @@ class Api:
         self.wakes = Wakes()
         self.calls = LiveCalls()
         self.readiness = Readiness(ReadyState.READY)
+        self.served = {("webhook", "com.example.phone")}
+        self.pushes: list[Push] = []
+        self.push_result = PushResult(outcome=PushOutcome.ACCEPTED, reason="200")
         self.pbx_states: dict[AccountKey, PbxState] = {}
         self.listening: tuple[Address, ...] = (Address("0.0.0.0", 5070),)
         keys = [
@@ -142,13 +147,18 @@ class Api:
             wakes=self.wakes,
             readiness=lambda: self.readiness,
             metrics=lambda: b"push_proxy_build_info 1\n",
-            serves=lambda provider, app: (provider, app) == ("webhook", "com.example.phone"),
+            serves=lambda provider, app: (provider, app) in self.served,
             mailbox=self.mailbox,
             sip_listening=lambda: self.listening,
             pbx_state=lambda account: self.pbx_states.get(account.key),
+            push=self.push,
         )
         self.app = create_app(self.deps)
         self.client = await self.new_client()
+
+    async def push(self, push: Push) -> PushResult:
+        self.pushes.append(push)
+        return self.push_result
 
     async def mailbox(self, key: AccountKey) -> Mailbox | None:
         return await self.store.get_mailbox(key)

@@ -28,6 +28,7 @@ ROUTES: list[tuple[str, str, Any, str, int]] = [
     ("GET", DEVICE_PATH, None, "devices", 200),
     ("GET", f"{ACCOUNT_PATH}/devices", None, "devices", 200),
     ("POST", f"{DEVICE_PATH}/key", None, "devices", 200),
+    ("POST", f"{DEVICE_PATH}/pushes", {}, "devices", 403),
     ("GET", "/v1/calls", None, "calls", 200),
     ("GET", CALL_PATH, None, "calls", 200),
     ("POST", f"{CALL_PATH}/events", EVENT, "calls", 202),
