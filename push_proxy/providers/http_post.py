@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from ..errors import ConfigurationError
+from ..ports import TokenFate
 from .attempt import ACCEPTED, MISCONFIGURED, REJECTED, UNAVAILABLE, Attempt
 
 _BODY_LIMIT = 4096
@@ -105,7 +106,8 @@ def judge(status: int) -> Attempt:
     if 200 <= status < 300:
         return Attempt(ACCEPTED, reason)
     if status in {404, 410}:
-        return Attempt(REJECTED, reason)
+        # The receiver answers for the token.
+        return Attempt(REJECTED, reason, token=TokenFate.DEAD)
     if status in {408, 425, 429}:
         return Attempt(UNAVAILABLE, reason)
     if status >= 500:
