@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 import uvloop
 
 from .cli_call import call_text, fetch_call
 from .cli_import import api_key, run_import
+from .cli_push import all_taken, pushes_json, pushes_text, send_pushes
 from .errors import ConfigurationError, PushProxyError
 from .settings import Settings
 from .settings_file import FILE_VARIABLE, load
@@ -41,6 +42,13 @@ The same file again changes nothing and sends no SIP: repeat an import that was 
 What GET /v1/accounts:export gives can be imported: a secret that a row leaves out is kept.
 
 Exit status: 0 every row was taken, 1 some were not, 2 wrong options.
+"""
+_PUSH_HELP = """Send a test push to an account's devices; show what their providers say, and advice.
+
+It is sent by the running service, so it is the real thing: its credentials, its connections, and
+a token that the provider calls dead is dropped.
+
+Exit status: 0 every provider took it, 1 some did not, 2 wrong options.
 """
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -116,6 +124,31 @@ def call(
     """Show what happened in a call, step by step."""
     with _clear_errors():
         typer.echo(call_text(asyncio.run(fetch_call(url, key, call_id))))
+
+
+@app.command(help=_PUSH_HELP)
+def push(
+    account: Annotated[str, typer.Option(help="Whose devices.")],
+    device: Annotated[str | None, typer.Option(help="Only this one. Default: all.")] = None,
+    kind: Annotated[
+        Literal["refresh", "call"],
+        typer.Option("--type", help="refresh: nobody notices; call: the phone may ring briefly."),
+    ] = "refresh",
+    url: Annotated[
+        str, typer.Option(envvar="PUSH_PROXY_URL", help="Where the service's HTTP API is.")
+    ] = "http://127.0.0.1:8080",
+    key: Annotated[
+        str,
+        typer.Option(envvar="PUSH_PROXY_API_KEY", help="An API key with the scope devices."),
+    ] = "",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
+) -> None:
+    """Send a test push."""
+    with _clear_errors():
+        told = asyncio.run(send_pushes(url, key, account=account, device=device, kind=kind))
+        typer.echo(pushes_json(told) if as_json else pushes_text(told))
+        raise typer.Exit(0 if all_taken(told) else EXIT_FAILED)
 
 
 @app.command("import", help=_IMPORT_HELP)

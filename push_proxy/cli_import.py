@@ -10,7 +10,7 @@ from typing import BinaryIO, TextIO
 
 import aiohttp
 
-from .cli_call import ApiFailed, checked_target
+from .cli_http import ApiFailed, checked_target
 from .cli_progress import Display, Progress
 from .errors import ConfigurationError
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from push_proxy import cli_progress
 from push_proxy.cli import app
-from push_proxy.cli_call import ApiFailed
+from push_proxy.cli_http import ApiFailed
 from push_proxy.cli_import import api_key, run_import
 from push_proxy.errors import ConfigurationError
 
