@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 
 from .core.payload import Privacy
 from .ports import Clock, PushProvider
+from .providers import hms, rustore
+from .providers.secret_file import read_secret
 from .providers.webhook import WebhookEndpoint, WebhookProvider, read_hmac_key
 from .settings import Settings
 
@@ -32,4 +34,66 @@ def _webhook(settings: Settings, clock: Clock) -> Iterator[PushProvider]:
         yield WebhookProvider(endpoints, clock, privacy=Privacy(settings.privacy))
 
 
-_MAKERS: tuple[Callable[[Settings, Clock], Iterator[PushProvider]], ...] = (_webhook,)
+def _webpush(settings: Settings, clock: Clock) -> Iterator[PushProvider]:
+    if not settings.providers.webpush:
+        return
+    from .providers.vapid import read_vapid_key
+    from .providers.webpush import WebpushApp, WebpushProvider
+
+    apps = [
+        WebpushApp(
+            app_id=entry.app_id,
+            key=read_vapid_key(
+                f"providers.webpush[{number}].vapid_key_file",
+                entry.vapid_key_file,
+                subject=entry.subject,
+            ),
+            allow_private=entry.allow_private,
+            ca_file=entry.ca_file,
+        )
+        for number, entry in enumerate(settings.providers.webpush)
+    ]
+    yield WebpushProvider(apps, clock, privacy=Privacy(settings.privacy))
+
+
+def _hms(settings: Settings, clock: Clock) -> Iterator[PushProvider]:
+    apps = [
+        hms.HmsApp(
+            app_id=entry.app_id,
+            hms_app_id=entry.hms_app_id,
+            client_secret=read_secret(
+                f"providers.hms[{number}].client_secret_file", entry.client_secret_file
+            ),
+            base_url=str(entry.base_url or hms.BASE_URL),
+            token_uri=str(entry.token_uri or hms.TOKEN_URI),
+            ca_file=entry.ca_file,
+        )
+        for number, entry in enumerate(settings.providers.hms)
+    ]
+    if apps:
+        yield hms.HmsProvider(apps, clock, privacy=Privacy(settings.privacy))
+
+
+def _rustore(settings: Settings, clock: Clock) -> Iterator[PushProvider]:
+    apps = [
+        rustore.RustoreApp(
+            app_id=entry.app_id,
+            project_id=entry.project_id,
+            service_token=read_secret(
+                f"providers.rustore[{number}].service_token_file", entry.service_token_file
+            ),
+            base_url=str(entry.base_url or rustore.BASE_URL),
+            ca_file=entry.ca_file,
+        )
+        for number, entry in enumerate(settings.providers.rustore)
+    ]
+    if apps:
+        yield rustore.RustoreProvider(apps, clock, privacy=Privacy(settings.privacy))
+
+
+_MAKERS: tuple[Callable[[Settings, Clock], Iterator[PushProvider]], ...] = (
+    _webpush,
+    _hms,
+    _rustore,
+    _webhook,
+)

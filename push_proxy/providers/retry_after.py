@@ -1,0 +1,23 @@
+"""How long a provider wants to be left alone."""
+
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+LONGEST_S = 3600.0
+
+
+def retry_after_s(value: str | None, *, unix: float) -> float | None:
+    """Seconds of a Retry-After header (RFC 9110 §10.2.3), at most an hour; None: it says nothing.
+
+    ``unix``: now, for a value that is a date.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), LONGEST_S)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return min(max(at.timestamp() - unix, 0.0), LONGEST_S)
