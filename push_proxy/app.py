@@ -125,6 +125,9 @@ class Service:
         stack.push_async_callback(watch.aclose)
         stack.push_async_callback(directory.aclose)
         self._directory = directory
+        # Before SIP is taken: the first call finds credentials and connections made.
+        self._providers.start(store)
+        stack.push_async_callback(self._providers.aclose)
         path = await open_call_path(
             settings,
             signaling=NativeSignaling(),

@@ -175,5 +175,3 @@ def _diverted(key: str, provider: str, entry: Section) -> Iterator[str]:
         what = "credentials are shown" if name == "token_uri" else "pushes go"
         port = "" if url.port is None else f":{url.port}"
         yield f"{key}.{name} is set: {what} to {url.host}{port} instead of {owner}{plain}"
-    if isinstance(entry, ApnsSection) and entry.base_url and not entry.sandbox_base_url:
-        yield f"{key}.sandbox_base_url is not set: pushes to sandbox tokens still go to Apple"

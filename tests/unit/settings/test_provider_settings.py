@@ -160,7 +160,6 @@ def test_what_leaves_for_elsewhere_is_said(secret: str) -> None:
     )
     assert settings.warnings == (
         "providers.apns[0].base_url is set: pushes go to 127.0.0.1:9 instead of Apple",
-        "providers.apns[0].sandbox_base_url is not set: pushes to sandbox tokens still go to Apple",
         "providers.fcm[0].base_url is set: pushes go to fake.io:8 instead of Google, unencrypted",
         "providers.fcm[0].token_uri is set: credentials are shown to fake.io:443 instead of Google",
     )
