@@ -411,7 +411,8 @@ class ApnsDouble:
         if away is not None and not away.accepts:
             self._go_away(line, away, last_stream=stream - 2)
             return
-        request.reason = play.reason or self._fault(line, headers, request)
+        request.fault = self._fault(line, headers, request, play)
+        request.reason = play.reason or request.fault
         request.delivered = self._delivers(play, request)
         if self.listener is not None:
             self.listener(request)
@@ -436,7 +437,7 @@ class ApnsDouble:
             return self._next.popleft()
         return self._always_for.get(token, self.always)
 
-    def _fault(self, line: H2Line, headers: Headers, request: Request) -> str:
+    def _fault(self, line: H2Line, headers: Headers, request: Request, play: Play) -> str:
         """The reason of the refusal by the rules, or nothing."""
         fields = request.headers
         if fault := path_fault(fields):
@@ -445,7 +446,8 @@ class ApnsDouble:
             return "DuplicateHeaders"
         if fault := self._provider.fault(line, fields, now=self.now()):
             return fault
-        line.allow_streams(self.streams)
+        if STATUS.get(play.reason) != 403:
+            line.allow_streams(self.streams)
         if fault := message_fault(fields, self.apps) or body_fault(fields, request.body):
             return fault
         bundle = line.notes.get("certificate_of")

@@ -111,6 +111,8 @@ class Request:
     status: int | None = None
     """What was answered; None: nothing yet, or never."""
     reason: str = ""
+    fault: str = ""
+    """What the rules say, also when another answer was demanded."""
     delivered: bool = False
     cancelled: bool = False
     """The client reset the stream before the answer."""

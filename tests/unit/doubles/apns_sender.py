@@ -15,7 +15,7 @@ from typing import Any, Self
 import httpx
 import jwt
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -185,6 +185,8 @@ class RawSender:
                     self.max_streams.append(limit.new_value)
             case ConnectionTerminated():
                 self.goaway = event
+                # RFC 9113 §6.8: accepted streams go on. h2 would read no further.
+                self.h2.state_machine.state = ConnectionState.CLIENT_OPEN
 
     def ignore_limits(self) -> None:
         """Open as many streams as it likes from now on."""

@@ -16,6 +16,7 @@ from tests.doubles.apns import (
     Play,
     drop,
     empty,
+    error,
     going_away,
     held,
     reset,
@@ -98,8 +99,12 @@ async def test_graceful_goaway(apns: ApnsDouble, phone: ApnsDevice, token: str) 
     assert json.loads(raw.goaway.additional_data or b"") == {"reason": "Shutdown"}
     assert raw.goaway.error_code == ErrorCodes.NO_ERROR
     assert apns.open_lines
+    late = raw.push(phone, token)
     event.set()
-    # Its answer follows; h2 as a client has closed its state by now, so the bytes are counted.
+    await raw.until(lambda: raw.streams[accepted].ended)
+    assert raw.streams[accepted].status == 200
+    await raw.until(lambda: raw.closed)
+    assert raw.streams[late].status is None
     assert await poll_until(lambda: not apns.open_lines, within_s=2)
     assert [request.status for request in apns.requests] == [200, 200]
     await raw.close()
@@ -256,3 +261,24 @@ def test_unknown_reasons_are_refused() -> None:
     """A test that asks for an error that APNs does not have is wrong."""
     with pytest.raises(ValueError, match="NoSuchReason"):
         Play(reason="NoSuchReason")
+
+
+async def test_errors_on_demand_do_not_hide_what_is_wrong(
+    apns: ApnsDouble, phone: ApnsDevice, token: str
+) -> None:
+    """A push that gets an error on demand is judged all the same: what the rules say of it is on
+    record, and its valid token opens the connection for more streams.
+    """
+    apns.next(error("TooManyRequests"), error("ExpiredProviderToken"))
+    async with Sender(apns) as sender:
+        assert await sender.answer(phone, apns_priority="7") == (429, "TooManyRequests")
+        assert apns.requests[0].fault == "BadPriority"
+        assert await sender.answer(phone) == (403, "ExpiredProviderToken")
+        assert apns.requests[1].fault == ""
+    assert [line.allowed for line in apns.lines] == [1000]
+    apns.next(error("InvalidProviderToken"))
+    raw = await RawSender.connect(apns)
+    stream = raw.push(phone, token)
+    await raw.until(lambda: raw.streams[stream].ended)
+    assert apns.lines[1].allowed == 1
+    await raw.close()

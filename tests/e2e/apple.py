@@ -1,0 +1,99 @@
+"""iPhones for calls through a service that pushes to the APNs double."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from tests.doubles.apns import ApnsDevice, ApnsDouble, Request
+from tests.lab.kamailio import Kamailio
+from tests.lab.push_sink import PushSink
+from tests.lab.service import APP_ID, LabService, ServiceOptions
+
+from .conftest import Extension
+
+_numbers = itertools.count(7001)
+
+
+def apns_section(apns: ApnsDouble, **fields: Any) -> dict[str, Any]:
+    """An entry of `providers.apns` for the double."""
+    return {
+        "app_id": APP_ID,
+        "team_id": apns.team_id,
+        "key_id": apns.key_id,
+        "key_file": str(apns.key_file),
+        "base_url": apns.production.base_url,
+        "sandbox_base_url": apns.sandbox.base_url,
+        "ca_file": str(apns.ca_file),
+        **fields,
+    }
+
+
+def apple_options(apns: ApnsDouble, sink: PushSink, **extra: Any) -> ServiceOptions:
+    """A service that pushes to the double, and by webhook to `sink`."""
+    return ServiceOptions(
+        webhook_url=sink.url,
+        webhook_key=sink.key,
+        extra={"providers": {"apns": [apns_section(apns)]}, **extra},
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class IPhone(Extension):
+    """An extension whose phone is woken by APNs."""
+
+    voip: ApnsDevice
+    alert: ApnsDevice | None
+
+    @property
+    def tokens(self) -> set[str]:
+        """Its tokens of both kinds."""
+        return {each.token for each in (self.voip, self.alert) if each is not None}
+
+    def mine(self, request: Request) -> bool:
+        """Whether this request is for one of its tokens."""
+        return request.token in self.tokens
+
+    def register_when_pushed(self, register: Any) -> None:
+        """The first VoIP push does `register`, in the background."""
+        left = [register]
+
+        async def wake(_: object) -> None:
+            if left:
+                await left.pop()()
+
+        self.voip.deliver = wake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apple:
+    """The service, its APNs and its PBX."""
+
+    service: LabService
+    apns: ApnsDouble
+    pbx: Kamailio
+    sink: PushSink
+
+    async def iphone(self, *, alerts: bool = True, **device: Any) -> IPhone:
+        """A new extension with one iPhone, which sleeps."""
+        made = IPhone(
+            **self._extension(),
+            voip=self.apns.device(APP_ID),
+            alert=self.apns.device(APP_ID, kind="alert") if alerts else None,
+        )
+        await made.provision()
+        body = {"token": made.voip.token, "alert_token": made.alert.token if made.alert else None}
+        body |= {"provider": "apns", "platform": "ios", **device}
+        await self.service.put_device(made.account, **body)
+        return made
+
+    async def other_phone(self) -> Extension:
+        """A new extension with a phone that is woken by webhook."""
+        made = Extension(**self._extension())
+        await made.provision()
+        return made
+
+    def _extension(self) -> dict[str, Any]:
+        user = str(next(_numbers))
+        return {"service": self.service, "pbx": self.pbx, "sink": self.sink, "user": user}
