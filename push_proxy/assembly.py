@@ -27,6 +27,7 @@ from .runtime.pbx_locator import DnsLocator
 from .runtime.pbx_names import PbxNames
 from .runtime.pbx_watch import PbxState, PbxWatch
 from .runtime.pusher import Pusher
+from .runtime.push_services import push_services
 from .runtime.registrar import Registrar
 from .runtime.registrations import Registrations
 from .runtime.replacing import Replacing
@@ -175,6 +176,7 @@ async def open_call_path(
         clock=clock,
         challenger=challenger,
         own=own,
+        services=lambda: push_services(providers, nonce_key),
     )
     registrar.start()
     registrations = Registrations(

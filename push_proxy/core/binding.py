@@ -3,18 +3,16 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from .feature_caps import Header, feature_caps
 from .ids import DeviceId, Instant
-from .matching import is_anonymous, match_device, route_key, same_instance
+from .matching import is_anonymous, match_device, own_device, route_key, same_instance
 from .model import Account, Address, Binding, Device
-from .register import (
-    BadRegister,
-    Contact,
-    Register,
-    contact_identity,
-    without_push_params,
-)
+from .push_params import PushServices
+from .push_privacy import without_push_params
+from .pushability import Pushability
+from .register import BadRegister, Contact, Register, contact_identity
 
-Header = tuple[str, str]
+_NO_SERVICES = PushServices()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +38,15 @@ class Decision:
     put: tuple[Binding, ...] = ()
     removed: tuple[Binding, ...] = ()
     """Gone for good: their devices have no binding after this."""
+    announced: tuple[Device, ...] = ()
+    """Devices as they are to be from now on: new, with another push target, or without one."""
+    confirmed: tuple[DeviceId, ...] = ()
+    """The app has said again that its push target is the one that is known."""
+    forgotten: tuple[DeviceId, ...] = ()
+    """Had announced themselves by REGISTER, and have taken that back."""
 
 
-def decide(
+def decide(  # noqa: PLR0913 - a REGISTER meets that much
     register: Register,
     *,
     account: Account,
@@ -52,14 +56,17 @@ def decide(
     local: Address,
     rules: BindingRules,
     now: Instant,
+    services: PushServices = _NO_SERVICES,
 ) -> Decision:
     """Answer an authenticated REGISTER. ``bindings`` are the account's unexpired ones."""
     current = {binding.device: binding for binding in bindings}
+    pushes = Pushability(services=services, account=account.key, devices=devices, now=now)
     try:
         if register.star:
             after = _without_all(register, current)
         else:
-            after = _updated(_Asked(register, account, source, local, rules, now), devices, current)
+            asked = _Asked(register, account, source, local, rules, now, pushes)
+            after = _updated(asked, devices, current)
     except BadRegister as refusal:
         return Decision(status=refusal.status, reason=refusal.reason, headers=refusal.headers)
     put = tuple(b for device, b in after.items() if b is not current.get(device))
@@ -71,9 +78,19 @@ def decide(
             *contact_headers(after.values(), own=put, now=now),
             *_path_headers(register),
             *_keep_alive(register, source, rules),
+            *feature_caps(pushes.caps),
         ),
         put=put,
         removed=removed,
+        announced=tuple(pushes.announced.values()),
+        confirmed=tuple(pushes.confirmed),
+        forgotten=tuple(
+            device.device
+            for device in devices
+            if device.by_register
+            and device.device not in after
+            and ((register.star and device.device in current) or device.device in pushes.left)
+        ),
     )
 
 
@@ -118,6 +135,7 @@ class _Asked:
     local: Address
     rules: BindingRules
     now: Instant
+    pushes: Pushability
 
 
 def _updated(
@@ -131,6 +149,9 @@ def _updated(
             for binding in _bound_to(contact, after.values()):
                 _check_order(register, binding)
                 del after[binding.device]
+                asked.pushes.left.add(binding.device)
+            if (gone := own_device(contact, devices)) is not None and gone not in current:
+                asked.pushes.left.add(gone)
     taken: set[DeviceId] = set()
     instances: set[str] = set()
     wanted = [(contact, seconds) for contact, seconds in granted if seconds > 0]
@@ -139,15 +160,24 @@ def _updated(
             if contact.instance.lower() in instances:
                 continue  # one binding per installation: its best Contact has been taken
             instances.add(contact.instance.lower())
+        target = asked.pushes.target(contact)
         device = match_device(
             contact,
             call_id=register.call_id,
             devices=devices,
             bindings=current.values(),
+            target=target,
             taken=frozenset(taken),
         )
         if (old := current.get(device)) is not None:
             _check_order(register, old)
+        pushed = asked.pushes.settle(
+            contact,
+            target,
+            device,
+            seconds=seconds,
+            refreshed=old if old is not None and old.call_id == register.call_id else None,
+        )
         for binding in tuple(after.values()):
             # An installation known by another name until now has one binding all the same.
             if binding.device != device and _is_same_phone(binding, contact, asked.source):
@@ -155,11 +185,13 @@ def _updated(
                 del after[binding.device]
         taken.add(device)
         after.pop(device, None)
-        after[device] = _binding(asked, contact, device, seconds)
+        after[device] = _binding(asked, contact, device, seconds=seconds, pushed=pushed)
     return _fewer_anonymous(after, asked.rules, keep=taken)
 
 
-def _binding(asked: _Asked, contact: Contact, device: DeviceId, seconds: int) -> Binding:
+def _binding(
+    asked: _Asked, contact: Contact, device: DeviceId, *, seconds: int, pushed: bool
+) -> Binding:
     return Binding(
         account=asked.account.key,
         device=device,
@@ -174,6 +206,8 @@ def _binding(asked: _Asked, contact: Contact, device: DeviceId, seconds: int) ->
         path=asked.register.path,
         route_key=route_key(asked.account.key, device),
         heard_at=asked.now,
+        wants_refresh=pushed,
+        purr=pushed and bool(asked.pushes.services.purr_key),
     )
 
 

@@ -176,7 +176,13 @@ class Device:
     """None: the token is good, as far as known."""
     seen_at: float = 0.0
     """Last sign of life that was stored (REGISTER, PUT, app event); at most an hour behind."""
+    refresh_sent_at: float = 0.0
+    """When it was last asked by a ``refresh`` push for a sign of life."""
     exclusive: bool = True
+    by_register: bool = False
+    """Announced by its REGISTER (RFC 8599), never by PUT: it goes when the phone takes it back."""
+    purr: bool = False
+    """It is woken for requests inside its dialogs (``+sip.pnspurr`` was granted, RFC 8599 §6)."""
     platform: str | None = None
     vendor: str | None = None
     model: str | None = None
@@ -228,9 +234,9 @@ class Binding:
     heard_at: Instant = _NEVER
     """When SIP was last received from it."""
     wants_refresh: bool = False
-    """RFC 8599: it cannot refresh by itself, so a push shall ask for it before the end (§5.5)."""
+    """Before its end a push asks for a REGISTER, unless that comes by itself (RFC 8599 §5.5)."""
     purr: bool = False
-    """It takes pushes for requests inside a dialog (``pn-purr``, RFC 8599 §6)."""
+    """It is woken for requests inside its dialogs (RFC 8599 §6)."""
 
 
 class CallState(StrEnum):

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from .feature_caps import pushed_by_others
 from .message import MalformedMessage, Message
+from .push_params import PushParams, read_push_params
 from .uri import MalformedUri, NameAddr, SipUri
 
 MAX_CONTACTS = 10
@@ -38,7 +40,11 @@ class Contact:
     instance: str | None = None
     """``+sip.instance`` without quotes and angle brackets."""
     prid: str | None = None
-    """``pn-prid`` (RFC 8599): the push token."""
+    """``pn-prid`` (RFC 8599) as it stands: may be a push token."""
+    push: PushParams | None = None
+    """What it says of pushes (RFC 8599); None: nothing, or nothing to us."""
+    refreshes_itself: bool = False
+    """``+sip.pnsreg``: it refreshes its binding without being pushed (RFC 8599 §4.1.3)."""
     q: float = 1.0
     reg_id: int | None = None
     """``reg-id`` (RFC 5626): the phone keeps its flow alive."""
@@ -80,10 +86,11 @@ def read_register(message: Message) -> Register:
         raise BadRegister(400, "Contact * needs Expires 0 and no other Contact")
     if len(values) > MAX_CONTACTS:
         raise BadRegister(403, f"More than {MAX_CONTACTS} Contacts")
+    others_push = pushed_by_others(message)
     return Register(
         call_id=message.call_id,
         cseq=cseq,
-        contacts=() if star else tuple(_contact(value) for value in values),
+        contacts=() if star else tuple(_contact(v, others_push=others_push) for v in values),
         star=star,
         expires_s=expires_s,
         user_agent=message.first("user-agent"),
@@ -97,20 +104,12 @@ def contact_identity(uri: str) -> tuple[str, str, int, str]:
     return _identity(SipUri.parse(uri))
 
 
-def without_push_params(uri: str) -> str:
-    """The URI without its ``pn-*`` parameters: push tokens are nobody else's business."""
-    if ";pn-" not in uri.lower():
-        return uri
-    head, *params = uri.split(";")
-    return ";".join([head, *(p for p in params if not p.lower().startswith("pn-"))])
-
-
 def _identity(uri: SipUri) -> tuple[str, str, int, str]:
     port = uri.port or (5061 if uri.scheme == "sips" else 5060)
     return uri.user, uri.host, port, uri.params.get("transport", "udp").lower()
 
 
-def _contact(value: str) -> Contact:
+def _contact(value: str, *, others_push: bool) -> Contact:
     try:
         address = NameAddr.parse(value)
         uri = address.sip()
@@ -122,6 +121,8 @@ def _contact(value: str) -> Contact:
         expires_s=_seconds(address.params.get("expires")),
         instance=address.params.get("+sip.instance", "").strip("<> ") or None,
         prid=uri.params.get("pn-prid") or None,
+        push=None if others_push else read_push_params(uri.params, address.params),
+        refreshes_itself="+sip.pnsreg" in address.params,
         q=_q(address.params.get("q")),
         reg_id=_reg_id(address.params.get("reg-id")),
     )

@@ -245,6 +245,11 @@ class Directory:
         self._submit_device((device.account, device.device))
         return displaced
 
+    def delete_device_behind(self, key: AccountKey, device: DeviceId) -> None:
+        """Erase it now with its binding, whatever the store does."""
+        self._drop_device(key, device)
+        self._submit_device((key, device))
+
     def touch_device(self, key: AccountKey, device: DeviceId, *, token: bool = False) -> None:
         """The app has shown a sign of life; with ``token``, it said that its push token is this.
 
@@ -267,7 +272,7 @@ class Directory:
         losers = self._index.sharing_target(device) if device.exclusive else ()
         for loser in losers:
             self._tell(DeviceMoved(loser, device))
-            self._displace(loser.account, loser.device)
+            self.delete_device_behind(loser.account, loser.device)
         evicted: tuple[DeviceId, ...] = ()
         if old is None and self.max_devices is not None:
             evicted = giving_way(
@@ -275,13 +280,9 @@ class Directory:
             )
         for gone in evicted:
             self._tell(DeviceEvicted(self._index.devices[key][gone], device))
-            self._displace(key, gone)
+            self.delete_device_behind(key, gone)
         moved = tuple(sorted((loser.account, loser.device) for loser in losers))
         return Displaced(moved=moved, evicted=evicted)
-
-    def _displace(self, key: AccountKey, device: DeviceId) -> None:
-        self._drop_device(key, device)
-        self._submit_device((key, device))
 
     def _check_version(self, place: Place, expected: int | None) -> None:
         known = self.device(*place)

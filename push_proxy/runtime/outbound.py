@@ -8,7 +8,7 @@ from ..core.ids import AccountKey, CallId, DeviceId, Instant, ServerTxn
 from ..core.message import Message
 from ..core.model import Account, Address, Binding, CallRecord, CallState, Direction, Topology
 from ..core.own import OwnNames
-from ..core.register import without_push_params
+from ..core.push_privacy import without_push_params
 from ..core.trust import (
     app_asker,
     escaped_user,

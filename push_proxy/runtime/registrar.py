@@ -1,15 +1,17 @@
 """The registrar for apps: digest, decision, answer, and then the wakes that wait for it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
-from ..core.binding import BindingRules, decide
+from ..core.binding import BindingRules, Decision, decide
 from ..core.ids import AccountKey, DeviceId
 from ..core.message import MalformedMessage, Message, parse
 from ..core.model import Binding
 from ..core.own import OwnNames
+from ..core.push_params import PushServices
 from ..core.register import BadRegister, read_register
 from ..core.trust import claimed_account
 from ..ports import Clock
@@ -44,14 +46,17 @@ class Registrar:
         clock: Clock,
         challenger: Challenger,
         own: OwnNames,
+        services: Callable[[], PushServices] = PushServices,
         rules: BindingRules | None = None,
     ) -> None:
+        """``services``: what of RFC 8599 can be served now; a reload may change it."""
         self._signaling = signaling
         self._directory = directory
         self._wakes = wakes
         self._clock = clock
         self._challenger = challenger
         self._own = own
+        self._services = services
         self._rules = rules or BindingRules()
 
     def start(self) -> None:
@@ -101,6 +106,7 @@ class Registrar:
             local=fact.local,
             rules=self._rules,
             now=self._clock.now(),
+            services=self._services(),
         )
         # Bound before answered: a request in a running dialog may follow the 200 at once.
         for binding in decision.put:
@@ -109,10 +115,23 @@ class Registrar:
         for binding in decision.removed:
             self._directory.delete_binding(key, binding.device)
         self._announce(decision.put)
+        self._take_devices(key, decision)
 
     def _announce(self, bindings: Iterable[Binding]) -> None:
         for binding in bindings:
             self._wakes.registered(binding)
+
+    def _take_devices(self, key: AccountKey, decision: Decision) -> None:
+        """Push targets, after the wakes have heard of the REGISTER: it is no reason to push.
+
+        The store follows when it can: neither the answer nor a call waits for it.
+        """
+        for device in decision.announced:
+            self._directory.put_device_behind(replace(device, token_at=self._clock.now()))
+        for name in decision.confirmed:
+            self._directory.touch_device(key, name, token=True)
+        for name in decision.forgotten:
+            self._directory.delete_device_behind(key, name)
 
     def _on_change(self, change: Change) -> None:
         if not isinstance(change, BindingChanged):
