@@ -87,7 +87,7 @@ class H11Line(asyncio.Protocol):
         self._h11.receive_data(data)
         self._take()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self._transport = None
         self.owner.line_closed(self)
 
@@ -103,7 +103,10 @@ class H11Line(asyncio.Protocol):
                     self._headers = [
                         (":method", event.method.decode()),
                         (":path", event.target.decode()),
-                        *((name.decode(), value.decode("latin-1")) for name, value in event.headers),
+                        *(
+                            (name.decode(), value.decode("latin-1"))
+                            for name, value in event.headers
+                        ),
                     ]
                     self._body = bytearray()
                 case h11.Data():
