@@ -116,7 +116,7 @@ class H2Line(asyncio.Protocol):
             return
         self.allowed = count
         frame = SettingsFrame(0, settings={int(SettingCodes.MAX_CONCURRENT_STREAMS): count})
-        self._write(frame.serialize())
+        self._write_own(frame.serialize())
 
     def respond(
         self, stream: int, status: int, headers: Headers, body: bytes = b"", *, split: bool = False
@@ -166,7 +166,7 @@ class H2Line(asyncio.Protocol):
         frame = GoAwayFrame(0, last_stream_id=self._last_processed)
         frame.error_code = int(code)
         frame.additional_data = data
-        self._write(frame.serialize())
+        self._write_own(frame.serialize())
         self._unanswered = {each for each in self._unanswered if each <= self._last_processed}
         if close:
             self.close()
@@ -286,6 +286,11 @@ class H2Line(asyncio.Protocol):
         if self.going_away and not self._unanswered:
             self._flush()
             self.close()
+
+    def _write_own(self, frame: bytes) -> None:
+        """A frame that h2 knows nothing of, after all that h2 has to say already."""
+        self._flush()
+        self._write(frame)
 
     def _flush(self) -> None:
         self._write(self._h2.data_to_send())
