@@ -23,7 +23,7 @@ from .http.server import HttpServer
 from .http.starting import Front
 from .observability.logs import configure_logs
 from .observability.metrics import Metrics
-from .ports import PushProvider, Store
+from .ports import AppState, PushProvider, Store
 from .providers.registry import Providers
 from .reloading import need_restart, taken_over
 from .runtime.clock import SystemClock
@@ -40,6 +40,7 @@ from .tasks import spawn
 
 _log = structlog.get_logger(__name__)
 _COLLECT = (20_000, 20, 100)
+_IMPAIRED = frozenset({AppState.THROTTLED, AppState.BLOCKED})
 
 
 class Service:
@@ -77,7 +78,8 @@ class Service:
         if directory.degraded:
             reasons.append("Bindings wait in memory until the store takes them.")
         state = ReadyState.DEGRADED if reasons else ReadyState.READY
-        return Readiness(state, tuple(reasons))
+        impaired = tuple(each for each in self._providers.health() if each[1].state in _IMPAIRED)
+        return Readiness(state, tuple(reasons), impaired)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Start everything, serve until ``stopping``, stop everything.

@@ -3,7 +3,6 @@
 What is inside key files is the adapters' business: they read them anyway.
 """
 
-import ipaddress
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,6 +10,8 @@ from pathlib import Path
 
 from pydantic import AnyHttpUrl
 
+from .core.pbx import is_literal
+from .public_addresses import is_odd_literal, is_public
 from .settings import Settings
 from .settings_certificates import key_warnings
 from .settings_providers import ApnsSection, DevicesSection, EventWebhookSection
@@ -159,10 +160,8 @@ def _event_url(key: str, webhook: EventWebhookSection) -> Iterator[Fault]:
 
 def _is_public(host: str) -> bool:
     """False for an address that is private; names are looked at when they are used."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_global
-    except ValueError:
-        return host.rstrip(".").lower() != "localhost"
+    bare = host.strip("[]").rstrip(".").lower()
+    return is_public(bare) if is_literal(bare) else bare != "localhost" and not is_odd_literal(bare)
 
 
 def _diverted(key: str, provider: str, entry: Section) -> Iterator[str]:

@@ -9,6 +9,7 @@ from ..core.events import AppAction, AppEvent
 from ..core.ids import AccountKey, CallId, DeviceId
 from ..core.model import Account, Binding, CallRecord, Device
 from ..core.registration_status import RegistrationStatus
+from ..ports import AppHealth
 from ..runtime.changes import Change
 from ..runtime.directory import Displaced
 
@@ -98,3 +99,6 @@ class Readiness:
 
     state: ReadyState
     reasons: tuple[str, ...] = ()
+    impaired: tuple[tuple[str, AppHealth], ...] = ()
+    """Apps whose pushes do not go through now, with their provider's name. The state is the same:
+    another node would fare no better."""

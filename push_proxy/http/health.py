@@ -3,7 +3,9 @@
 from fastapi import APIRouter, Response
 from pydantic import Field
 
+from ..core.push_advice import push_advice
 from ..observability.metrics import CONTENT_TYPE
+from ..ports import AppState
 from .backend import ReadyState
 from .deps import Deps
 from .fields import View
@@ -18,11 +20,29 @@ class Alive(View):
     status: str = "alive"
 
 
+class ImpairedApp(View):
+    """An app whose pushes do not go through now."""
+
+    provider: str
+    app_id: str
+    state: AppState = Field(
+        description="`throttled` ends by itself; `blocked` needs a person who mends credentials or "
+        "configuration."
+    )
+    reason: str
+    advice: str
+
+
 class Ready(View):
     """Whether calls should be sent here."""
 
     status: ReadyState
     reasons: list[str] = Field(description="Why it is not `ready`, and what to do.")
+    providers: list[ImpairedApp] = Field(
+        [],
+        description="Apps whose pushes do not go through now, from any node: so it has no part in "
+        "`status`.",
+    )
 
 
 @router.get("/healthz", summary="Alive?")
@@ -41,7 +61,17 @@ async def readyz(deps: Deps, response: Response) -> Ready:
     found = deps.readiness()
     if found.state in {ReadyState.STARTING, ReadyState.DRAINING}:
         response.status_code = 503
-    return Ready(status=found.state, reasons=list(found.reasons))
+    impaired = [
+        ImpairedApp(
+            provider=provider,
+            app_id=app.app_id,
+            state=app.state,
+            reason=app.reason,
+            advice=push_advice(provider, app.reason),
+        )
+        for provider, app in found.impaired
+    ]
+    return Ready(status=found.state, reasons=list(found.reasons), providers=impaired)
 
 
 @metrics_router.get(

@@ -31,7 +31,11 @@ class Front:
         if scope.get("path") == "/healthz":
             return JSONResponse({"status": "alive"})
         found = self._readiness()
-        body: dict[str, Any] = {"status": found.state, "reasons": list(found.reasons)}
+        body: dict[str, Any] = {
+            "status": found.state,
+            "reasons": list(found.reasons),
+            "providers": [],
+        }
         if scope.get("path") != "/readyz":
             body = {
                 "type": "about:blank",

@@ -4,6 +4,7 @@ import pytest
 
 from push_proxy.http.app import create_admin_app
 from push_proxy.http.backend import Readiness, ReadyState
+from push_proxy.ports import AppHealth, AppState
 
 from .conftest import Api
 
@@ -16,8 +17,23 @@ async def test_readyz_says_whether_calls_should_come(api: Api, state: str, statu
     api.readiness = Readiness(ReadyState(state), ("Redis does not answer.",))
     answer = await api.call("GET", "/readyz", key=None)
     assert answer.status_code == status
-    assert answer.json() == {"status": state, "reasons": ["Redis does not answer."]}
+    assert answer.json() == {
+        "status": state,
+        "reasons": ["Redis does not answer."],
+        "providers": [],
+    }
     assert (await api.call("GET", "/healthz", key=None)).json() == {"status": "alive"}
+
+
+async def test_a_blocked_provider_is_told_and_leaves_the_node_ready(api: Api) -> None:
+    """No other node would fare better: calls stay here, and whoever looks sees what to mend."""
+    blocked = AppHealth(app_id="a", state=AppState.BLOCKED, reason="BadTopic")
+    api.readiness = Readiness(ReadyState.READY, (), (("apns", blocked),))
+    answer = await api.call("GET", "/readyz", key=None)
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    (told,) = answer.json()["providers"]
+    assert "bundle id" in told.pop("advice")
+    assert told == {"provider": "apns", "app_id": "a", "state": "blocked", "reason": "BadTopic"}
 
 
 async def test_metrics_are_prometheus_text(api: Api) -> None:
