@@ -13,6 +13,7 @@ Whatever else begins with ``pn-`` (sounds, texts, time limits) is the app's own 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from .push_targets import target_fault
 
@@ -20,6 +21,7 @@ LONGEST_PARAM = 255
 APNS, SANDBOX = "apns", "apns.dev"
 _OURS = {SANDBOX: APNS, "apple": APNS, "android": "fcm", "firebase": "fcm", "google": "fcm"}
 """Names that apps have for a service beside its registered one."""
+_BEGIN = frozenset({"pn-provider", "pn-type"})
 _VISIBLE = re.compile(rf"[\x21-\x7e]{{0,{LONGEST_PARAM}}}")
 _VOIP, _REMOTE = "voip", "remote"
 _SERVICES = re.compile(r"(.+)\.((?:voip|remote)(?:&(?:voip|remote))?)")
@@ -108,10 +110,12 @@ def read_push_params(
 ) -> PushParams | None:
     """What the Contact says, or None when it says nothing of pushes.
 
-    The parameters belong into the URI (§8.7); some phones put them behind it. Names in lower
-    case, values unescaped.
+    The parameters belong into the URI (§8.7); some phones put them behind it, escaped all the
+    same. Names in lower case; values of ``uri_params`` unescaped.
     """
-    given = uri_params if uri_params.keys() & {"pn-provider", "pn-type"} else header_params
+    given = uri_params
+    if not given.keys() & _BEGIN and header_params.keys() & _BEGIN:
+        given = {name: unquote(value) for name, value in header_params.items()}
     if "pn-provider" in given:
         named = given["pn-provider"].strip().lower()
         return _read(named, given.get("pn-param", ""), given.get("pn-prid", ""))
