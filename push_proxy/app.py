@@ -14,6 +14,8 @@ from .assembly import CallPath, open_call_path
 from .configured_providers import configured_providers
 from .descriptors import raise_limit
 from .errors import PushProxyError, StoreUnavailable
+from .events.configured import configured_webhooks
+from .events.hub import Events
 from .http.app import create_admin_app, create_app
 from .http.backend import Readiness, ReadyState
 from .http.bootstrap import first_key_text, load_keys
@@ -58,6 +60,7 @@ class Service:
         self._directory: Directory | None = None
         self._callers: Callers | None = None
         self._store: Store | None = None
+        self._events: Events | None = None
         self._path: CallPath | None = None
         self._draining = False
         self._reloading = asyncio.Lock()
@@ -127,6 +130,15 @@ class Service:
         stack.push_async_callback(watch.aclose)
         stack.push_async_callback(directory.aclose)
         self._directory = directory
+        self._events = events = Events(
+            configured_webhooks(settings.events),
+            store=store,
+            clock=self._clock,
+            meters=self._metrics.events,
+        )
+        self._metrics.events.watch(lambda: events.waiting, lambda: events.letters.total)
+        events.start()
+        stack.push_async_callback(events.aclose)
         # Before SIP is taken: the first call finds credentials and connections made.
         self._providers.start(store)
         stack.push_async_callback(self._providers.aclose)
@@ -138,6 +150,7 @@ class Service:
             providers=self._providers,
             clock=self._clock,
             metrics=self._metrics,
+            notices=events,
         )
         stack.push_async_callback(path.aclose)
         self._callers = Callers(directory)
@@ -194,6 +207,7 @@ class Service:
         providers: list[PushProvider] = []
         try:
             settings = load()
+            webhooks = configured_webhooks(settings.events)
             providers = configured_providers(settings, self._clock)
             if self._path is not None:
                 await self._path.reload(settings)
@@ -212,6 +226,8 @@ class Service:
                 error=str(error),
             )
         self._providers.replace(providers)
+        if self._events is not None:
+            await self._events.replace(webhooks)
         self._settings = taken_over(running, settings)
         self._metrics.set_certificates(certificates_end(self._settings))
         for warning in settings.warnings:
@@ -219,7 +235,7 @@ class Service:
                 _log.warning(warning)
         if keys := need_restart(running, settings):
             _log.warning("changes that count after a restart only", keys=", ".join(keys))
-        _log.info("configuration reloaded", changed="API keys, providers, PBXs, certificates")
+        _log.info("configuration reloaded", changed="API keys, providers, events, PBXs, TLS")
 
 
 async def serve(settings: Settings) -> int:

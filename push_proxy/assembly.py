@@ -12,7 +12,7 @@ from .core.own import OwnNames
 from .core.pacing import rate_faults
 from .errors import ConfigurationError
 from .observability.metrics import Metrics
-from .ports import Store
+from .ports import Notices, Store
 from .providers.registry import Providers
 from .runtime.calls import Calls
 from .runtime.challenger import Challenger
@@ -26,13 +26,13 @@ from .runtime.pbx_addresses import PbxAddresses
 from .runtime.pbx_locator import DnsLocator
 from .runtime.pbx_names import PbxNames
 from .runtime.pbx_watch import PbxState, PbxWatch
-from .runtime.pusher import Pusher
 from .runtime.push_services import push_services
+from .runtime.pusher import Pusher
 from .runtime.registrar import Registrar
 from .runtime.registrations import Registrations
 from .runtime.replacing import Replacing
 from .runtime.router import Router
-from .runtime.tokens import NoNotices, Tokens
+from .runtime.tokens import Tokens
 from .runtime.wakes import Wakes
 from .settings import Settings
 from .signaling.contract import Signaling, StackSettings
@@ -109,6 +109,7 @@ async def open_call_path(
     providers: Providers,
     clock: SystemClock,
     metrics: Metrics,
+    notices: Notices,
 ) -> CallPath:
     """Bind the SIP sockets and connect every part.
 
@@ -147,7 +148,7 @@ async def open_call_path(
     )
     await addresses.start()
     calls = Calls(store=store, clock=clock, metrics=metrics)
-    tokens = Tokens(directory=directory, clock=clock, metrics=metrics, notices=NoNotices())
+    tokens = Tokens(directory=directory, clock=clock, metrics=metrics, notices=notices)
     tokens.start()
     pusher = Pusher(providers=providers, clock=clock, metrics=metrics, learn=tokens.learn)
     wakes = Wakes(

@@ -23,6 +23,7 @@ from .core.model import (
 )
 from .core.notices import Notice
 from .core.payload import Push as Push  # noqa: PLC0414 - a part of the ports' vocabulary
+from .event_ports import EventStore
 
 
 class Clock(Protocol):
@@ -199,7 +200,7 @@ class AccountState:
     bindings: tuple[Binding, ...]
 
 
-class Store(SharedValues, Protocol):
+class Store(SharedValues, EventStore, Protocol):
     """State that outlives the process. Every method may raise `errors.StoreUnavailable`.
 
     Redis and memory satisfy the same contract suite. Writes are atomic per call: several

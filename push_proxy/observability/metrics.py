@@ -21,6 +21,7 @@ from ..core.events import PushOutcome
 from ..core.model import Outcome
 from ..ports import AppHealth
 from . import labels
+from .event_metrics import EventMetrics
 from .provider_health import ProviderHealth
 from .sip_counters import SipCounters
 
@@ -107,6 +108,7 @@ class Metrics:
             ("state",),
             registry=registry,
         )
+        self.events = EventMetrics(registry)
         self._sip = SipCounters()
         registry.register(self._sip)
         self._providers = ProviderHealth()

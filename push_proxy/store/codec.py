@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Any, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..core.model import Account, Binding, Device
+from ..core.queued_event import DeadLetter, QueuedEvent
 from ..errors import ConfigurationError, PushProxyError
 from .secrets import KeyRing
 
@@ -25,6 +26,8 @@ SEALED: dict[type, tuple[tuple[str, ...], ...]] = {
     Account: (("credentials",), ("app_auth", "credentials")),
     Device: (("token",), ("alert_token",)),
     Binding: (("contact",),),
+    QueuedEvent: (("notice",),),
+    DeadLetter: (("event", "notice"),),
 }
 
 

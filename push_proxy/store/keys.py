@@ -31,6 +31,11 @@ key                                   type     lives
 ``pp:idempotent:<tenant>:<hash>``     string   as long as the caller asks
 ``pp:api-keys``                       hash     until deleted
 ``pp:secret:<name>``                  string   for ever
+``pp:{event:<webhook>}:due``          zset     two days after the last event: id -> when
+``pp:{event:<webhook>}:told``         zset     as due: id -> when it was told
+``pp:{event:<webhook>}:events``       hash     as due: id -> data
+``pp:{tenant}:dead-letters``          zset     a month beyond the last one: id -> when it died
+``pp:{tenant}:dead-letter-data``      hash     as dead-letters: id -> data
 ``pp:shared:<name>``                  string   as long as the caller asks
 ====================================  =======  ==============================================
 """
@@ -159,6 +164,17 @@ def secret(name: str) -> str:
 def shared(name: str) -> str:
     """A value that all nodes have in common for a time."""
     return f"pp:shared:{name}"
+
+
+def outbox(webhook: str) -> tuple[str, str, str]:
+    """Events for one webhook, in the order that their scripts expect."""
+    place = f"pp:{{event:{webhook}}}"
+    return f"{place}:due", f"{place}:told", f"{place}:events"
+
+
+def dead_letters(tenant: TenantId) -> tuple[str, str]:
+    """A tenant's dead letters, in the order that their scripts expect."""
+    return f"pp:{{{tenant}}}:dead-letters", f"pp:{{{tenant}}}:dead-letter-data"
 
 
 def all_of_account(key: AccountKey) -> tuple[str, ...]:

@@ -8,18 +8,20 @@ from ..core.model import Account, Binding, Device, RegistrationRecord, push_targ
 from ..ports import AccountPage, AccountState, Clock
 from .faults import account_gone, aor_taken, check_version, token_taken
 from .memory_calls import CallsInMemory
+from .memory_events import EventsInMemory
 from .memory_keys import KeysInMemory
 from .memory_shared import SharedInMemory
 from .search import HistoryLimits
 
 
-class MemoryStore(CallsInMemory, KeysInMemory, SharedInMemory):
+class MemoryStore(CallsInMemory, KeysInMemory, SharedInMemory, EventsInMemory):
     """`ports.Store` without a server; nothing outlives it."""
 
     def __init__(self, clock: Clock, *, history: HistoryLimits | None = None) -> None:
         CallsInMemory.__init__(self, clock, history or HistoryLimits())
         KeysInMemory.__init__(self, clock)
         SharedInMemory.__init__(self, clock)
+        EventsInMemory.__init__(self)
         self._clock = clock
         self._accounts: dict[AccountKey, Account] = {}
         self._owners: dict[str, AccountKey] = {}

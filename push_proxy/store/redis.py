@@ -10,13 +10,14 @@ from .codec import Codec
 from .redis_calls import CallsInRedis
 from .redis_client import Command, RedisClient, evalsha
 from .redis_devices import DevicesInRedis, member_of
+from .redis_events import EventsInRedis
 from .redis_keys import KeysInRedis
 from .redis_shared import SharedInRedis
 from .search import HistoryLimits
 from .secrets import KeyRing
 
 
-class RedisStore(DevicesInRedis, CallsInRedis, KeysInRedis, SharedInRedis):
+class RedisStore(DevicesInRedis, CallsInRedis, KeysInRedis, SharedInRedis, EventsInRedis):
     """`ports.Store` on a server that several nodes may share."""
 
     def __init__(
@@ -77,7 +78,7 @@ class RedisStore(DevicesInRedis, CallsInRedis, KeysInRedis, SharedInRedis):
         return bool(there)
 
     async def reseal(self) -> int:
-        """Seal all accounts and devices with the ring's first key; returns how many accounts.
+        """Seal accounts, devices and dead letters with the ring's first key; how many accounts.
 
         After this the older keys of the ring are needed no more. A value that changes
         meanwhile is sealed with the first key by that change.
@@ -88,4 +89,5 @@ class RedisStore(DevicesInRedis, CallsInRedis, KeysInRedis, SharedInRedis):
             for device in state.devices:
                 await self._write_device(device, device.version)
             count += 1
+        await self._reseal_dead_letters()
         return count

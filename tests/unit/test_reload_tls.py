@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -52,6 +53,7 @@ class Reloads:
             providers=Providers([]),
             clock=clock,
             metrics=Metrics(),
+            notices=Mock(),
         )
 
     async def stop(self) -> None:

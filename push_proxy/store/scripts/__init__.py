@@ -27,6 +27,13 @@ HOLD_INVITE = Script("hold_invite")
 PUT_CALL = Script("put_call")
 INDEX_CALL = Script("index_call")
 SHARE = Script("share")
+PUT_EVENTS = Script("put_events")
+CLAIM_EVENTS = Script("claim_events")
+POSTPONE_EVENT = Script("postpone_event")
+REMOVE_EVENT = Script("remove_event")
+PUT_DEAD_LETTER = Script("put_dead_letter")
+DELETE_DEAD_LETTERS = Script("delete_dead_letters")
+RESEAL_DEAD_LETTER = Script("reseal_dead_letter")
 
 ALL = (
     PUT_ACCOUNT,
@@ -40,4 +47,11 @@ ALL = (
     PUT_CALL,
     INDEX_CALL,
     SHARE,
+    PUT_EVENTS,
+    CLAIM_EVENTS,
+    POSTPONE_EVENT,
+    REMOVE_EVENT,
+    PUT_DEAD_LETTER,
+    DELETE_DEAD_LETTERS,
+    RESEAL_DEAD_LETTER,
 )

@@ -1,0 +1,56 @@
+"""Events on their way to operators' webhooks, and those that could not be delivered."""
+
+from dataclasses import dataclass
+
+from .ids import Instant
+from .notices import Notice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedEvent:
+    """A notice that waits for one webhook."""
+
+    id: str
+    """UUID; the same at every attempt and every webhook."""
+    notice: Notice
+    queued_at: Instant
+    """When it was told, or replayed: its time runs from here."""
+    attempts: int = 0
+    last_error: str = ""
+    """Bounded: ``http_503``, ``timeout``…"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """An event that its webhook did not take."""
+
+    event: QueuedEvent
+    webhook: str
+    """Which one, as `events.webhook.Webhook.key`."""
+    host: str
+    """Whose it is; the URL itself may hold secrets."""
+    died_at: Instant
+
+    @property
+    def id(self) -> str:
+        """Unique: one event may die at several webhooks."""
+        return f"{self.event.id}.{self.webhook}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedEvents:
+    """Events that are ours to deliver for a while."""
+
+    events: tuple[QueuedEvent, ...]
+    waiting: int
+    """All that this webhook has not taken yet, these included."""
+    next_at: Instant | None
+    """When the next one is due; None: none waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterPage:
+    """Some dead letters, newest first."""
+
+    letters: tuple[DeadLetter, ...]
+    next_cursor: str | None

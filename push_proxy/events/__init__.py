@@ -1,0 +1,1 @@
+"""Event webhooks: operators' systems are told what happens, in nobody's way."""
