@@ -5,12 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import AnyHttpUrl, Field
 
+from .core.idle import IdleRules
 from .core.notices import NoticeType
 from .settings_section import Seconds, Section
 from .settings_types import CommaList, Name
 
 AppId = Annotated[str, Field(min_length=1, max_length=255)]
 Text = Annotated[str, Field(min_length=1, max_length=255)]
+_DAY_S = 86_400.0
 Days = Annotated[Seconds, Field(gt=0, le=3650)]
 
 
@@ -109,6 +111,13 @@ class DevicesSection(Section):
     """A ``refresh`` push goes out so long before that; null: none."""
     refresh_pushes: bool = True
     """Before the end of a binding that its app cannot refresh by itself (RFC 8599 §5.5)."""
+
+    def idle_rules(self) -> IdleRules:
+        """As the core takes them."""
+        return IdleRules(
+            idle_s=None if self.idle_days is None else self.idle_days * _DAY_S,
+            refresh_s=None if self.refresh_days is None else self.refresh_days * _DAY_S,
+        )
 
 
 class EventWebhookSection(Section):

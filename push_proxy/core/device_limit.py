@@ -9,7 +9,7 @@ from .model import Binding, Device
 def sign_of_life(device: Device, binding: Binding | None) -> Instant:
     """When the app was last heard of, as far as known."""
     heard_at = 0.0 if binding is None else binding.heard_at
-    return Instant(max(device.seen_at, device.token_at, device.updated_at, heard_at))
+    return Instant(max(device.seen_at or device.updated_at, device.token_at, heard_at))
 
 
 def giving_way(

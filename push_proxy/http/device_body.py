@@ -7,7 +7,8 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from ..core.ids import AccountKey, DeviceId
-from ..core.model import Device
+from ..core.model import Device, TokenState
+from ..core.push_targets import target_fault
 from ..errors import InvalidInput
 from .fields import Body, Text
 
@@ -18,6 +19,9 @@ _EXAMPLE: JsonDict = {
     "platform": "android",
     "permissions": {"notifications": True},
 }
+
+
+Token = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class PermissionsBody(Body):
@@ -42,17 +46,31 @@ class DeviceBody(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
-    provider: Literal["webhook"]
+    provider: Literal["apns", "fcm", "webhook", "webpush", "hms", "rustore"]
     app_id: Text
-    token: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", min_length=1, max_length=4096)] | (
-        None
-    ) = Field(
+    token: Token | None = Field(
         None,
         repr=False,
-        description="What the provider knows the app installation by. Write-only: omitted keeps "
-        "it, so it is needed the first time.",
+        description="What the provider knows the app installation by: `apns` the PushKit token in "
+        "hexadecimal, `fcm` the registration token or Firebase installation id, `webpush` the "
+        "subscription as JSON. Write-only: omitted keeps it, so it is needed the first time, and "
+        "after its end.",
     )
-    token_kind: Literal["token"] = "token"  # noqa: S105 - a kind, no token
+    token_kind: Literal["token", "fid"] = Field(
+        "token",
+        description="`fid`: a Firebase installation id (`fcm` alone).",
+    )
+    alert_token: Token | None = Field(
+        None,
+        repr=False,
+        description="`apns`: the token of remote notifications, for all that is no call. "
+        "Write-only: omitted keeps it, null removes it.",
+    )
+    environment: Literal["production", "sandbox"] | None = Field(
+        None,
+        description="`apns`: which of Apple's environments the tokens are of. Omitted: as "
+        "configured, or as was found out.",
+    )
     exclusive: bool = Field(
         True,  # noqa: FBT003
         description="The same app and token leave other accounts and devices.",
@@ -79,17 +97,38 @@ def changed(
 ) -> Device:
     """The device after this PUT; ``stored`` itself when nothing changes. Its key stays.
 
+    A token that is given has been named now, and is good again whatever was said of it before.
+
     Raises `errors.InvalidInput` that names the field.
     """
-    token = body.token or _kept_token(body, stored)
-    new = Device(
+    _check_target(body)
+    same_app = stored is not None and (stored.provider, stored.app_id) == (
+        body.provider,
+        body.app_id,
+    )
+    known = stored if same_app else None
+    token = body.token or _kept_token(body, stored, known)
+    base = stored or Device(
         account=account,
         device=device,
         provider=body.provider,
         app_id=body.app_id,
         token=token,
+        created_at=now,
+        updated_at=now,
+    )
+    same_token = known is not None and known.token == token
+    new = replace(
+        base,
+        provider=body.provider,
+        app_id=body.app_id,
+        token=token,
         token_kind=body.token_kind,
+        token_fault=base.token_fault if same_token else None,
+        alert_token=_alert_token(body, known),
+        environment=_environment(body, known if same_token else None),
         exclusive=body.exclusive,
+        by_register=False,
         platform=body.platform,
         vendor=body.vendor,
         model=body.model,
@@ -102,26 +141,64 @@ def changed(
             for name in PermissionsBody.model_fields
             if (value := getattr(body.permissions, name)) is not None
         },
-        key_sha256=stored.key_sha256 if stored else None,
-        created_at=stored.created_at if stored else now,
-        updated_at=stored.updated_at if stored else now,
-        version=stored.version if stored else 1,
     )
-    if stored is None or new == stored:
-        return stored or new
-    return replace(new, updated_at=now, version=stored.version + 1)
+    if new == stored:
+        return stored
+    return replace(
+        new,
+        token_at=new.token_at if body.token is None else now,
+        seen_at=now,
+        updated_at=now,
+        version=stored.version + 1 if stored else 1,
+    )
 
 
-def _kept_token(body: DeviceBody, stored: Device | None) -> str:
+def _check_target(body: DeviceBody) -> None:
+    if body.environment is not None and body.provider != "apns":
+        raise InvalidInput(
+            f"environment is for apns alone: {body.provider} has one", field="environment"
+        )
+    fault = target_fault(
+        body.provider,
+        body.token,
+        alert_token=body.alert_token,
+        token_kind=body.token_kind,
+    )
+    if fault is not None:
+        raise InvalidInput(fault, field=fault.partition(" ")[0])
+
+
+def _kept_token(body: DeviceBody, stored: Device | None, known: Device | None) -> str:
+    """The token of before; ``known`` is the device if it stays with its provider and app."""
     if "token" in body.model_fields_set:
         raise InvalidInput("token cannot be null; DELETE the device to end pushes", field="token")
+    fault = stored.token_fault if stored is not None else None
+    if fault is not None and fault.state is TokenState.DEAD:
+        raise InvalidInput(
+            f"token is needed: the former one has ended ({fault.reason})", field="token"
+        )
     if stored is None or not stored.token:
         raise InvalidInput("token is needed: none is kept for this device", field="token")
-    if (stored.provider, stored.app_id) != (body.provider, body.app_id):
+    if known is None:
         raise InvalidInput(
             "the kept token belongs to another provider or app_id; give the new one", field="token"
         )
-    return stored.token
+    if known.token_kind != body.token_kind:
+        raise InvalidInput("token is needed with another token_kind", field="token")
+    return known.token
+
+
+def _alert_token(body: DeviceBody, known: Device | None) -> str | None:
+    if "alert_token" in body.model_fields_set or known is None:
+        return body.alert_token
+    return known.alert_token
+
+
+def _environment(body: DeviceBody, known: Device | None) -> str | None:
+    """As given; else what was found out of this very token."""
+    if "environment" in body.model_fields_set or known is None:
+        return body.environment
+    return known.environment
 
 
 def _bare_instance(text: str | None) -> str | None:

@@ -65,6 +65,7 @@ async def give_key(deps: HttpDeps, key: AccountKey, device: DeviceId) -> DeviceK
             token="",
             exclusive=False,
             key_sha256=hashed(secret),
+            seen_at=now,
             created_at=now,
             updated_at=now,
         )

@@ -9,6 +9,7 @@ from ..core.ids import AccountKey, DeviceId
 from ..core.model import Account, Binding, CallRecord, Device, Direction, Topology, Verdict
 from ..core.registration_status import RegistrationState, RegistrationStatus
 from .backend import Accounts
+from .device_view import TokenView, token_view
 from .fields import Timestamp, View, maybe_rfc3339
 
 _REPORTS = frozenset({"push_received", "ui_shown", "app_registered", "app_failed"})
@@ -33,6 +34,10 @@ class DeviceStatus(View):
     provider: str | None = Field(description="Null: no push target yet.")
     app_id: str | None
     platform: str | None
+    token: TokenView | None = Field(
+        description="What is known of its push token: says why calls end `push_rejected` or "
+        "`no_device`. Null: there never was one."
+    )
     reachability: Reachability
     app_error: int = Field(
         ge=0,
@@ -107,6 +112,7 @@ def _status(
         provider=device.provider or None if device else None,
         app_id=device.app_id or None if device else None,
         platform=device.platform if device else None,
+        token=None if device is None else token_view(device),
         reachability=reachability,
         app_error=app_error,
         registered_until=maybe_rfc3339(binding.expires_at if binding else None),

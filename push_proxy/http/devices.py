@@ -7,12 +7,13 @@ from fastapi import APIRouter, Path, Response
 from ..core.ids import AccountKey, DeviceId
 from ..core.model import Device
 from ..errors import InvalidInput, NotFound, PreconditionFailed
+from ..runtime.directory import Displaced
 from . import device_body, etags
 from .access import AnyCaller, check_own_device, need, own_device, visible_account
 from .callers import App, Scope
 from .deps import Deps, HttpDeps
 from .device_body import DeviceBody
-from .device_view import DeviceList, DeviceView, view
+from .device_view import DeviceList, DeviceView, PutDeviceView, put_view, view
 from .fields import OWN_NAME_PATTERN, AccountInPath, DeviceInPath
 from .openapi import BODY, ETAG_HEADER, errors
 
@@ -36,10 +37,10 @@ NewDeviceInPath = Annotated[
 @router.put(
     "/{device}",
     summary="Register or rotate a push target",
-    response_model=DeviceView,
+    response_model=PutDeviceView,
     responses={
         200: {"headers": ETAG_HEADER},
-        201: {"description": "Created", "model": DeviceView, "headers": ETAG_HEADER},
+        201: {"description": "Created", "model": PutDeviceView, "headers": ETAG_HEADER},
         **errors(*BODY, 403, 404, 412, 503),
     },
 )
@@ -52,8 +53,12 @@ async def put_device(
     response: Response,
     if_match: etags.IfMatch = None,
     if_none_match: etags.IfNoneMatch = None,
-) -> DeviceView:
-    """Repeat it freely: the device's key stays, and the same device again changes nothing."""
+) -> PutDeviceView:
+    """Repeat it freely, best at each start of the app.
+
+    The device's key stays. The same device again is no new version, but a sign of life, and its
+    token counts as named now: one that had ended is used again.
+    """
     need(caller, Scope.DEVICES)
     key = visible_account(deps.accounts, caller, account).key
     check_own_device(caller, device)
@@ -66,31 +71,34 @@ async def put_device(
     stored = deps.accounts.device(key, device)
     etags.check(stored, if_match, if_none_match)
     once = if_match is not None or if_none_match is not None
-    new = await _apply(deps, key, device, body, once=once)
+    new, displaced = await _apply(deps, key, device, body, once=once)
     if stored is None:
         response.status_code = 201
         response.headers["Location"] = f"/v1/accounts/{account}/devices/{device}"
     response.headers["ETag"] = etags.etag(new)
-    return view(deps, new)
+    return put_view(deps, new, displaced)
 
 
 async def _apply(
     deps: HttpDeps, key: AccountKey, device: DeviceId, body: DeviceBody, *, once: bool
-) -> Device:
+) -> tuple[Device, Displaced]:
     for attempt in range(_ATTEMPTS):
         stored = deps.accounts.device(key, device)
         new = device_body.changed(
             body, account=key, device=device, stored=stored, now=deps.clock.now()
         )
         if new is stored:
-            return new
+            deps.accounts.touch_device(key, device, token=body.token is not None)
+            return deps.accounts.device(key, device) or new, Displaced()
         try:
-            await deps.accounts.put_device(new, expected_version=stored.version if stored else 0)
+            displaced = await deps.accounts.put_device(
+                new, expected_version=stored.version if stored else 0
+            )
         except PreconditionFailed:
             if once or attempt == _ATTEMPTS - 1:
                 raise
         else:
-            return new
+            return new, displaced
     raise AssertionError("unreachable")
 
 

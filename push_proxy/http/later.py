@@ -7,13 +7,9 @@ from ..settings_types import NOT_BUILT
 FIELDS: Mapping[str, str] = {
     "policy": "what happens to a call that wakes nobody",
     "late_invite_s": "the late INVITE for iOS",
-    "alert_token": "the alert token of provider apns",
-    "environment": "the environment of provider apns",
 }
 VALUES: Mapping[str, frozenset[str]] = {
     "topology": frozenset({"transparent"}),
-    "provider": frozenset({"apns", "fcm"}),
-    "token_kind": frozenset({"fid"}),
     "ringing": frozenset({"182", "announcement"}),
 }
 

@@ -240,6 +240,7 @@ class Directory:
             version=old.version + 1 if old else 1,
             created_at=old.created_at if old else now,
             updated_at=now,
+            seen_at=device.seen_at or now,
         )
         displaced = self._take_device(device)
         self._submit_device((device.account, device.device))

@@ -147,24 +147,6 @@ async def test_a_wrong_value_is_refused_by_name(
     assert api.directory.devices(KEY) == ()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"provider": "apns"},
-        {"provider": "fcm"},
-        {"token_kind": "fid"},
-        {"alert_token": "x"},
-        {"environment": "sandbox"},
-    ],
-)
-async def test_what_is_not_built_yet_says_so(api: Api, change: dict[str, Any]) -> None:
-    """Providers and fields that come later are refused with that reason."""
-    await api.account()
-    refused = await api.call("PUT", PATH, {**DEVICE, **change})
-    assert refused.status_code == 422
-    assert "not built yet" in refused.json()["detail"]
-
-
 @pytest.mark.parametrize("name", ["~abc", "a b", "a%2Fb", "x" * 65, "..."])
 async def test_device_names_are_checked(api: Api, name: str) -> None:
     """Names are 1 to 64 safe characters; a leading ~ is ours."""
