@@ -19,6 +19,7 @@ from .runtime.challenger import Challenger
 from .runtime.clock import SystemClock
 from .runtime.directory import Directory
 from .runtime.gauges import count_directory
+from .runtime.idle_devices import IdleDevices
 from .runtime.mailboxes import Mailboxes
 from .runtime.outbound import Outbound
 from .runtime.outgoing_calls import OutgoingCalls
@@ -57,6 +58,7 @@ class CallPath:
     addresses: PbxAddresses
     providers: Providers
     pusher: Pusher
+    idle: IdleDevices
     metrics: Metrics
     stack_ended: asyncio.Event
     """The SIP stack has died: only a new process helps."""
@@ -82,12 +84,15 @@ class CallPath:
             )
         await self.signaling.renew_tls(tls, client_tls(settings))
         self.registrations.reconsider(self.addresses.replace(pbxes))
+        self.idle.rules = settings.devices.idle_rules()
+        self.directory.max_devices = settings.devices.max_per_account
 
     async def aclose(self) -> None:
         """Answer the callers who wait, stop taking SIP, then finish what waits to be written.
 
         Nothing is unregistered.
         """
+        self.idle.aclose()
         self.wakes.end_all()
         await self.signaling.stop()
         self.watch.aclose()
@@ -225,6 +230,14 @@ async def open_call_path(
         mailboxes=mailboxes,
         metrics=metrics,
     )
+    idle = IdleDevices(
+        directory=directory,
+        pusher=pusher,
+        tokens=tokens,
+        clock=clock,
+        rules=settings.devices.idle_rules(),
+    )
+    idle.start()
     inlet.open(router.on_fact)
     await registrations.start()
     watch.start()
@@ -241,6 +254,7 @@ async def open_call_path(
         addresses=addresses,
         providers=providers,
         pusher=pusher,
+        idle=idle,
         metrics=metrics,
         stack_ended=router.stack_ended,
     )

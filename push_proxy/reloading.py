@@ -9,7 +9,7 @@ from .settings import Settings
 def taken_over(running: Settings, new: Settings) -> Settings:
     """The running configuration with those parts of the new one that a reload changes.
 
-    These are API keys, providers, event webhooks, PBXs and certificates.
+    These are API keys, providers, event webhooks, limits of devices, PBXs and certificates.
     """
     http = running.http.model_copy(update={"api_keys": new.http.api_keys})
     sip = running.sip.model_copy(update={"tls": new.sip.tls})
@@ -19,6 +19,7 @@ def taken_over(running: Settings, new: Settings) -> Settings:
         "pbxes": new.pbxes,
         "providers": new.providers,
         "events": new.events,
+        "devices": new.devices,
     }
     return running.model_copy(update=update).with_warnings(new.warnings)
 

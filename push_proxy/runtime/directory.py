@@ -262,8 +262,17 @@ class Directory:
         seen_at = now if token or now - known.seen_at >= SEEN_S else known.seen_at
         token_at = now if token else known.token_at
         if (seen_at, token_at) != (known.seen_at, known.token_at):
-            self._index.set_device(replace(known, seen_at=seen_at, token_at=token_at))
-            self._submit_device((key, device))
+            self._note(replace(known, seen_at=seen_at, token_at=token_at))
+
+    def note_refresh(self, key: AccountKey, device: DeviceId) -> None:
+        """It has been asked for a sign of life now. As little a change as one of those."""
+        known = self.device(key, device)
+        if known is not None:
+            self._note(replace(known, refresh_sent_at=self._clock.now()))
+
+    def _note(self, device: Device) -> None:
+        self._index.set_device(device)
+        self._submit_device((device.account, device.device))
 
     def _take_device(self, device: Device) -> Displaced:
         """Into memory, and out of it whatever gives way, which leaves the store behind."""
