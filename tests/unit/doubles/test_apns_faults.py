@@ -100,6 +100,9 @@ async def test_graceful_goaway(apns: ApnsDouble, phone: ApnsDevice, token: str) 
     assert raw.goaway.error_code == ErrorCodes.NO_ERROR
     assert apns.open_lines
     late = raw.push(phone, token)
+    raw.h2.ping(b"after it")
+    raw.flush()
+    await raw.until(lambda: apns.pings == 1)
     event.set()
     await raw.until(lambda: raw.streams[accepted].ended)
     assert raw.streams[accepted].status == 200
@@ -264,13 +267,14 @@ def test_unknown_reasons_are_refused() -> None:
 
 
 async def test_errors_on_demand_do_not_hide_what_is_wrong(
-    apns: ApnsDouble, phone: ApnsDevice, token: str
+    apns: ApnsDouble, phone: ApnsDevice
 ) -> None:
     """A push that gets an error on demand is judged all the same: what the rules say of it is on
     record, and its valid token opens the connection for more streams.
     """
     apns.next(error("TooManyRequests"), error("ExpiredProviderToken"))
     async with Sender(apns) as sender:
+        token = sender.token
         assert await sender.answer(phone, apns_priority="7") == (429, "TooManyRequests")
         assert apns.requests[0].fault == "BadPriority"
         assert await sender.answer(phone) == (403, "ExpiredProviderToken")
@@ -278,7 +282,7 @@ async def test_errors_on_demand_do_not_hide_what_is_wrong(
     assert [line.allowed for line in apns.lines] == [1000]
     apns.next(error("InvalidProviderToken"))
     raw = await RawSender.connect(apns)
-    stream = raw.push(phone, token)
+    stream = raw.push(phone, str(token))
     await raw.until(lambda: raw.streams[stream].ended)
     assert apns.lines[1].allowed == 1
     await raw.close()
