@@ -10,6 +10,7 @@ from .core.model import Account
 from .core.nonces import Nonces
 from .core.own import OwnNames
 from .core.pacing import rate_faults
+from .core.payload import Privacy
 from .errors import ConfigurationError
 from .observability.metrics import Metrics
 from .ports import Notices, Store
@@ -17,10 +18,12 @@ from .providers.registry import Providers
 from .runtime.calls import Calls
 from .runtime.challenger import Challenger
 from .runtime.clock import SystemClock
+from .runtime.dialog_wakes import DialogWakes
 from .runtime.directory import Directory
 from .runtime.gauges import count_directory
 from .runtime.idle_devices import IdleDevices
 from .runtime.mailboxes import Mailboxes
+from .runtime.missed_calls import MissedCalls
 from .runtime.outbound import Outbound
 from .runtime.outgoing_calls import OutgoingCalls
 from .runtime.pbx_addresses import PbxAddresses
@@ -29,7 +32,10 @@ from .runtime.pbx_names import PbxNames
 from .runtime.pbx_watch import PbxState, PbxWatch
 from .runtime.push_services import push_services
 from .runtime.pusher import Pusher
+from .runtime.refresh_pushes import RefreshPushes
+from .runtime.refreshing import Refreshing
 from .runtime.registrar import Registrar
+from .runtime.registration_losses import RegistrationLosses
 from .runtime.registrations import Registrations
 from .runtime.replacing import Replacing
 from .runtime.router import Router
@@ -54,11 +60,14 @@ class CallPath:
     mailboxes: Mailboxes
     wakes: Wakes
     registrations: Registrations
+    losses: RegistrationLosses
     watch: PbxWatch
     addresses: PbxAddresses
     providers: Providers
     pusher: Pusher
     idle: IdleDevices
+    refresh_pushes: RefreshPushes
+    refreshing: Refreshing
     metrics: Metrics
     stack_ended: asyncio.Event
     """The SIP stack has died: only a new process helps."""
@@ -85,6 +94,7 @@ class CallPath:
         await self.signaling.renew_tls(tls, client_tls(settings))
         self.registrations.reconsider(self.addresses.replace(pbxes))
         self.idle.rules = settings.devices.idle_rules()
+        self.refreshing.enabled = settings.devices.refresh_pushes
         self.directory.max_devices = settings.devices.max_per_account
 
     async def aclose(self) -> None:
@@ -93,8 +103,11 @@ class CallPath:
         Nothing is unregistered.
         """
         self.idle.aclose()
+        self.refreshing.aclose()
+        await self.refresh_pushes.aclose()
         self.wakes.end_all()
         await self.signaling.stop()
+        self.losses.aclose()
         self.watch.aclose()
         await self.addresses.aclose()
         await self.registrations.aclose()
@@ -152,7 +165,8 @@ async def open_call_path(
         names=PbxNames(DnsLocator(settings.sip.nameserver_addresses)),
     )
     await addresses.start()
-    calls = Calls(store=store, clock=clock, metrics=metrics)
+    missed = MissedCalls(notices=notices, clock=clock, privacy=Privacy(settings.privacy))
+    calls = Calls(store=store, clock=clock, metrics=metrics, on_decided=missed.on_decided)
     tokens = Tokens(directory=directory, clock=clock, metrics=metrics, notices=notices)
     tokens.start()
     pusher = Pusher(providers=providers, clock=clock, metrics=metrics, learn=tokens.learn)
@@ -216,6 +230,20 @@ async def open_call_path(
         own=own,
         service_route=registrations.service_route,
     )
+    fresh_s = settings.wake.settings().fresh_s
+    refresh_pushes = RefreshPushes(pusher, clock)
+    refreshing = Refreshing(
+        directory=directory,
+        pushes=refresh_pushes,
+        clock=clock,
+        fresh_s=fresh_s,
+        enabled=settings.devices.refresh_pushes,
+    )
+    refreshing.start()
+    dialog_wakes = DialogWakes(
+        directory=directory, pushes=refresh_pushes, calls=calls, clock=clock, fresh_s=fresh_s
+    )
+    dialog_wakes.start()
     router = Router(
         signaling=signaling,
         directory=directory,
@@ -228,6 +256,7 @@ async def open_call_path(
         pbx_side=watch,
         replacing=Replacing(calls=calls, clock=clock),
         mailboxes=mailboxes,
+        dialog_wakes=dialog_wakes,
         metrics=metrics,
     )
     idle = IdleDevices(
@@ -241,6 +270,10 @@ async def open_call_path(
     inlet.open(router.on_fact)
     await registrations.start()
     watch.start()
+    losses = RegistrationLosses(
+        accounts=directory, registrations=registrations, notices=notices, clock=clock
+    )
+    losses.start()
     return CallPath(
         signaling=signaling,
         own=own,
@@ -250,11 +283,14 @@ async def open_call_path(
         mailboxes=mailboxes,
         wakes=wakes,
         registrations=registrations,
+        losses=losses,
         watch=watch,
         addresses=addresses,
         providers=providers,
         pusher=pusher,
         idle=idle,
+        refresh_pushes=refresh_pushes,
+        refreshing=refreshing,
         metrics=metrics,
         stack_ended=router.stack_ended,
     )

@@ -1,4 +1,7 @@
-"""Push parameters stay here: neither PBXs nor other phones learn a token (RFC 8599 §4.1.1, §13)."""
+"""Push parameters stay here: neither PBXs nor other phones learn a token (RFC 8599 §4.1.1, §13).
+
+But for ``pn-purr``, which says nothing and has to come back in the requests of a dialog (§6).
+"""
 
 import re
 from urllib.parse import unquote
@@ -20,4 +23,5 @@ def without_push_params(text: str) -> str:
 
 def _kept(match: re.Match[str]) -> str:
     name = unquote(match[1]).lower()
-    return "" if name.startswith("pn-") or name == "app-id" else match[0]
+    mine = name.startswith("pn-") or name == "app-id"
+    return "" if mine and name != "pn-purr" else match[0]

@@ -21,6 +21,7 @@ from ..signaling.contract import Signaling
 from ..signaling.facts import (
     BranchResponse,
     CancelReceived,
+    DeviceAwaited,
     DeviceHeard,
     DialogEnded,
     Fact,
@@ -79,6 +80,13 @@ class PbxSide(Protocol):
         """A connection that we had opened has ended."""
 
 
+class DialogWaker(Protocol):
+    """Who wakes phones within their dialogs (`runtime.dialog_wakes.DialogWakes`)."""
+
+    def awaited(self, fact: DeviceAwaited) -> None:
+        """A request in a dialog goes to a device, or waits for it."""
+
+
 class MailKeeper(Protocol):
     """Who hands on what PBXs say about voice mail (`runtime.mailboxes.Mailboxes`)."""
 
@@ -113,6 +121,7 @@ class Router:
         replacing: Replacing,
         pbx_side: PbxSide,
         mailboxes: MailKeeper,
+        dialog_wakes: DialogWaker,
         metrics: Refusals,
     ) -> None:
         self._signaling = signaling
@@ -126,6 +135,7 @@ class Router:
         self._replacing = replacing
         self._pbx_side = pbx_side
         self._mailboxes = mailboxes
+        self._dialog_wakes = dialog_wakes
         self._metrics = metrics
         self._stack_logs = StackLogs()
         self.stack_ended = asyncio.Event()
@@ -162,6 +172,8 @@ class Router:
                 self._calls.dialog_ended(fact)
             case DeviceHeard():
                 self._directory.heard(fact.route_key, fact.source, self._clock.now())
+            case DeviceAwaited():
+                self._dialog_wakes.awaited(fact)
             case FlowLost():
                 if fact.outgoing:
                     self._pbx_side.on_flow_lost(fact)

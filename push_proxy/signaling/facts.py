@@ -128,6 +128,8 @@ class DeviceAwaited:
     """Our call UUID, or empty: no call of ours."""
     waiting: bool
     """There is no flow to the device now."""
+    purr: bool = False
+    """Its Request-URI has ``pn-purr``: the phone wants to be woken for it (RFC 8599 §6.2.3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

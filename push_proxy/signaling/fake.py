@@ -15,6 +15,7 @@ from .contract import Headers, Rewrite, StackSettings, TlsFiles
 from .facts import (
     BranchResponse,
     CancelReceived,
+    DeviceAwaited,
     Fact,
     FlowLost,
     ForwardResponse,
@@ -182,6 +183,16 @@ class FakeSignaling:
                 if state.destination == remote and state.status < 200:
                     self.respond(txn, branch, 430, reason="Flow Failed", local=True)
         self.tell(FlowLost(remote=remote, local=local, outgoing=False, reason=reason))
+
+    def await_device(
+        self, route_key: str, *, method: str = "BYE", call: str = "", purr: bool = False
+    ) -> None:
+        """A request in a dialog goes to a device, or waits for it when it has no flow."""
+        source, _ = self.flows.get(route_key, (None, None))
+        waiting = source is None or (source.transport != "udp" and source not in self.connections)
+        self.tell(
+            DeviceAwaited(route_key=route_key, method=method, call=call, waiting=waiting, purr=purr)
+        )
 
     def lose(self, txn: ServerTxn, reason: str = "connection reset") -> None:
         """The PBX's transport fails."""

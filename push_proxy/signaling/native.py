@@ -226,7 +226,7 @@ def _address(address: _stack.Address) -> Address:
     return Address(address.host, address.port, address.transport)
 
 
-def _translate(fact: _stack.Fact) -> Fact:
+def _translate(fact: _stack.Fact) -> Fact:  # noqa: C901, PLR0912 - a case per fact
     txn = ServerTxn(fact.txn)
     match fact.kind:
         case _KIND.REQUEST:
@@ -281,6 +281,7 @@ def _translate(fact: _stack.Fact) -> Fact:
                 method=fact.text,
                 call=fact.call_id,
                 waiting=fact.flag,
+                purr=";pn-purr" in fact.request_uri.lower(),
             )
         case _KIND.FLOW_LOST:
             return FlowLost(

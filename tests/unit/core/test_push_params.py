@@ -240,7 +240,7 @@ def test_tokens_are_not_shown() -> None:
         ("<sip:1@h; pn-prid = T ;ob>", "<sip:1@h ;ob>"),
         ("<sip:1@h>;pn-prid=T;expires=5", "<sip:1@h>;expires=5"),
         ('"a;pn-prid=x" <sip:1@h;pn-prid=T>', '"a;pn-prid=x" <sip:1@h>'),
-        ("<sip:1@h;pn-purr=abc>;q=0.5", "<sip:1@h>;q=0.5"),
+        ("<sip:1@h;pn-prid=T;pn-purr=abc>;q=0.5", "<sip:1@h;pn-purr=abc>;q=0.5"),
         ("<sip:spn-x@h;xpn-y=1>", "<sip:spn-x@h;xpn-y=1>"),
         ("<sip:100%25@h;ob>", "<sip:100%25@h;ob>"),
     ],

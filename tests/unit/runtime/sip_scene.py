@@ -34,7 +34,14 @@ from push_proxy.runtime.registrar import Registrar
 from push_proxy.runtime.replacing import Replacing
 from push_proxy.runtime.router import Router
 from push_proxy.signaling.contract import Headers, Rewrite
-from push_proxy.signaling.facts import DialogEnded, Fact, FlowLost, RequestAnswered, RequestReceived
+from push_proxy.signaling.facts import (
+    DeviceAwaited,
+    DialogEnded,
+    Fact,
+    FlowLost,
+    RequestAnswered,
+    RequestReceived,
+)
 from push_proxy.store.memory import MemoryStore
 
 US = Address("10.0.0.7", 5060)
@@ -98,6 +105,9 @@ class Notices:
         self.holders: dict[tuple[AccountKey, str], DeviceId] = {}
         self.targets: list[tuple[CallId, Address]] = []
         self.refusals: list[str] = []
+
+    def awaited(self, fact: DeviceAwaited) -> None:
+        self.facts.append(fact)
 
     def invite(self, fact: RequestReceived, account: Account) -> None:
         self.invites.append((fact, account))
@@ -238,6 +248,7 @@ class Scene:
             replacing=Replacing(calls=self.kept, clock=self.clock),
             pbx_side=self.notices,
             mailboxes=self.mailboxes,
+            dialog_wakes=self.notices,
             metrics=self.notices,
         )
         self._txn = itertools.count(1)
