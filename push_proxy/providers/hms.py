@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import quote
 
 import structlog
 
@@ -64,7 +65,7 @@ class HmsApp:
 class _App:
     def __init__(self, app: HmsApp) -> None:
         self.config = app
-        self.url = f"{app.base_url.rstrip('/')}/v1/{app.hms_app_id}/messages:send"
+        self.url = f"{app.base_url.rstrip('/')}/v1/{quote(app.hms_app_id, safe="")}/messages:send"
         # The operator has chosen where it goes.
         self.http = PublicHttp(allow_private=True, ca_file=app.ca_file)
         self.access = AccessToken(
