@@ -65,7 +65,8 @@ class HmsApp:
 class _App:
     def __init__(self, app: HmsApp) -> None:
         self.config = app
-        self.url = f"{app.base_url.rstrip('/')}/v1/{quote(app.hms_app_id, safe="")}/messages:send"
+        hms_app_id = quote(app.hms_app_id, safe="")
+        self.url = f"{app.base_url.rstrip('/')}/v1/{hms_app_id}/messages:send"
         # The operator has chosen where it goes.
         self.http = PublicHttp(allow_private=True, ca_file=app.ca_file)
         self.access = AccessToken(
