@@ -16,6 +16,8 @@ class NoticeType(StrEnum):
     """An exclusive token has left this device for another one, which ``to_account`` names."""
     REGISTRATION_LOST = "registration.lost"
     """The account is not registered at its PBX any more; ``reason`` and ``status`` say why."""
+    REGISTRATION_RESTORED = "registration.restored"
+    """After ``registration.lost``: it is again."""
     CALL_MISSED = "call.missed"
     """An incoming call was not answered; ``verdict`` says why."""
 

@@ -1,10 +1,10 @@
 """What a receiver of events is sent (docs/contracts.md)."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 from ..core.ids import split_account_key
+from ..core.payload import timestamp
 from ..core.queued_event import QueuedEvent
 from ..providers.webhook import sign
 
@@ -19,7 +19,7 @@ def fields(event: QueuedEvent) -> dict[str, Any]:
         **notice.data,
         "id": event.id,
         "type": notice.type.value,
-        "at": rfc3339(notice.at),
+        "at": timestamp(notice.at),
         "tenant": tenant,
         "account": account,
         "device": notice.device,
@@ -39,9 +39,3 @@ def headers(event: QueuedEvent, content: bytes, *, key: bytes | None, unix: int)
         ID_HEADER: event.id,
         **sign(key, content, unix=unix),
     }
-
-
-def rfc3339(instant: float) -> str:
-    """A time as RFC 3339 in UTC, to the millisecond."""
-    text = datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00") + "Z"

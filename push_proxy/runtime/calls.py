@@ -4,7 +4,7 @@ A call never waits for its record. Changes are gathered for a moment and written
 end at once, so a short call costs the store a single write.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -67,17 +67,21 @@ class Calls:
         metrics: Metrics,
         write_after_s: float = 1.0,
         memory_limit: int = 20_000,
+        on_decided: Callable[[CallRecord], None] = lambda _: None,
     ) -> None:
         """``write_after_s``: how long changes are gathered before they are written.
 
         ``memory_limit``: records in memory; above it answered ones leave it early, and with
         the store away the oldest decided ones are lost.
+
+        ``on_decided`` hears of each call once, when it has its outcome.
         """
         self._store = store
         self._clock = clock
         self._metrics = metrics
         self._write_after_s = write_after_s
         self._memory_limit = memory_limit
+        self._on_decided = on_decided
         self._live: dict[CallId, _Live] = {}
         self._due: dict[CallId, None] = {}
         self._timer: Timer | None = None
@@ -163,6 +167,7 @@ class Calls:
         if live is not None:
             live.record = replace(live.record, outcome=result)
             live.dirty = True
+            self._on_decided(live.record)
 
     # the end of answered calls
 

@@ -119,6 +119,13 @@ class Registrations:
             return UNUSED
         return status_of(self._machines[number].state, self._clock.now())
 
+    def state(self, account: AccountKey) -> RegistrationState:
+        """Where it stands, without why."""
+        number = self._current.get(account)
+        if number is None:
+            return RegistrationState.UNUSED
+        return state_of(self._machines[number].state, self._clock.now())
+
     def counts(self) -> Mapping[str, int]:
         """How many registrations are in each state."""
         return dict(self._counts)
