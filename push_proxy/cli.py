@@ -43,6 +43,14 @@ What GET /v1/accounts:export gives can be imported: a secret that a row leaves o
 
 Exit status: 0 every row was taken, 1 some were not, 2 wrong options.
 """
+_DOCTOR_HELP = f"""Examine what the configuration names, hop by hop, and say what to do about each
+fault: store, running service, addresses, certificates, PBXs, clock, push providers.
+
+Run it on the service's machine as the service's user, with the same {FILE_VARIABLE} and
+environment, while the service runs or before. It changes nothing, and no phone notices.
+
+Exit status: 0 nothing failed (hints may be there), 1 something did.
+"""
 _PUSH_HELP = """Send a test push to an account's devices; show what their providers say, and advice.
 
 It is sent by the running service, so it is the real thing: its credentials, its connections, and
@@ -92,6 +100,19 @@ def check_config() -> None:
         settings = _loaded()
         for line in _outline(settings):
             typer.echo(line)
+
+
+@app.command(help=_DOCTOR_HELP)
+def doctor(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
+) -> None:
+    """Examine a live set-up."""
+    with _clear_errors():
+        from .cli_doctor import run_doctor
+
+        good = run_doctor(as_json=as_json, out=sys.stdout, progress=sys.stderr)
+        raise typer.Exit(0 if good else EXIT_FAILED)
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)

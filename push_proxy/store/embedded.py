@@ -20,7 +20,7 @@ from ..tasks import spawn
 from .orphans import DataDirectory
 
 _log = structlog.get_logger(__name__)
-_SOCKET = "valkey.sock"
+SOCKET = "valkey.sock"
 _LOG = "valkey.log"
 _STOP_S = 10.0
 _WATCH_S = 0.5
@@ -41,7 +41,7 @@ class EmbeddedValkey:
     @property
     def url(self) -> str:
         """For `redis.RedisStore`."""
-        return f"unix://{self._dir.path / _SOCKET}"
+        return f"unix://{self._dir.path / SOCKET}"
 
     @property
     def pid(self) -> int | None:
@@ -54,11 +54,11 @@ class EmbeddedValkey:
         Raises `errors.ConfigurationError` when ``data_dir`` cannot be used or belongs to
         another service, `errors.StoreUnavailable` when the server does not start.
         """
-        path = self._dir.path / _SOCKET
+        path = self._dir.path / SOCKET
         if len(str(path).encode()) > _LONGEST_SOCKET_PATH:
             raise ConfigurationError(
                 f"node.data_dir {self._dir.path} is too long for a unix socket (at most "
-                f"{_LONGEST_SOCKET_PATH - len(_SOCKET) - 1} bytes): choose a shorter one"
+                f"{_LONGEST_SOCKET_PATH - len(SOCKET) - 1} bytes): choose a shorter one"
             )
         await self._dir.take()
         try:
@@ -83,7 +83,7 @@ class EmbeddedValkey:
         mark = log_file.stat().st_size if log_file.exists() else 0
         self._process = process = self._launch(log_file)
         end = time.monotonic() + self._start_timeout_s
-        while not _answers(self._dir.path / _SOCKET):
+        while not answers(self._dir.path / SOCKET):
             if process.poll() is not None:
                 with log_file.open("rb") as log:
                     log.seek(mark)
@@ -135,7 +135,7 @@ class EmbeddedValkey:
 def _options(data_dir: Path) -> list[str]:
     settings = {
         "port": "0",
-        "unixsocket": str(data_dir / _SOCKET),
+        "unixsocket": str(data_dir / SOCKET),
         "unixsocketperm": "700",
         "dir": str(data_dir),
         "daemonize": "no",
@@ -149,7 +149,7 @@ def _options(data_dir: Path) -> list[str]:
     return [part for name, value in settings.items() for part in (f"--{name}", value)]
 
 
-def _answers(path: Path) -> bool:
+def answers(path: Path) -> bool:
     """Whether the server serves; while it reads its file it answers ``-LOADING``."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(0.2)
