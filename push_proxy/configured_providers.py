@@ -91,7 +91,17 @@ def _rustore(settings: Settings, clock: Clock) -> Iterator[PushProvider]:
         yield rustore.RustoreProvider(apps, clock, privacy=Privacy(settings.privacy))
 
 
+def _apns(settings: Settings, clock: Clock) -> Iterator[PushProvider]:
+    if settings.providers.apns:
+        from .providers.apns import ApnsProvider
+        from .providers.apns_app import apns_apps
+
+        apps = tuple(apns_apps(settings.providers.apns))
+        yield ApnsProvider(apps, clock, privacy=Privacy(settings.privacy))
+
+
 _MAKERS: tuple[Callable[[Settings, Clock], Iterator[PushProvider]], ...] = (
+    _apns,
     _webpush,
     _hms,
     _rustore,
