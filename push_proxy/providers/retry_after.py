@@ -16,8 +16,9 @@ def retry_after_s(value: str | None, *, unix: float) -> float | None:
         return min(float(text), LONGEST_S)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        wait_s = at.timestamp() - unix
+    except (ValueError, OverflowError):
         return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return min(max(at.timestamp() - unix, 0.0), LONGEST_S)
+    return min(max(wait_s, 0.0), LONGEST_S)
