@@ -155,7 +155,7 @@ class Service:
         stack.push_async_callback(path.aclose)
         self._callers = Callers(directory)
         await _let_in(self._callers, settings, store)
-        await self._open_api(path, store, directory, self._callers, stack)
+        await self._open_api(path, store, directory, self._callers, events, stack)
         # Accounts live for ever: a full collection over them would stop calls for tens of
         # milliseconds, and a young one every 700 objects costs a call several (p99 at 300
         # calls/s: 100 ms before, 4 ms after).
@@ -169,6 +169,7 @@ class Service:
         store: Store,
         directory: Directory,
         callers: Callers,
+        events: Events,
         stack: AsyncExitStack,
     ) -> None:
         deps = HttpDeps(
@@ -186,6 +187,7 @@ class Service:
             mailbox=path.mailboxes.of,
             sip_listening=path.signaling.listening,
             pbx_state=path.pbx_state,
+            dead_letters=events.letters,
             push=path.pusher.send,
         )
         if (admin := self._settings.http.admin_address) is not None:

@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,16 +11,14 @@ import typer
 import uvloop
 
 from .cli_call import call_text, fetch_call
+from .cli_errors import EXIT_FAILED, clear_errors
+from .cli_events import events
 from .cli_import import api_key, run_import
 from .cli_push import all_taken, pushes_json, pushes_text, send_pushes
-from .errors import ConfigurationError, PushProxyError
 from .settings import Settings
 from .settings_file import FILE_VARIABLE, load
 from .settings_sip_checks import certificates_end
 from .version import VERSION
-
-EXIT_FAILED = 1
-EXIT_CONFIGURATION = 2
 
 _HELP = f"""A SIP push-proxy: holds calls for sleeping softphones, wakes them, relays the call.
 
@@ -63,6 +60,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 app = typer.Typer(
     help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
+app.add_typer(events, name="events")
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it like that
@@ -85,7 +83,7 @@ def options(
 @app.command()
 def serve() -> None:
     """Run the service until SIGTERM or SIGINT."""
-    with _clear_errors():
+    with clear_errors():
         settings = _loaded()
         from .app import serve as run
 
@@ -96,7 +94,7 @@ def serve() -> None:
 @app.command("check-config")
 def check_config() -> None:
     """Check the configuration and show what it comes to, without starting anything."""
-    with _clear_errors():
+    with clear_errors():
         settings = _loaded()
         for line in _outline(settings):
             typer.echo(line)
@@ -108,7 +106,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
     """Examine a live set-up."""
-    with _clear_errors():
+    with clear_errors():
         from .cli_doctor import run_doctor
 
         good = run_doctor(as_json=as_json, out=sys.stdout, progress=sys.stderr)
@@ -143,7 +141,7 @@ def call(
     ] = "",
 ) -> None:
     """Show what happened in a call, step by step."""
-    with _clear_errors():
+    with clear_errors():
         typer.echo(call_text(asyncio.run(fetch_call(url, key, call_id))))
 
 
@@ -166,7 +164,7 @@ def push(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
     """Send a test push."""
-    with _clear_errors():
+    with clear_errors():
         told = asyncio.run(send_pushes(url, key, account=account, device=device, kind=kind))
         typer.echo(pushes_json(told) if as_json else pushes_text(told))
         raise typer.Exit(0 if all_taken(told) else EXIT_FAILED)
@@ -196,7 +194,7 @@ def import_accounts(
     ] = False,
 ) -> None:
     """Create or replace many accounts."""
-    with _clear_errors():
+    with clear_errors():
         found = api_key(key, api_key_file)
         taken = asyncio.run(run_import(file, url=url, key=found, dry_run=dry_run, out=sys.stderr))
         raise typer.Exit(0 if taken else EXIT_FAILED)
@@ -208,7 +206,7 @@ def main() -> None:
 
 
 def _run_with(context: typer.Context, run: Callable[[list[str]], int]) -> None:
-    with _clear_errors():
+    with clear_errors():
         raise typer.Exit(run(list(context.args)))
 
 
@@ -217,19 +215,6 @@ def _loaded() -> Settings:
     for warning in settings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return settings
-
-
-@contextmanager
-def _clear_errors() -> Iterator[None]:
-    """Faults raised on purpose end the program with one message; others are bugs and show."""
-    try:
-        yield
-    except PushProxyError as error:
-        print(f"push-proxy: {error}", file=sys.stderr)
-        status = EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_FAILED
-        raise typer.Exit(status) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
 
 
 def _outline(settings: Settings) -> Iterator[str]:

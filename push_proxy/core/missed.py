@@ -33,6 +33,6 @@ def missed_notice(call: CallRecord, *, privacy: Privacy, now: Instant) -> Notice
         "started_at": timestamp(call.started_at),
     }
     if privacy is Privacy.FULL:
-        caller = {"caller": call.caller, "caller_name": call.caller_name}
+        caller = {"caller_number": call.caller, "caller_name": call.caller_name}
         data |= {name: value for name, value in caller.items() if value}
     return Notice(type=NoticeType.CALL_MISSED, at=now, account=call.account, data=data)

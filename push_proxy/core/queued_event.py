@@ -54,3 +54,12 @@ class DeadLetterPage:
 
     letters: tuple[DeadLetter, ...]
     next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay came to."""
+
+    replayed: int
+    skipped: int
+    """Their webhook is not configured any more: they stay."""

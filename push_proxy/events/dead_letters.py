@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
 from ..core.ids import TenantId, split_account_key
-from ..core.queued_event import DeadLetter, DeadLetterPage
+from ..core.queued_event import DeadLetter, DeadLetterPage, Replayed
 from ..errors import StoreUnavailable
 from ..event_ports import EventMeters, EventStore
 from ..ports import Clock
@@ -18,15 +18,6 @@ from .pace import Pace
 _log = structlog.get_logger(__name__)
 _PAGE = 200
 _COUNT_EVERY_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """What a replay came to."""
-
-    replayed: int
-    skipped: int
-    """Their webhook is not configured any more."""
 
 
 class Outboxes(Protocol):

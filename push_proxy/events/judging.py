@@ -1,9 +1,8 @@
 """What an attempt says about an event, and when the next one is. Pure."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
+from ..providers.retry_after import retry_after_s
 from .pace import Pace
 
 _HOPELESS = frozenset({"address_refused", "bad_url"})
@@ -28,9 +27,8 @@ def judge_status(status: int, retry_after: str | None, *, now: float) -> Judgeme
     if 200 <= status < 300:
         return Judgement(taken=True)
     if status in {408, 425, 429} or status >= 500:
-        return Judgement(
-            taken=False, error=error, again=True, after_s=_seconds(retry_after, now=now)
-        )
+        wait_s = retry_after_s(retry_after, unix=now)
+        return Judgement(taken=False, error=error, again=True, after_s=wait_s)
     return Judgement(taken=False, error=error)
 
 
@@ -43,7 +41,7 @@ def retry_s(pace: Pace, *, attempts: int, after_s: float | None, chance: float) 
     """How long an event waits after its ``attempts``-th failure; ``chance`` is in [0, 1)."""
     pause_s = min(pace.longest_retry_s, pace.first_retry_s * 2.0 ** min(attempts - 1, 30))
     pause_s *= 0.5 + 0.5 * chance
-    return max(pause_s, min(after_s or 0.0, pace.longest_retry_after_s))
+    return max(pause_s, after_s or 0.0)
 
 
 def pause_s(pace: Pace, *, failures: int, after_s: float) -> float:
@@ -51,17 +49,4 @@ def pause_s(pace: Pace, *, failures: int, after_s: float) -> float:
     if failures == 0:
         return 0.0
     own_s = min(pace.longest_pause_s, pace.first_retry_s * 2.0 ** min(failures - 1, 30))
-    return max(own_s, min(after_s, pace.longest_retry_after_s))
-
-
-def _seconds(value: str | None, *, now: float) -> float | None:
-    """Retry-After (RFC 9110 §10.2.3): seconds or a date; None when it is neither."""
-    text = (value or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        at = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
-        return None
-    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.fromtimestamp(now, UTC)).total_seconds())
+    return max(own_s, after_s)

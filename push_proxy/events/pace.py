@@ -14,8 +14,6 @@ class Pace:
     """An event's pauses double from the first to this."""
     longest_pause_s: float = 60.0
     """A receiver of which nothing is taken is asked that seldom."""
-    longest_retry_after_s: float = 3600.0
-    """Of what a receiver asks for by Retry-After."""
     give_up_s: float = 86_400.0
     """After so long an event is a dead letter."""
     at_once: int = 8

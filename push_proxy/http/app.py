@@ -11,6 +11,7 @@ from . import (
     device_keys,
     devices,
     enrolments,
+    events,
     health,
     import_export,
     openapi,
@@ -47,6 +48,7 @@ def create_app(deps: HttpDeps) -> FastAPI:
         pushes,
         enrolments,
         calls,
+        events,
         health,
     ):
         app.include_router(module.router, dependencies=[Depends(no_repeats)])

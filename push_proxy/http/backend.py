@@ -1,13 +1,14 @@
 """What the API needs from the rest of the service; `runtime` satisfies each Protocol."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from ..core.events import AppAction, AppEvent
-from ..core.ids import AccountKey, CallId, DeviceId
+from ..core.ids import AccountKey, CallId, DeviceId, TenantId
 from ..core.model import Account, Binding, CallRecord, Device
+from ..core.queued_event import DeadLetterPage, Replayed
 from ..core.registration_status import RegistrationStatus
 from ..ports import AppHealth
 from ..runtime.changes import Change
@@ -82,6 +83,19 @@ class LiveWakes(Protocol):
 
     def act(self, call: CallId, device: DeviceId, action: AppAction) -> bool:
         """The person declined on the push screen; False when no such wake is open."""
+
+
+class DeadLetters(Protocol):
+    """Events that no webhook took: `events.dead_letters.DeadLetters`."""
+
+    async def page(self, tenant: TenantId, *, limit: int, cursor: str | None) -> DeadLetterPage:
+        """Newest first. Raises `errors.StoreUnavailable`, `errors.InvalidInput`."""
+
+    async def replay(self, tenant: TenantId, letters: Sequence[str] | None) -> Replayed:
+        """Deliver these, or all, once more. Raises `errors.StoreUnavailable`."""
+
+    async def delete(self, tenant: TenantId, letters: Sequence[str] | None) -> int:
+        """Forget these, or all; how many there were. Raises `errors.StoreUnavailable`."""
 
 
 class ReadyState(StrEnum):

@@ -14,7 +14,7 @@ from ..core.rates import Buckets
 from ..ports import Clock, PushResult, Store
 from ..runtime.pbx_watch import PbxState
 from ..settings import Settings
-from .backend import Accounts, LiveCalls, LiveWakes, Readiness, Registrations
+from .backend import Accounts, DeadLetters, LiveCalls, LiveWakes, Readiness, Registrations
 from .callers import Callers
 from .idempotency import Idempotency
 
@@ -44,6 +44,8 @@ class HttpDeps:
 
     pbx_state: Callable[[Account], PbxState | None]
     """How an account's PBX is, as far as it is watched."""
+    dead_letters: DeadLetters
+    """Events that no webhook took."""
     push: Callable[[Push], Awaitable[PushResult]]
     """Send a push: `runtime.pusher.Pusher.send`."""
 

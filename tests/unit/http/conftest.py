@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -23,6 +24,8 @@ from push_proxy.core.message_summary import Mailbox
 from push_proxy.core.model import Address, Binding, CallRecord, Direction
 from push_proxy.core.payload import Push
 from push_proxy.core.registration_status import UNUSED, RegistrationStatus
+from push_proxy.events.dead_letters import DeadLetters
+from push_proxy.events.pace import Pace
 from push_proxy.http.app import create_app
 from push_proxy.http.backend import Readiness, ReadyState
 from push_proxy.http.bootstrap import load_keys
@@ -86,6 +89,19 @@ class Wakes:
         return self.open
 
 
+class Outboxes:
+    """Knows every webhook but ``gone``."""
+
+    def __init__(self) -> None:
+        self.woken: list[str] = []
+
+    def has(self, webhook: str) -> bool:
+        return webhook != "gone"
+
+    def wake(self, webhook: str) -> None:
+        self.woken.append(webhook)
+
+
 class LiveCalls(dict[CallId, CallRecord]):
     """Calls still in memory."""
 
@@ -129,6 +145,10 @@ class Api:
             }
         )
         self._stack = stack
+        self.outboxes = Outboxes()
+        self.letters = DeadLetters(
+            self.store, clock=self.clock, pace=Pace(), meters=Mock(), outboxes=self.outboxes
+        )
 
     async def start(self, *, load: bool = True) -> None:
         if load:
@@ -152,6 +172,7 @@ class Api:
             sip_listening=lambda: self.listening,
             pbx_state=lambda account: self.pbx_states.get(account.key),
             push=self.push,
+            dead_letters=self.letters,
         )
         self.app = create_app(self.deps)
         self.client = await self.new_client()
