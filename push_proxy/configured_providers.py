@@ -34,6 +34,29 @@ def _webhook(settings: Settings, clock: Clock) -> Iterator[PushProvider]:
         yield WebhookProvider(endpoints, clock, privacy=Privacy(settings.privacy))
 
 
+def _fcm(settings: Settings, clock: Clock) -> Iterator[PushProvider]:
+    if not settings.providers.fcm:
+        return
+    from .providers import fcm
+    from .providers.fcm_account import read_service_account
+
+    apps = [
+        fcm.FcmApp(
+            app_id=entry.app_id,
+            account=read_service_account(
+                f"providers.fcm[{number}].service_account_file", entry.service_account_file
+            ),
+            sender_id=entry.sender_id,
+            base_url=str(entry.base_url or fcm.BASE_URL),
+            token_uri=str(entry.token_uri) if entry.token_uri else None,
+            ca_file=entry.ca_file,
+            direct_boot_ok=entry.direct_boot_ok,
+        )
+        for number, entry in enumerate(settings.providers.fcm)
+    ]
+    yield fcm.FcmProvider(apps, clock, privacy=Privacy(settings.privacy))
+
+
 def _webpush(settings: Settings, clock: Clock) -> Iterator[PushProvider]:
     if not settings.providers.webpush:
         return
@@ -101,6 +124,7 @@ def _apns(settings: Settings, clock: Clock) -> Iterator[PushProvider]:
 
 
 _MAKERS: tuple[Callable[[Settings, Clock], Iterator[PushProvider]], ...] = (
+    _fcm,
     _apns,
     _webpush,
     _hms,

@@ -42,6 +42,9 @@ class FcmSection(Section):
     service_account_file: Path
     sender_id: Text | None = None
     """The project's number, which some apps give as ``pn-param``."""
+    direct_boot_ok: bool = False
+    """Call pushes also reach phones that nobody has unlocked since they started: for apps that are
+    made for that (``directBootAware``) alone, others would be started without their storage."""
     base_url: AnyHttpUrl | None = None
     token_uri: AnyHttpUrl | None = None
     ca_file: Path | None = None

@@ -19,8 +19,11 @@ from .sampling import Sampler, kind_of
 
 LEVELS = ("debug", "info", "warning", "error")
 _STACK_LEVELS = {0: logging.ERROR, 1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}
-# Talkative at info about each request and connection.
-_QUIET_LIBRARIES = ("aiohttp", "asyncio", "uvicorn.access", "uvicorn.error", "redis")
+# Talkative about each request and connection, some of them with headers, and so with keys.
+_QUIET_LIBRARIES = (
+    "aiohttp", "asyncio", "uvicorn.access", "uvicorn.error", "redis",
+    "firebase_admin", "google", "h2", "hpack", "httpcore", "httpx", "urllib3",
+)  # fmt: skip
 
 
 def configure_logs(level: str = "info", *, stream: TextIO | None = None, json: bool = True) -> None:

@@ -1,0 +1,138 @@
+"""What each answer of FCM says about the push, its token and its app."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from ..ports import TokenFate
+from .attempt import ACCEPTED, MISCONFIGURED, REJECTED, UNAVAILABLE, Attempt
+from .fcm_answer import Answer
+from .fcm_token import BLOCKS_S, CLOCK_WRONG
+from .unanswered import PAUSE_S
+
+QUOTA_S = 60.0
+"""Without Retry-After: quotas are counted by the minute."""
+UNAUTHENTICATED = "UNAUTHENTICATED"
+THIRD_PARTY = frozenset({"THIRD_PARTY_AUTH_ERROR", "APNS_AUTH_ERROR"})
+"""Of phones that are not Android's: may be the fault of one device's kind alone."""
+TOO_BIG = "MESSAGE_TOO_BIG"
+
+_DEAD = TokenFate.DEAD
+_BY_CODE: Mapping[str, Attempt] = MappingProxyType(
+    {
+        attempt.reason: attempt
+        for attempt in (
+            Attempt(REJECTED, "UNREGISTERED", token=_DEAD),
+            Attempt(REJECTED, "SENDER_ID_MISMATCH", token=TokenFate.WRONG_APP),
+            Attempt(MISCONFIGURED, "THIRD_PARTY_AUTH_ERROR", blocks_s=BLOCKS_S),
+            Attempt(MISCONFIGURED, "APNS_AUTH_ERROR", blocks_s=BLOCKS_S),
+            Attempt(UNAVAILABLE, "INTERNAL", again=True, pause_s=PAUSE_S),
+            Attempt(UNAVAILABLE, "UNAVAILABLE", again=True, pause_s=PAUSE_S),
+        )
+    }
+)
+_BY_FAULT: Mapping[str, Attempt] = MappingProxyType(
+    {
+        attempt.reason: attempt
+        for attempt in (
+            Attempt(UNAVAILABLE, "timeout", again=True),
+            # Most often a kept connection that the server has just given up.
+            Attempt(UNAVAILABLE, "disconnected", again=True),
+            Attempt(UNAVAILABLE, "connect_failed", again=True, pause_s=PAUSE_S),
+            Attempt(UNAVAILABLE, "dns_failed", again=True, pause_s=PAUSE_S),
+            Attempt(MISCONFIGURED, "tls_failed"),
+            Attempt(MISCONFIGURED, "bad_url"),
+            Attempt(MISCONFIGURED, "bad_message", ours=True),
+            Attempt(UNAVAILABLE, "internal_error", again=True),
+        )
+    }
+)
+
+
+def verdict(answer: Answer, *, renewed: bool) -> Attempt:
+    """``renewed``: the access token is one that was fetched because another one was refused."""
+    if answer.status == 0:
+        return _BY_FAULT.get(answer.fault, _BY_FAULT["internal_error"])
+    if 200 <= answer.status < 300:
+        return Attempt(ACCEPTED, f"http_{answer.status}", provider_id=answer.message_id)
+    match answer.status:
+        case 400:
+            return _bad_request(answer)
+        case 401 if answer.code not in THIRD_PARTY:
+            # Our token was revoked, or it ended early.
+            blocks_s = BLOCKS_S if renewed else 0.0
+            return Attempt(MISCONFIGURED, UNAUTHENTICATED, again=not renewed, blocks_s=blocks_s)
+        case 429:
+            return _quota(answer)
+    known = _BY_CODE.get(answer.code) if answer.of_fcm or answer.status >= 500 else None
+    return _timed(known or _by_status(answer), answer)
+
+
+def _bad_request(answer: Answer) -> Attempt:
+    if answer.too_big:
+        return Attempt(MISCONFIGURED, TOO_BIG, again=True, ours=True)
+    if answer.about_target:
+        return Attempt(REJECTED, "INVALID_TOKEN", token=_DEAD)
+    return Attempt(MISCONFIGURED, answer.code or "http_400", ours=True)
+
+
+def _quota(answer: Answer) -> Attempt:
+    wanted_s = answer.retry_after_s
+    if answer.one_device:
+        return Attempt(UNAVAILABLE, "DEVICE_QUOTA_EXCEEDED")
+    attempt = Attempt(UNAVAILABLE, "QUOTA_EXCEEDED", blocks_s=wanted_s or QUOTA_S)
+    if wanted_s:
+        return replace(attempt, again=True, pause_s=wanted_s)
+    return attempt
+
+
+def _by_status(answer: Answer) -> Attempt:
+    status = answer.status
+    reason = answer.code or f"http_{status}"
+    if status >= 500 or status == 408:
+        return Attempt(UNAVAILABLE, f"http_{status}", again=True, pause_s=PAUSE_S)
+    if status == 404 and answer.code:
+        # Google's, but not FCM's: it does not say what was not found, so nobody else is blocked.
+        return Attempt(MISCONFIGURED, reason)
+    if status in {403, 404} or status < 400:
+        # No permission, the API is off, or it is not FCM at all that answers there.
+        return Attempt(MISCONFIGURED, reason, blocks_s=BLOCKS_S)
+    return Attempt(MISCONFIGURED, reason, ours=True)
+
+
+def _timed(attempt: Attempt, answer: Answer) -> Attempt:
+    """Not again before FCM wants to be asked again."""
+    if attempt.again and answer.retry_after_s is not None:
+        return replace(attempt, pause_s=answer.retry_after_s)
+    return attempt
+
+
+ADVICE: Mapping[str, str] = MappingProxyType(
+    {
+        UNAUTHENTICATED: "FCM does not take the access tokens of service_account_file: is it the "
+        "project's own, and its key not deleted?",
+        "PERMISSION_DENIED": "give the service account the role Firebase Cloud Messaging API "
+        "Admin, and enable the Firebase Cloud Messaging API (v1) in its project",
+        "SENDER_ID_MISMATCH": "the app was built for another Firebase project than "
+        "service_account_file belongs to",
+        "THIRD_PARTY_AUTH_ERROR": "the project has no valid APNs key: push to iPhones by apns",
+        "APNS_AUTH_ERROR": "the project has no valid APNs key: push to iPhones by apns",
+        "QUOTA_EXCEEDED": "the project's quota is used up: see Quotas in the Google Cloud console",
+        "http_404": "base_url is wrong: leave it out for Google's servers",
+        "tls_failed": "the server's certificate is not trusted: check ca_file and base_url",
+        "dns_failed": "its name does not resolve: check this machine's name servers",
+        "connect_failed": "FCM cannot be reached: open port 443 toward Google",
+        "timeout": "FCM does not answer in time: check the way to Google",
+        CLOCK_WRONG: "this machine's clock is wrong: set it, and keep it by NTP",
+        "oauth_key_revoked": "the key in service_account_file was deleted: make a new one in the "
+        "Firebase console",
+        "oauth_account_gone": "the service account was deleted: make another one and its key",
+        "oauth_account_disabled": "the service account is disabled: enable it in the Google Cloud "
+        "console",
+        "oauth_invalid_grant": "Google refuses the service account: make a new key for it",
+        "oauth_tls_failed": "the certificate of token_uri is not trusted: check ca_file",
+        "oauth_connect_failed": "Google's OAuth server cannot be reached: open port 443 toward it",
+        "oauth_dns_failed": "its name does not resolve: check this machine's name servers",
+        "oauth_timeout": "Google's OAuth server does not answer in time",
+    }
+)
