@@ -10,6 +10,7 @@ import structlog
 from ..core.events import PushOutcome
 from ..core.ids import Instant
 from ..core.payload import Push
+from ..core.push_advice import push_advice
 from ..ports import Clock, PushResult
 from .attempt import UNAVAILABLE, Attempt
 from .circuit import Circuits
@@ -101,7 +102,7 @@ class Delivery:
             app_id=app_id,
             outcome=attempt.outcome.value,
             reason=attempt.reason,
-            advice=self._advice.get(attempt.reason, "see docs/operator-guide.md, Push providers"),
+            advice=self._advice.get(attempt.reason) or push_advice(self._provider, attempt.reason),
         )
 
 
