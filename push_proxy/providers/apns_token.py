@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jwt
 import structlog
@@ -24,7 +24,6 @@ _log = structlog.get_logger(__name__)
 
 RENEW_S = 35 * 60.0
 """Late, as Apple asks; and 20 minutes, should the new one be refused, before the old one ends."""
-SHARED_S = 50 * 60.0
 USABLE_S = 58 * 60.0
 PAUSE_S = 20 * 60.0
 """Between two new tokens, at least."""
@@ -56,6 +55,13 @@ class _Issued:
     jwt: str = field(repr=False)
     at: float
     """Unix seconds: ``iat``."""
+    no_other_before: float = 0.0
+    """Unix seconds: APNs refused the one that was to follow it."""
+
+    @property
+    def shared(self) -> bytes:
+        """As other nodes get it."""
+        return b"%d %s" % (self.no_other_before, self.jwt.encode())
 
 
 class ProviderToken:
@@ -72,7 +78,6 @@ class ProviderToken:
         self._current: _Issued | None = None
         self._former: _Issued | None = None
         self._refused: set[str] = set()
-        self._pause_until = 0.0
         self._renewing = asyncio.Lock()
         self._keeping: asyncio.Task[None] | None = None
         self._publishing: asyncio.Task[None] | None = None
@@ -115,10 +120,12 @@ class ProviderToken:
         """A new one when the old one has its age; whether there is another one now."""
         async with self._renewing:
             before = self._current
-            if before is not None and (not self._due(before) or self._must_wait()):
+            if before is None:
+                await self._renew()
+                return True
+            if not self._due(before) or self._must_wait():
                 return False
-            await self._renew()
-            return self._current != before
+            return (await self._renew()).jwt != before.jwt
 
     async def expired(self, token: str) -> bool:
         """APNs says that this token's time is over; whether another one is there to go on with."""
@@ -129,21 +136,20 @@ class ProviderToken:
             if self._must_wait():
                 return False
             self._refused.add(token)
-            await self._renew()
-            return self._current is not current
+            return (await self._renew()).jwt != token
 
     def too_many(self, token: str) -> None:
         """APNs says that this token came too soon after another: go back to that one."""
         current, former = self._current, self._former
         if current is None or current.jwt != token:
             return
-        self._pause_until = self._wall() + PAUSE_S
         if former is None or not self.usable(former.jwt):
             return
         _log.warning("APNs refuses a new provider token: the old one goes on", key=self._key.key_id)
         self._refused.add(token)
-        self._current, self._former = former, current
-        self._publishing = spawn(self._publish(former, current), name="share the APNs token again")
+        again = replace(former, no_other_before=self._wall() + PAUSE_S)
+        self._current, self._former = again, current
+        self._publishing = spawn(self._publish(again, current), name="share the APNs token again")
 
     async def _keep(self) -> None:
         while True:
@@ -152,45 +158,41 @@ class ProviderToken:
 
     async def _renew(self) -> _Issued:
         """Another token than the current one: the nodes' common one, or ours."""
-        mine = self._made()
         current = self._current
-        issued = await self._agreed(mine, replacing=current.jwt if current else None)
+        issued = await self._agreed(self._made(), instead=current)
         if current is not None and issued.jwt != current.jwt:
             self._former = current
         self._current = issued
         self._refused &= {known.jwt for known in (issued, self._former) if known is not None}
         return issued
 
-    async def _agreed(self, mine: _Issued, *, replacing: str | None) -> _Issued:
+    async def _agreed(self, mine: _Issued, *, instead: _Issued | None) -> _Issued:
         """What all nodes use from now on."""
+        replacing = None if instead is None else instead.shared
         for _ in range(2):
             kept = await self._share(mine, replacing=replacing)
-            if kept is None or kept == mine.jwt:
-                return mine
-            theirs = self._read(kept)
-            if theirs is not None and not self._due(theirs) and kept not in self._refused:
+            theirs = mine if kept is None else self._read(kept)
+            if theirs is not None and self._good(theirs):
                 return theirs
             replacing = kept
         return mine
 
-    async def _share(self, issued: _Issued, *, replacing: str | None) -> str | None:
+    async def _share(self, issued: _Issued, *, replacing: bytes | None) -> bytes | None:
         if self._shared is None:
             return None
-        former = None if replacing is None else replacing.encode()
-        ttl_s = SHARED_S - self._age_s(issued)
         name = f"apns-token:{self._key.fingerprint}"
+        ttl_s = USABLE_S - self._age_s(issued)
         try:
             async with asyncio.timeout(_SHARE_S):
-                kept = await self._shared.share(
-                    name, issued.jwt.encode(), ttl_s=ttl_s, replacing=former
+                return await self._shared.share(
+                    name, issued.shared, ttl_s=ttl_s, replacing=replacing
                 )
         except (StoreUnavailable, TimeoutError):
             _log.warning("this node uses an APNs provider token of its own: the store is away")
             return None
-        return kept.decode(errors="replace")
 
     async def _publish(self, issued: _Issued, instead: _Issued) -> None:
-        await self._share(issued, replacing=instead.jwt)
+        await self._share(issued, replacing=instead.shared)
 
     def _made(self) -> _Issued:
         at = int(self._wall())
@@ -202,8 +204,9 @@ class ProviderToken:
         )
         return _Issued(token, float(at))
 
-    def _read(self, token: str) -> _Issued | None:
+    def _read(self, kept: bytes) -> _Issued | None:
         """A token that another node made; None: it is none of this key."""
+        pause, _, token = kept.partition(b" ")
         try:
             claims = jwt.decode(
                 token,
@@ -212,9 +215,14 @@ class ProviderToken:
                 issuer=self._key.team_id,
                 options={"require": ["iss", "iat"], "verify_iat": False},
             )
-            return _Issued(token, float(claims["iat"]))
+            return _Issued(token.decode(), float(claims["iat"]), float(pause))
         except (jwt.InvalidTokenError, ValueError, TypeError):
             return None
+
+    def _good(self, issued: _Issued) -> bool:
+        """Whether a token that is kept is to be used: not too old, unless no other may follow."""
+        paused = issued.no_other_before > self._wall() and self._age_s(issued) < USABLE_S
+        return issued.jwt not in self._refused and (paused or not self._due(issued))
 
     def _age_s(self, issued: _Issued) -> float:
         return self._wall() - issued.at
@@ -227,4 +235,4 @@ class ProviderToken:
         """Whether a new token now would come too soon."""
         now = self._wall()
         known = [each for each in (self._current, self._former) if each is not None]
-        return now < self._pause_until or any(0 <= now - each.at < PAUSE_S for each in known)
+        return any(now < each.no_other_before or 0 <= now - each.at < PAUSE_S for each in known)
