@@ -250,6 +250,7 @@ TxData forward_request(pjsip_endpoint* endpoint, const pjsip_msg* request, const
     if (plan.add)
         for (const auto& [name, value] : *plan.add) add_header(tdata.get(), name, value);
     follow_strict_route(tdata.get());
+    hide_push_params(msg);
     set_body(tdata.get(), body.content_type, body.data);
     return seal(std::move(tdata));
 }
@@ -285,6 +286,7 @@ TxData forward_response(pjsip_endpoint* endpoint, const pjsip_rx_data* rdata) {
         if (header == reinterpret_cast<pjsip_hdr*>(rdata->msg_info.via)) continue;
         pjsip_msg_add_hdr(msg, static_cast<pjsip_hdr*>(pjsip_hdr_clone(pool, header)));
     }
+    hide_push_params(msg);
     const auto body = raw_body(rdata);
     set_body(tdata.get(), body.content_type, body.data);
     return seal(std::move(tdata));

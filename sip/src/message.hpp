@@ -77,6 +77,9 @@ void follow_strict_route(pjsip_tx_data* tdata);
 // A copy of a response without its topmost Via (RFC 3261 16.7 step 3).
 TxData forward_response(pjsip_endpoint* endpoint, const pjsip_rx_data* rdata);
 
+// Takes push tokens out of a message that is passed on (push_privacy.cpp).
+void hide_push_params(pjsip_msg* msg);
+
 // A request of our own, complete but for its Via.
 TxData make_request(pjsip_endpoint* endpoint, const RequestOrder& order);
 

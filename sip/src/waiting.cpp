@@ -45,6 +45,7 @@ void Engine::tell_awaited(const ServerTxn& txn, bool waiting) {
     fact.name = to_hex(txn.toward->route_key);
     fact.text = copy(txn.msg->line.req.method.name);
     fact.call_id = txn.toward->call;
+    fact.request_uri = print_uri(PJSIP_URI_IN_REQ_URI, txn.msg->line.req.uri);
     fact.flag = waiting;
     facts_.push(std::move(fact));
 }

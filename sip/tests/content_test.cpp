@@ -175,3 +175,27 @@ TEST("a Request-URI or From that is very long is told whole") {
     CHECK_EQ(fact.from_uri, "sip:" + user + "@x");
     station.stop();
 }
+
+TEST("push tokens in a phone's Contact reach no PBX, in a response or inside a dialog; pn-purr does") {
+    Station station;
+    Call call(station);
+    const auto invite = call.fork();
+    const auto contact = "<sip:101@" + call.phone.host_port();
+    const std::string secret =
+        ";pn-provider=apns;PN-PRID=tok:voip&tok2:remote;pn-param=T.b.voip&remote;app-id=x;pn-tok=s";
+    auto ok = wire::response(invite, 200, "OK", call.phone_tag);
+    ok.add("Contact", contact + ";ob" + secret + ";pn-purr=0a1b;x=1>;pn-prid=tok;+sip.instance=\"<urn:x>\"");
+    call.phone.send(ok, station.at());
+    station.relay(station.fact(FactKind::branch_response));
+    call.ok = call.pbx.expect("SIP/2.0 200");
+    CHECK_EQ(call.ok.first("Contact"), contact + ";ob;pn-purr=0a1b;x=1>;+sip.instance=\"<urn:x>\"");
+    call.phone.send(call.from_phone("UPDATE", 5).set("Contact", contact + secret + ">"), station.at());
+    CHECK_EQ(call.pbx.expect("UPDATE ").first("Contact"), contact + ">");
+    // What the phone gave as its reference comes back with the requests for it.
+    auto info = call.from_pbx("INFO", 2);
+    info.start.replace(5, info.start.rfind(' ') - 5, "sip:101@" + call.phone.host_port() + ";ob;pn-purr=0a1b;x=1");
+    call.pbx.send(info, station.at());
+    call.phone.expect("INFO ");
+    CHECK(station.fact(FactKind::device_awaited).request_uri.find(";pn-purr=0a1b") != std::string::npos);
+    station.stop();
+}
