@@ -197,12 +197,13 @@ _HMS: Mapping[str, str] = {
 
 _RUSTORE: Mapping[str, str] = {
     "NOT_FOUND": f"RuStore does not know the token or the project: {_HAND_IN}; check project_id.",
-    "INVALID_ARGUMENT": f"RuStore does not take the token: {_HAND_IN}.",
+    "INVALID_TOKEN": f"It is no token of RuStore: {_HAND_IN}.",
+    "INVALID_ARGUMENT": _REPORT,
     **dict.fromkeys(
         ("PERMISSION_DENIED", "UNAUTHENTICATED", "http_401", "http_403"),
         "service_token_file does not hold the service token of project_id.",
     ),
-    "RESOURCE_EXHAUSTED": f"Too many pushes: fewer are taken for a while. {_PASSES}",
+    "TOO_MANY_REQUESTS": f"Too many pushes: fewer are taken for a while. {_PASSES}",
     "INTERNAL": f"A fault of RuStore's. {_PASSES}",
     "UNAVAILABLE": f"RuStore is overloaded. {_PASSES}",
     "http_404": "There is no such project_id, or base_url is wrong.",

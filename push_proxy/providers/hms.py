@@ -2,17 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from urllib.parse import quote
 
 import structlog
 
 from ..core.events import PushOutcome
 from ..core.payload import Privacy, Push
+from ..core.push_advice import push_advice
 from ..ports import AppHealth, Check, Clock, PushResult, SharedValues
 from ..public_http import PublicHttp, Unanswered
 from ..tasks import spawn
@@ -36,17 +36,6 @@ _log = structlog.get_logger(__name__)
 
 BASE_URL = "https://push-api.cloud.huawei.com"
 TOKEN_URI = "https://oauth-login.cloud.huawei.com/oauth2/v3/token"  # noqa: S105 - a URL
-_ADVICE: Mapping[str, str] = MappingProxyType(
-    {
-        "80200001": "hms_app_id and client_secret_file belong to different apps",
-        NO_PERMISSION: "open Push Kit for the app in AppGallery Connect; or the token is of "
-        "another app",
-        "http_404": "there is no such hms_app_id, or base_url is wrong",
-        "oauth_http_400": "hms_app_id or client_secret_file is wrong",
-        "oauth_http_401": "hms_app_id or client_secret_file is wrong",
-        "oauth_http_403": "this machine is not let through to Huawei's OAuth server",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +125,7 @@ class HmsProvider:
         self._clock = clock
         self._privacy = privacy
         self._request_s = request_s
-        self._delivery = Delivery(self.name, clock, request_s=request_s, advice=_ADVICE)
+        self._delivery = Delivery(self.name, clock, request_s=request_s)
         self._tasks: list[asyncio.Task[None]] = []
 
     def serves(self, app_id: str) -> bool:
@@ -197,14 +186,16 @@ class HmsProvider:
                 await app.access.get(timeout_s=2 * self._request_s)
             except NoToken as fault:
                 reason = fault.attempt.reason
-                yield Check(what=what, ok=False, text=f"{reason}: {_advice(reason)}")
+                yield Check(what=what, ok=False, text=f"{reason}: {push_advice(self.name, reason)}")
                 continue
             yield Check(what=what, ok=True, text="Huawei gives an access token")
             attempt = await app.post(trial(), "", timeout_s=self._request_s)
             # The token is made up: that it is refused means that everything else is right.
             ok = attempt.outcome in {PushOutcome.ACCEPTED, PushOutcome.REJECTED}
             text = (
-                "Push Kit takes messages" if ok else f"{attempt.reason}: {_advice(attempt.reason)}"
+                "Push Kit takes messages"
+                if ok
+                else f"{attempt.reason}: {push_advice(self.name, attempt.reason)}"
             )
             yield Check(what=f"hms {app_id}: permission to push", ok=ok, text=text)
 
@@ -224,7 +215,3 @@ class HmsProvider:
             circuits.judged(app_id, fault, now)
         elif circuits.health(app_id).reason.startswith("oauth_"):
             circuits.judged(app_id, Attempt(ACCEPTED, "oauth"), now)
-
-
-def _advice(reason: str) -> str:
-    return _ADVICE.get(reason, "see that Huawei's servers can be reached from here")

@@ -4,11 +4,11 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from urllib.parse import quote
 
 from ..core.events import PushOutcome
 from ..core.payload import Privacy, Push, fitted, payload
+from ..core.push_advice import push_advice
 from ..ports import AppHealth, Check, Clock, PushResult, SharedValues
 from ..public_http import PublicHttp, Unanswered
 from .android_message import LONGEST, MADE_UP_TOKEN, encoded, ttl
@@ -19,15 +19,6 @@ from .rustore_verdicts import TOO_LARGE, judge, said
 from .unanswered import judge_silence
 
 BASE_URL = "https://vkpns.rustore.ru"
-_ADVICE: Mapping[str, str] = MappingProxyType(
-    {
-        "PERMISSION_DENIED": "service_token_file does not hold the service token of project_id",
-        "UNAUTHENTICATED": "service_token_file does not hold the service token of project_id",
-        "http_401": "service_token_file does not hold the service token of project_id",
-        "http_403": "service_token_file does not hold the service token of project_id",
-        "http_404": "there is no such project_id, or base_url is wrong",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +75,7 @@ class RustoreProvider:
         self._clock = clock
         self._privacy = privacy
         self._request_s = request_s
-        self._delivery = Delivery(self.name, clock, request_s=request_s, advice=_ADVICE)
+        self._delivery = Delivery(self.name, clock, request_s=request_s)
 
     def serves(self, app_id: str) -> bool:
         """Whether this app is configured."""
@@ -132,7 +123,7 @@ class RustoreProvider:
             attempt = await app.post(trial, timeout_s=self._request_s)
             # The token is made up: that it is refused means that everything else is right.
             ok = attempt.outcome in {PushOutcome.ACCEPTED, PushOutcome.REJECTED}
-            advice = _ADVICE.get(attempt.reason, "see that RuStore can be reached from here")
+            advice = push_advice(self.name, attempt.reason)
             text = "RuStore takes the service token" if ok else f"{attempt.reason}: {advice}"
             yield Check(what=f"rustore {app_id}: credentials", ok=ok, text=text)
 

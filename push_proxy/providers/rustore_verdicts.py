@@ -46,7 +46,7 @@ def judge(status: int, answer: Said, *, retry_after_s: float | None = None) -> A
         case (404, "NOT_FOUND") | (410, _):
             return Attempt(REJECTED, reason, token=TokenFate.DEAD)
         case 400, "INVALID_ARGUMENT" if answer.of_token:
-            return Attempt(REJECTED, reason, token=TokenFate.DEAD)
+            return Attempt(REJECTED, "INVALID_TOKEN", token=TokenFate.DEAD)
         case 400, _:
             return Attempt(MISCONFIGURED, reason, ours=True)
         case (401 | 403, _) | (404, _):

@@ -1,10 +1,9 @@
 """Pushes by Web Push, which UnifiedPush speaks, too (RFC 8030, 8291, 8292)."""
 
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 from ..core.events import PushOutcome
 from ..core.payload import Privacy, Push
@@ -19,19 +18,6 @@ from .vapid import VapidKey
 from .webpush_message import body, headers
 from .webpush_service import PushServices
 from .webpush_verdicts import TOO_LARGE, judge
-
-_ADVICE: Mapping[str, str] = MappingProxyType(
-    {
-        "http_401": "the push service refuses the VAPID key: check it, and this machine's clock",
-        "http_403": "the subscription was made for another VAPID key: the app must subscribe anew "
-        "with the one that push-proxy doctor shows",
-        "address_refused": "the subscription is at a private address: see "
-        "providers.webpush[].allow_private",
-        "tls_failed": "the push service's certificate is not trusted: see "
-        "providers.webpush[].ca_file",
-        "http_413": "the push service takes less than 4096 bytes",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +58,7 @@ class WebpushProvider:
         self._apps = {app.app_id: _App(app) for app in apps}
         self._clock = clock
         self._privacy = privacy
-        self._delivery = Delivery(self.name, clock, request_s=request_s, advice=_ADVICE)
+        self._delivery = Delivery(self.name, clock, request_s=request_s)
 
     def serves(self, app_id: str) -> bool:
         """Whether this app is configured."""
