@@ -8,6 +8,7 @@ import structlog
 
 from ..core.events import PushOutcome
 from ..core.payload import Privacy, Push
+from ..core.push_advice import push_advice
 from ..ports import AppHealth, AppState, Check, Clock, PushResult, SharedValues, TokenFate
 from .apns_app import ApnsApp, Server
 from .apns_check import check_app
@@ -17,7 +18,7 @@ from .apns_payload import to_alert_token
 from .apns_pool import ApnsPool
 from .apns_request import ApnsTimes
 from .apns_sending import Sending
-from .apns_verdicts import ADVICE, BAD_DEVICE_TOKEN
+from .apns_verdicts import BAD_DEVICE_TOKEN
 from .attempt import MISCONFIGURED, Attempt
 from .delivery import Delivery, Send, on_wall_clock
 
@@ -46,11 +47,14 @@ class ApnsProvider:
         self._request_s = request_s
         self._times = times or ApnsTimes()
         self._pools: dict[tuple[str, Server, str], ApnsPool] = {}
-        self._delivery = Delivery(self.name, clock, request_s=request_s, advice=ADVICE)
+        self._delivery = Delivery(self.name, clock, request_s=request_s)
         for app in self._apps.values():
             if fault := app.credential.fault():
                 _log.error(
-                    "no push can be sent", app_id=app.app_id, reason=fault, advice=ADVICE[fault]
+                    "no push can be sent",
+                    app_id=app.app_id,
+                    reason=fault,
+                    advice=push_advice(self.name, fault),
                 )
 
     def serves(self, app_id: str) -> bool:

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
 from uuid import uuid4
 
+from ..core.push_advice import push_advice
 from ..ports import Check
 from .apns_app import ApnsApp
 from .apns_payload import ONCE, ApnsMessage
 from .apns_pool import ApnsPool, Route
 from .apns_request import ApnsRequest, NoAnswer
-from .apns_verdicts import ADVICE, BAD_DEVICE_TOKEN, Answer, verdict
+from .apns_verdicts import BAD_DEVICE_TOKEN, Answer, verdict
 
 _NOBODY = "0" * 64
 """A token that no phone has."""
@@ -24,13 +25,13 @@ async def check_app(
     """Push to a token that nobody has: only who may push is told that it is bad."""
     what = f"apns {app.app_id}: {environment}"
     if fault := app.credential.fault():
-        yield Check(what=what, ok=False, text=f"{fault}: {ADVICE[fault]}")
+        yield Check(what=what, ok=False, text=_advised(fault))
         return
     try:
         async with asyncio.timeout(timeout_s):
             answer = await pool.exchange(_request(app), Route())
     except TimeoutError:
-        yield Check(what=what, ok=False, text=f"timeout: {ADVICE['timeout']}")
+        yield Check(what=what, ok=False, text=_advised("timeout"))
         return
     except NoAnswer as error:
         yield Check(what=what, ok=False, text=_advised(error.reason))
@@ -71,4 +72,4 @@ def _clock(what: str, answer: Answer) -> Check | None:
 
 
 def _advised(reason: str) -> str:
-    return f"{reason}: {ADVICE.get(reason, 'see docs/operator-guide.md, Push providers')}"
+    return f"{reason}: {push_advice('apns', reason)}"

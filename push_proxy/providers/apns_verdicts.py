@@ -143,35 +143,3 @@ _BY_REASON: Mapping[str, Attempt] = MappingProxyType(
         )
     }
 )
-
-ADVICE: Mapping[str, str] = MappingProxyType(
-    {
-        "BadTopic": "app_id is no bundle id: correct it in providers.apns",
-        "MissingTopic": "app_id is no bundle id: correct it in providers.apns",
-        "TopicDisallowed": "the key or certificate is not for this app: check app_id and team_id, "
-        "and that a certificate is one for VoIP",
-        "DeviceTokenNotForTopic": "the phone's token belongs to another app, or is no PushKit "
-        "token: check app_id and what the app hands in as token and alert_token",
-        "InvalidProviderToken": "check team_id, key_id and key_file, that the key was not revoked, "
-        "and this machine's clock",
-        "MissingProviderToken": "a certificate is not accepted here: check certificate_file",
-        "UnrelatedKeyIdInToken": "the key is limited to other apps: allow this one, or use its key",
-        "BadEnvironmentKeyIdInToken": "the key is for the other environment: check environment",
-        "BadCertificate": "the certificate is not accepted: renew it",
-        "BadCertificateEnvironment": "the certificate is for the other environment",
-        "Forbidden": "Apple refuses this account: look at its state in the developer portal",
-        EXPIRED_PROVIDER_TOKEN: "this machine's clock is wrong: check NTP",
-        TOO_MANY_TOKENS: "another program makes provider tokens of the same team: let them share "
-        "one, or use another team's key",
-        "TooManyRequests": "many pushes to one phone in a short time: look at its account's calls",
-        "certificate_expired": "renew the certificate and reload",
-        "certificate_refused": "Apple refuses the certificate: renew it and reload",
-        "tls_failed": "its certificate is not trusted: is a TLS proxy in between? check ca_file",
-        "no_http2": "what answers there does not speak HTTP/2: is a proxy in between?",
-        "dns_failed": "the name does not resolve: check this machine's DNS",
-        "connect_failed": "no connection: let port 443 out to Apple's 17.0.0.0/8 and 2620:149::/32",
-        "connect_timeout": "no connection: let port 443 out to Apple's 17.0.0.0/8",
-        "timeout": "APNs did not answer in time: look at the way out and at Apple's system status",
-    }
-)
-"""For the log: what a person should do."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
@@ -33,14 +33,12 @@ class Delivery:
         clock: Clock,
         *,
         request_s: float = 2.5,
-        advice: Mapping[str, str] | None = None,
     ) -> None:
-        """``advice``: for the log, what a person should do about each reason."""
+        """``request_s``: how long each request may take."""
         self.circuits = Circuits()
         self._provider = provider
         self._clock = clock
         self._request_s = request_s
-        self._advice = advice or {}
         self._told: dict[tuple[str, str], float] = {}
 
     async def deliver(self, push: Push, send: Send) -> PushResult:
@@ -102,7 +100,7 @@ class Delivery:
             app_id=app_id,
             outcome=attempt.outcome.value,
             reason=attempt.reason,
-            advice=self._advice.get(attempt.reason) or push_advice(self._provider, attempt.reason),
+            advice=push_advice(self._provider, attempt.reason),
         )
 
 

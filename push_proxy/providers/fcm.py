@@ -11,6 +11,7 @@ from firebase_admin import messaging
 
 from ..core.events import PushOutcome
 from ..core.payload import Privacy, Push
+from ..core.push_advice import push_advice
 from ..ports import AppHealth, AppState, Check, Clock, PushResult, SharedValues
 from ..public_http import PublicHttp
 from ..tasks import spawn
@@ -22,7 +23,7 @@ from .fcm_lines import Lines
 from .fcm_message import aimed, message
 from .fcm_sdk import Sdk
 from .fcm_token import AccessToken, NoToken
-from .fcm_verdicts import ADVICE, THIRD_PARTY, TOO_BIG, UNAUTHENTICATED, verdict
+from .fcm_verdicts import THIRD_PARTY, TOO_BIG, UNAUTHENTICATED, verdict
 from .http_post import tls_context
 from .suspicion import Suspicion
 
@@ -108,7 +109,7 @@ class FcmProvider:
         self._clock = clock
         self._privacy = privacy
         self._request_s = request_s
-        self._delivery = Delivery(self.name, clock, request_s=request_s, advice=ADVICE)
+        self._delivery = Delivery(self.name, clock, request_s=request_s)
         self._projects: dict[str, _Project] = {}
         """By app; apps with the same account have the same one."""
         self._keeping: list[asyncio.Task[None]] = []
@@ -233,7 +234,7 @@ def _tell(project: _Project, fault: Attempt | None) -> None:
         "no access token of FCM",
         project=project.project_id,
         reason=fault.reason,
-        advice=ADVICE.get(fault.reason, "see docs/operator-guide.md, Push providers"),
+        advice=push_advice("fcm", fault.reason),
     )
 
 
@@ -260,4 +261,4 @@ def _clock_check(what: str, skew_s: float | None) -> Check:
 
 
 def _explained(reason: str) -> str:
-    return f"{reason}: {ADVICE.get(reason, 'see that Google can be reached from here')}"
+    return f"{reason}: {push_advice('fcm', reason)}"

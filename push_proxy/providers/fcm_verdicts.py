@@ -7,7 +7,7 @@ from types import MappingProxyType
 from ..ports import TokenFate
 from .attempt import ACCEPTED, MISCONFIGURED, REJECTED, UNAVAILABLE, Attempt
 from .fcm_answer import Answer
-from .fcm_token import BLOCKS_S, CLOCK_WRONG
+from .fcm_token import BLOCKS_S
 from .unanswered import PAUSE_S
 
 QUOTA_S = 60.0
@@ -105,34 +105,3 @@ def _timed(attempt: Attempt, answer: Answer) -> Attempt:
     if attempt.again and answer.retry_after_s is not None:
         return replace(attempt, pause_s=answer.retry_after_s)
     return attempt
-
-
-ADVICE: Mapping[str, str] = MappingProxyType(
-    {
-        UNAUTHENTICATED: "FCM does not take the access tokens of service_account_file: is it the "
-        "project's own, and its key not deleted?",
-        "PERMISSION_DENIED": "give the service account the role Firebase Cloud Messaging API "
-        "Admin, and enable the Firebase Cloud Messaging API (v1) in its project",
-        "SENDER_ID_MISMATCH": "the app was built for another Firebase project than "
-        "service_account_file belongs to",
-        "THIRD_PARTY_AUTH_ERROR": "the project has no valid APNs key: push to iPhones by apns",
-        "APNS_AUTH_ERROR": "the project has no valid APNs key: push to iPhones by apns",
-        "QUOTA_EXCEEDED": "the project's quota is used up: see Quotas in the Google Cloud console",
-        "http_404": "base_url is wrong: leave it out for Google's servers",
-        "tls_failed": "the server's certificate is not trusted: check ca_file and base_url",
-        "dns_failed": "its name does not resolve: check this machine's name servers",
-        "connect_failed": "FCM cannot be reached: open port 443 toward Google",
-        "timeout": "FCM does not answer in time: check the way to Google",
-        CLOCK_WRONG: "this machine's clock is wrong: set it, and keep it by NTP",
-        "oauth_key_revoked": "the key in service_account_file was deleted: make a new one in the "
-        "Firebase console",
-        "oauth_account_gone": "the service account was deleted: make another one and its key",
-        "oauth_account_disabled": "the service account is disabled: enable it in the Google Cloud "
-        "console",
-        "oauth_invalid_grant": "Google refuses the service account: make a new key for it",
-        "oauth_tls_failed": "the certificate of token_uri is not trusted: check ca_file",
-        "oauth_connect_failed": "Google's OAuth server cannot be reached: open port 443 toward it",
-        "oauth_dns_failed": "its name does not resolve: check this machine's name servers",
-        "oauth_timeout": "Google's OAuth server does not answer in time",
-    }
-)

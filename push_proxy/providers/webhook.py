@@ -2,14 +2,14 @@
 
 import hmac
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from ..core.events import PushOutcome
 from ..core.payload import Privacy, Push, payload
+from ..core.push_advice import push_advice
 from ..errors import ConfigurationError
 from ..ports import AppHealth, Check, Clock, PushResult, SharedValues
 from .attempt import Attempt
@@ -18,15 +18,6 @@ from .http_post import HttpPoster
 
 SIGNATURE_HEADER = "X-Push-Proxy-Signature"
 _SHORTEST_KEY = 8
-_ADVICE: Mapping[str, str] = MappingProxyType(
-    {
-        "tls_failed": "its certificate is not trusted: renew it, or give the right ca_file",
-        "dns_failed": "its name does not resolve: check the url",
-        "connect_failed": "nothing listens there: check the url and that the backend runs",
-        "timeout": "it does not answer in time: look at the backend's load",
-        "bad_url": "the url cannot be used: correct it",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +72,7 @@ class WebhookProvider:
         self._privacy = privacy
         self._request_s = request_s
         self._poster = HttpPoster(ca_file=ca_file)
-        self._delivery = Delivery(self.name, clock, request_s=request_s, advice=_ADVICE)
+        self._delivery = Delivery(self.name, clock, request_s=request_s)
 
     def serves(self, app_id: str) -> bool:
         """Whether this app is configured."""
@@ -124,7 +115,7 @@ class WebhookProvider:
         for endpoint in self._endpoints.values():
             what = f"webhook {endpoint.app_id}"
             fault = await self._poster.connect_fault(endpoint.url, timeout_s=self._request_s)
-            advice = _ADVICE.get(fault, "see that it runs and can be reached from here")
+            advice = push_advice(self.name, fault)
             text = f"{_host(endpoint.url)}: {fault}: {advice}" if fault else "takes connections"
             yield Check(what=what, ok=not fault, text=text)
 
