@@ -21,9 +21,12 @@ class PushCaps:
     refreshes_s: int | None = None
     """``+sip.pnsreg``: so long before the end it refreshes by itself; None: it did not offer."""
     purr: str = ""
+    vapid: str = ""
 
     def __str__(self) -> str:
         text = f'*;+sip.pns="{self.service}"'
+        if self.vapid:
+            text += f';+sip.vapid="{self.vapid}"'
         if self.refreshes_s is not None:
             text += f';+sip.pnsreg="{self.refreshes_s}"'
         return text + (f';+sip.pnspurr="{self.purr}"' if self.purr else "")

@@ -29,6 +29,8 @@ _TOKEN = re.compile(r"([^&]*?)(?::(voip|remote))?")
 
 AppFor = Callable[[str, str], str | None]
 """The configured app that a provider and a ``pn-param`` name, or None."""
+VapidKey = Callable[[str, str], str | None]
+"""The public key of a provider's app, if it has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,8 @@ class PushServices:
     names: tuple[str, ...] = ()
     """Services, by their names in ``pn-provider``."""
     app_for: AppFor | None = None
+    vapid_key: VapidKey | None = None
+    """The public key by which a provider names us for an app, if it has one (RFC 8292)."""
     purr_key: bytes = field(default=b"", repr=False)
     """Makes the references by which phones are woken for requests in a dialog; empty: none."""
 
@@ -97,6 +101,13 @@ class PushServices:
             alert_token=tokens[1],
             environment="sandbox" if asked.named == SANDBOX else None,
         )
+
+    def vapid(self, provider: str, app_id: str | None) -> str:
+        """The value of ``+sip.vapid`` (§5.6.1.1), or empty. Without ``app_id``: of the only app."""
+        if self.vapid_key is None or self.app_for is None:
+            return ""
+        app_id = self.app_for(provider, "") if app_id is None else app_id
+        return "" if app_id is None else self.vapid_key(provider, app_id) or ""
 
     def answering(self, asked: PushParams) -> tuple[str, ...]:
         """The services to name in the answer to a query."""

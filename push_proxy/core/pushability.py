@@ -79,13 +79,17 @@ class Pushability:
             service=target.named,
             refreshes_s=refreshes_by_itself_s(seconds) if contact.refreshes_itself else None,
             purr=purr(key, route_key(self.account, name), self.now) if key else "",
+            vapid=self.services.vapid(target.provider, target.app_id),
         )
 
     def _without_target(self, contact: Contact, device: Device | None) -> None:
         asked = contact.push
         if asked is not None and asked.is_query:
             answer = self.services.answering(asked)
-            self.caps += [PushCaps(service=service) for service in answer]
+            self.caps += [
+                PushCaps(service=service, vapid=self.services.vapid(service, None))
+                for service in answer
+            ]
             if asked.named and not answer:
                 self._refuse(device)
         elif asked is not None:

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
 import structlog
 
@@ -14,6 +15,14 @@ from ..tasks import spawn
 _log = structlog.get_logger(__name__)
 _FINISH_S = 10.0
 """Longer than any push takes."""
+
+
+@runtime_checkable
+class HasVapidKey(Protocol):
+    """A provider to whose services we name ourselves by a key (Web Push)."""
+
+    def public_key(self, app_id: str) -> str | None:
+        """In base64url, or None: no such app."""
 
 
 class Providers:
@@ -40,6 +49,11 @@ class Providers:
             if one.name == provider and (app_id := one.app_for(pn_param)) is not None:
                 return app_id
         return None
+
+    def vapid_key(self, provider: str, app_id: str) -> str | None:
+        """The public key that apps subscribe with, where the provider has one (RFC 8292)."""
+        one: object = self._find(provider, app_id)
+        return one.public_key(app_id) if isinstance(one, HasVapidKey) else None
 
     def names(self) -> tuple[str, ...]:
         """The providers that are configured."""

@@ -10,4 +10,9 @@ _UNNAMED = "webhook"
 def push_services(providers: Providers, purr_key: bytes) -> PushServices:
     """What can be served now."""
     names = dict.fromkeys(name for name in providers.names() if name != _UNNAMED)
-    return PushServices(names=tuple(names), app_for=providers.app_for, purr_key=purr_key)
+    return PushServices(
+        names=tuple(names),
+        app_for=providers.app_for,
+        vapid_key=providers.vapid_key,
+        purr_key=purr_key,
+    )
