@@ -55,9 +55,7 @@ async def woken_call(
         await incoming.expect_ack()
         dialog.send("BYE")
         await incoming.dialog().expect_bye()
-    record = await ext.record()
-    assert record["verdict"] == "answered"
-    assert ext.service.events(record).count("push_accepted") == 1
+    assert (await ext.record())["verdict"] == "answered"
     assert ext.sink.pushes == []
 
 
