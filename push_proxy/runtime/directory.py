@@ -19,7 +19,7 @@ import structlog
 
 from ..core.device_limit import giving_way
 from ..core.ids import AccountKey, DeviceId, Instant
-from ..core.model import Account, Address, Binding, Device
+from ..core.model import Account, Address, Binding, Device, push_target
 from ..errors import PreconditionFailed, StoreUnavailable
 from ..ports import Clock, Store
 from ..store.faults import check_version
@@ -200,23 +200,32 @@ class Directory:
 
         Raises as `ports.Store.put_device`, then nothing has changed here.
         """
-        place = (device.account, device.device)
-        async with self._lock(device.account):
+        try:
+            async with self._lock(device.account):
+                return await self._put_through(device, expected_version)
+        except StoreUnavailable:
+            # Others may have lost the token there all the same.
+            for other in self._index.sharing_target(device):
+                self._submit_device((other.account, other.device))
+            raise
+
+    async def _put_through(self, device: Device, expected_version: int | None) -> Displaced:
+        key, place = device.account, (device.account, device.device)
+        self._check_version(place, expected_version)
+        if self._writes.waits(_job(place)):
+            await self._through(key, self._settle_device(place))
+        removed = await self._through(
+            key, self._store.put_device(device, expected_version=expected_version)
+        )
+        try:
             self._check_version(place, expected_version)
-            if self._writes.waits(_job(place)):
-                await self._through(device.account, self._settle_device(place))
-            moved = await self._through(
-                device.account, self._store.put_device(device, expected_version=expected_version)
-            )
-            try:
-                self._check_version(place, expected_version)
-            except PreconditionFailed:
-                # Changed behind while the store was writing: what is in memory goes there.
-                self._submit_device(place)
-                raise
-            displaced = self._take_device(device)
-        self._correct(moved)
-        return displaced
+            return self._take_device(_with_signs(device, self.device(*place)))
+        except PreconditionFailed:
+            # Changed behind while the store was writing: what is in memory goes there.
+            self._submit_device(place)
+            raise
+        finally:
+            self._correct(removed)
 
     async def delete_device(self, key: AccountKey, device: DeviceId) -> bool:
         """Erase it with its binding; False when it was not there."""
@@ -443,7 +452,15 @@ class Directory:
                 if device is None:
                     self._drop_device(key, name)
                 elif device != self.device(key, name):
-                    self._tell(DeviceChanged(key, self._index.set_device(device), device))
+                    self._take_stored(device)
+
+    def _take_stored(self, device: Device) -> None:
+        """The store has it otherwise; unless its token went elsewhere behind meanwhile."""
+        sharing = self._index.sharing_target(device) if device.exclusive else ()
+        if any(self._writes.waits(_job((d.account, d.device))) for d in sharing):
+            self.delete_device_behind(device.account, device.device)
+        else:
+            self._take_device(device)
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -454,3 +471,15 @@ class Directory:
 def _job(place: Place) -> tuple[str, AccountKey, DeviceId]:
     """How a device's write is called among those that wait; a binding's is the place itself."""
     return ("device", *place)
+
+
+def _with_signs(device: Device, known: Device | None) -> Device:
+    """What the app showed while the store was writing is not lost."""
+    if known is None or push_target(known) != push_target(device):
+        return device
+    return replace(
+        device,
+        token_at=max(device.token_at, known.token_at),
+        seen_at=max(device.seen_at, known.seen_at),
+        refresh_sent_at=max(device.refresh_sent_at, known.refresh_sent_at),
+    )
