@@ -2,11 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from ..core.queued_event import DeadLetter
-from ..errors import NotFound
 from ..events import message
 from .access import AccountsOperator
 from .deps import Deps, SharedDep
@@ -18,15 +17,6 @@ router = APIRouter(prefix="/v1/events", tags=["events"])
 
 _LETTER_PATTERN = r"^[0-9A-Za-z.-]{1,128}$"
 LetterId = Annotated[str, Field(pattern=_LETTER_PATTERN)]
-LetterInPath = Annotated[
-    str,
-    Path(
-        alias="letter",
-        pattern=_LETTER_PATTERN,
-        description="`id` of a dead letter.",
-        examples=["4b1f0a52-8a3b-4c19-9f0e-2d5a6f7c8e90.0a1b2c3d4e5f6071"],
-    ),
-]
 
 
 class LettersQuery(Conditions):
@@ -34,6 +24,14 @@ class LettersQuery(Conditions):
 
     limit: Annotated[int, Query(ge=1, le=500)] = 50
     cursor: Annotated[str | None, Query(max_length=512, description="`next_cursor`.")] = None
+
+
+class WhichQuery(Conditions):
+    """What to forget."""
+
+    id: Annotated[
+        str | None, Query(pattern=_LETTER_PATTERN, description="Only this one. Default: all.")
+    ] = None
 
 
 class ReplayBody(Body):
@@ -119,27 +117,16 @@ async def replay_dead_letters(
 
 @router.delete(
     "/dead-letters",
-    summary="Forget all of them",
+    summary="Forget one, or all",
     response_model=DeletedView,
     responses=errors(403, 503),
 )
-async def delete_dead_letters(caller: AccountsOperator, deps: Deps) -> DeletedView:
-    """The tenant's own."""
-    return DeletedView(deleted=await deps.dead_letters.delete(caller.tenant, None))
-
-
-@router.delete(
-    "/dead-letters/{letter}",
-    summary="Forget one",
-    status_code=204,
-    responses=errors(403, 404, 503),
-)
-async def delete_dead_letter(letter: LetterInPath, caller: AccountsOperator, deps: Deps) -> None:
-    """It is not delivered any more."""
-    if not await deps.dead_letters.delete(caller.tenant, [letter]):
-        raise NotFound(
-            f"there is no dead letter {letter!r}; GET /v1/events/dead-letters lists them"
-        )
+async def delete_dead_letters(
+    query: Annotated[WhichQuery, Query()], caller: AccountsOperator, deps: Deps
+) -> DeletedView:
+    """They are not delivered any more."""
+    which = None if query.id is None else [query.id]
+    return DeletedView(deleted=await deps.dead_letters.delete(caller.tenant, which))
 
 
 def _view(letter: DeadLetter) -> LetterView:

@@ -22,7 +22,9 @@ from push_proxy.core.ids import (
 )
 from push_proxy.core.message_summary import Mailbox
 from push_proxy.core.model import Address, Binding, CallRecord, Direction
+from push_proxy.core.notices import Notice, NoticeType
 from push_proxy.core.payload import Push
+from push_proxy.core.queued_event import DeadLetter, QueuedEvent
 from push_proxy.core.registration_status import UNUSED, RegistrationStatus
 from push_proxy.events.dead_letters import DeadLetters
 from push_proxy.events.pace import Pace
@@ -239,6 +241,31 @@ class Api:
         record = dataclasses.replace(record, **fields)
         await self.store.put_call(record)
         return record
+
+    async def dead_letter(
+        self,
+        name: str = "e1",
+        *,
+        account: str = "acme/101",
+        webhook: str = "hook",
+        died_at: float = 1_000_100.0,
+    ) -> str:
+        """Its id."""
+        notice = Notice(
+            type=NoticeType.DEVICE_MOVED,
+            at=Instant(1_000_000.5),
+            account=AccountKey(account),
+            device=DeviceId("phone"),
+            data={"to_account": "102", "id": "forged"},
+        )
+        event = QueuedEvent(
+            id=name, notice=notice, queued_at=notice.at, attempts=4, last_error="http_404"
+        )
+        letter = DeadLetter(
+            event=event, webhook=webhook, host="hooks.example", died_at=Instant(died_at)
+        )
+        await self.letters.bury(letter)
+        return letter.id
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ DEVICE_PATH = "/v1/accounts/101/devices/d1"
 CALL_PATH = "/v1/calls/call-1"
 EVENT = {"event": "push_received", "device": "d1"}
 ACTION = {"action": "decline", "device": "d1"}
+LETTERS = "/v1/events/dead-letters"
 
 # Method, path, body, the scope that opens it, what a device's own key gets.
 ROUTES: list[tuple[str, str, Any, str, int]] = [
@@ -33,6 +34,9 @@ ROUTES: list[tuple[str, str, Any, str, int]] = [
     ("GET", CALL_PATH, None, "calls", 200),
     ("POST", f"{CALL_PATH}/events", EVENT, "calls", 202),
     ("POST", f"{CALL_PATH}/actions", ACTION, "calls", 202),
+    ("GET", LETTERS, None, "accounts", 403),
+    ("POST", f"{LETTERS}/replay", {}, "accounts", 403),
+    ("DELETE", LETTERS, None, "accounts", 403),
     ("DELETE", DEVICE_PATH, None, "devices", 204),
     ("DELETE", ACCOUNT_PATH, None, "accounts", 403),
 ]
@@ -48,6 +52,7 @@ async def things(api: Api) -> None:
     await api.account("102")
     await api.device("102")
     await api.call_record()
+    await api.dead_letter()
 
 
 def all_routes(app: Any) -> set[tuple[str, str]]:
@@ -100,7 +105,13 @@ async def test_another_tenants_key_finds_nothing(
 
     async def ours() -> object:
         calls = await api.store.find_calls(CallQuery(tenant=TenantId("acme")))
-        return api.directory.accounts(), calls, [api.directory.devices(a.key) for a in accounts]
+        letters = await api.letters.page(TenantId("acme"), limit=9, cursor=None)
+        return (
+            api.directory.accounts(),
+            calls,
+            letters,
+            [api.directory.devices(a.key) for a in accounts],
+        )
 
     accounts = api.directory.accounts()
     before = await ours()
@@ -110,6 +121,10 @@ async def test_another_tenants_key_finds_nothing(
     elif path in {"/v1/accounts", "/v1/calls"}:
         assert answer.json()["next_cursor"] is None
         assert answer.json()["accounts" if path == "/v1/accounts" else "calls"] == []
+    elif path in {LETTERS, f"{LETTERS}/replay"}:
+        counts = [value for value in answer.json().values() if isinstance(value, int)]
+        assert not any(counts)
+        assert not answer.json().get("dead_letters")
     elif path.startswith("/v1/accounts:"):
         assert "101" not in answer.text
     else:
