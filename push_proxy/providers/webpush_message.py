@@ -15,6 +15,8 @@ from ..core.web_subscription import WebSubscription
 LONGEST_TEXT = 4096 - 103
 """A body of 4096 bytes is taken by every push service (RFC 8030 §7.2); the header of the only
 record, its padding and its tag are 103 of them (RFC 8291 §4)."""
+_WINDOWS = ".notify.windows.com"
+"""Where Edge subscribes."""
 _URGENT = frozenset({PushType.CALL, PushType.CANCEL, PushType.ANSWERED_ELSEWHERE})
 
 
@@ -28,6 +30,9 @@ def headers(push: Push, subscription: WebSubscription, *, authorization: str) ->
         "Urgency": "high" if urgent else "normal",
         "Topic": _topic(push),
     }
+    if subscription.origin.endswith(_WINDOWS):
+        # It answers 400 to a TTL that its own header does not go with.
+        said["X-WNS-Cache-Policy"] = "no-cache" if said["TTL"] == "0" else "cache"
     if subscription.p256dh:
         said["Content-Encoding"] = "aes128gcm"
         said["Content-Type"] = "application/octet-stream"

@@ -23,7 +23,7 @@ def judge(status: int, *, retry_after_s: float | None = None) -> Attempt:
             return Attempt(MISCONFIGURED, reason, again=True, ours=True)
         case 408 | 425:
             return Attempt(UNAVAILABLE, reason, again=True)
-        case 429:
+        case 406 | 429:  # 406 is how Windows' push service says it
             if retry_after_s is None:
                 return Attempt(UNAVAILABLE, reason)
             return _later(reason, retry_after_s)

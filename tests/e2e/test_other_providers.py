@@ -133,7 +133,7 @@ async def test_web_push_by_register(
             await phone.wake()
             answer = await phone.register(contact=f"<{phone.contact.strip('<>')}{named}>")
             assert answer.status == 200
-            assert '+sip.pns="webpush"' in answer.get("Feature-Caps", "")
+            assert f'+sip.pns="webpush";+sip.vapid="{public}"' in answer.get("Feature-Caps", "")
 
         await register()
         phone.sleep()

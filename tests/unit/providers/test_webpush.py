@@ -21,12 +21,13 @@ from push_proxy.core.actions import PushType
 from push_proxy.core.events import PushOutcome
 from push_proxy.core.ids import CallId
 from push_proxy.core.payload import Privacy
+from push_proxy.core.web_subscription import web_subscription
 from push_proxy.errors import ConfigurationError
 from push_proxy.ports import AppState, TokenFate
 from push_proxy.providers import vapid, webpush_service
 from push_proxy.providers.vapid import Statement, VapidKey, read_vapid_key
 from push_proxy.providers.webpush import WebpushApp, WebpushProvider
-from push_proxy.providers.webpush_message import LONGEST_TEXT
+from push_proxy.providers.webpush_message import LONGEST_TEXT, headers
 from push_proxy.providers.webpush_verdicts import judge
 from tests.doubles.http_platform import Play
 from tests.doubles.pushes import APP, CLOCK, a_push
@@ -133,6 +134,18 @@ async def test_a_call_gives_way_to_its_own_end(
     assert first == end != other
 
 
+@pytest.mark.parametrize(
+    ("kind", "policy"), [(PushType.CALL, "no-cache"), (PushType.VOICEMAIL, "cache")]
+)
+def test_windows_wants_it_twice(kind: PushType, policy: str) -> None:
+    """Edge's push service refuses TTL 0 unless a header of its own agrees; nobody else gets it."""
+    push = a_push("webpush", "t", kind=kind)
+    edge = web_subscription("https://wns2-par02p.notify.windows.com/w/?token=x")
+    assert headers(push, edge, authorization="")["X-WNS-Cache-Policy"] == policy
+    other = web_subscription("https://notify.windows.com.example/w/?token=x")
+    assert "X-WNS-Cache-Policy" not in headers(push, other, authorization="")
+
+
 async def test_one_statement_for_many_pushes(
     provider: WebpushProvider, service: WebpushDouble, key: VapidKey
 ) -> None:
@@ -207,6 +220,7 @@ ROWS = [
     (403, MISCONFIGURED, 1, TokenFate.KEEP),
     (404, REJECTED, 1, TokenFate.DEAD),
     (405, MISCONFIGURED, 1, TokenFate.KEEP),
+    (406, UNAVAILABLE, 1, TokenFate.KEEP),
     (408, UNAVAILABLE, 2, TokenFate.KEEP),
     (410, REJECTED, 1, TokenFate.DEAD),
     (413, MISCONFIGURED, 2, TokenFate.KEEP),
