@@ -55,6 +55,13 @@ class IPhone(Extension):
         """Whether this request is for one of its tokens."""
         return request.token in self.tokens
 
+    async def put_again(self, **fields: Any) -> None:
+        """The app tells its push tokens (once more)."""
+        alert = self.alert.token if self.alert else None
+        body = {"token": self.voip.token, "alert_token": alert}
+        body |= {"provider": "apns", "platform": "ios", **fields}
+        await self.service.put_device(self.account, **body)
+
     def register_when_pushed(self, register: Any) -> None:
         """The first VoIP push does `register`, in the background."""
         left = [register]
@@ -83,9 +90,7 @@ class Apple:
             alert=self.apns.device(APP_ID, kind="alert") if alerts else None,
         )
         await made.provision()
-        body = {"token": made.voip.token, "alert_token": made.alert.token if made.alert else None}
-        body |= {"provider": "apns", "platform": "ios", **device}
-        await self.service.put_device(made.account, **body)
+        await made.put_again(**device)
         return made
 
     async def other_phone(self) -> Extension:
