@@ -49,6 +49,8 @@ class Candidate:
     """False: the binding's TCP or TLS connection is gone, so the INVITE cannot go there."""
     returns: bool = False
     """It is gone since a moment ago: the device is probably about to make another one."""
+    token_fault: str = ""
+    """Why its push token has ended, if it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

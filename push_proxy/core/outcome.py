@@ -7,6 +7,7 @@ caller gave up is still what went wrong.
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from .events import PushOutcome
@@ -146,12 +147,21 @@ def exhausted(parts: Sequence[Part], *, status: int, ended_by: str) -> Outcome:
     part = furthest(parts)
     verdict = Verdict.NO_DEVICE if part is None else part_verdict(part)
     rang = any(part.reached is Reach.RANG for part in parts)
-    return outcome(
+    result = outcome(
         verdict,
         phase=CallState.RINGING if rang else CallState.WAKING,
         ended_by=ended_by,
         status=status,
     )
+    if verdict is Verdict.NO_DEVICE and (faults := _token_faults(parts)):
+        return replace(result, advice=faults)
+    return result
+
+
+def _token_faults(parts: Sequence[Part]) -> str:
+    """What there was to wake, once."""
+    named = ", ".join(f"{p.device} ({p.token_fault})" for p in parts if p.token_fault)
+    return named and f"Push tokens that have ended: {named}. The app has to hand in a new one."
 
 
 def cancelled(

@@ -64,6 +64,8 @@ class Part:
     given_up: bool = False
     """We no longer wait for it; it may still come."""
     answer: Answer | None = None
+    token_fault: str = ""
+    """Why its push token had ended before the INVITE came."""
 
     @property
     def silent(self) -> bool:
@@ -103,6 +105,7 @@ def part_of(candidate: Candidate, now: Instant) -> Part:
         repush=candidate.repush,
         binding=candidate.binding if candidate.flow else None,
         reached_at=now,
+        token_fault=candidate.token_fault,
     )
 
 

@@ -84,6 +84,8 @@ def start(
         else:
             more = ()
         actions += more
+        if candidate.token_fault:
+            actions += (Note("token_dead", candidate.device, candidate.token_fault),)
     if not live.hopeful:
         return ending.exhausted(replace(live, stored=False), actions, now)
     return live, (*actions, StoreInvite())

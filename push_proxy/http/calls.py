@@ -133,6 +133,8 @@ async def report_event(
     device = _device(deps, caller, record, body.device)
     detail = _detail(body.detail, body.at)
 
+    deps.accounts.touch_device(record.account, device)
+
     async def work() -> tuple[int, dict[str, Any]]:
         taken = deps.wakes.report(call, device, AppEvent(body.event), detail)
         return 202, _fate(deps.calls.get(call) or record, taken=taken)
@@ -161,6 +163,8 @@ async def act(
     deps = shared.deps
     record = await _visible_call(deps, caller, call)
     device = _device(deps, caller, record, body.device)
+
+    deps.accounts.touch_device(record.account, device)
 
     async def work() -> tuple[int, dict[str, Any]]:
         if not deps.wakes.act(call, device, AppAction(body.action)):

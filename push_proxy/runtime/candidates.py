@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ..core.events import Candidate, WakeSettings
 from ..core.ids import DeviceId, Instant
-from ..core.model import Account, Binding, Device
+from ..core.model import Account, Binding, Device, TokenState
 from .directory import Directory
 from .pusher import Pusher
 
@@ -66,8 +66,14 @@ def _candidate(
         binding=binding,
         fresh=binding is not None and flow and binding.heard_at > heard_after,
         flow=flow,
+        token_fault=_token_fault(device),
         returns=not flow and binding is not None and directory.returns_soon(binding),
     )
+
+
+def _token_fault(device: Device | None) -> str:
+    fault = None if device is None else device.token_fault
+    return fault.reason if fault is not None and fault.state is TokenState.DEAD else ""
 
 
 def _pushable(device: Device | None, pusher: Pusher) -> bool:
