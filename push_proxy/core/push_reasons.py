@@ -109,6 +109,7 @@ _APNS: Mapping[str, str] = {
     "IdleTimeout": f"Apple closed idle connections. {_PASSES}",
     "certificate_expired": f"The certificate has ended: renew it, {_RELOAD}.",
     "certificate_refused": f"Apple refuses the certificate: renew it, {_RELOAD}.",
+    "no_connection": "All connections were busy or on their way: is APNs slow to answer?",
     "no_http2": "What answers there does not speak HTTP/2: is a proxy in between?",
     "connect_failed": "No connection: let port 443 out to Apple's 17.0.0.0/8 and 2620:149::/32.",
     "connect_timeout": "No connection: let port 443 out to Apple's 17.0.0.0/8 and 2620:149::/32.",

@@ -44,6 +44,8 @@ class Route:
     """Where a push went, so that it goes elsewhere the second time."""
 
     connection: ApnsConnection | None = None
+    waits: bool = False
+    """For a connection, at this moment."""
 
 
 @dataclass(slots=True, eq=False)
@@ -78,7 +80,8 @@ class ApnsPool(APNsBaseConnectionPool):
         self._opening: asyncio.Task[None] | None = None
         self._tried_at = float("-inf")
         self._not_before = 0.0
-        self._fault = ""
+        self.fault = ""
+        """Why the last connection failed; empty: it did not."""
         self._keeping: asyncio.Task[None] = spawn(self._keep(), name="keep APNs connections")
         self._closed = False
         self.review()
@@ -89,8 +92,9 @@ class ApnsPool(APNsBaseConnectionPool):
         What APNs surely has not seen is sent again here. Raises `NoAnswer`.
         """
         for _ in range(_RESENDS):
+            route.waits = True
             connection = await self.acquire(avoid=route.connection)
-            route.connection = connection
+            route.connection, route.waits = connection, False
             with suppress(Unsent):
                 return await connection.exchange(request)
         raise NoAnswer("refused_stream")
@@ -121,11 +125,17 @@ class ApnsPool(APNsBaseConnectionPool):
         self._open_if_wanted()
 
     def _discard(self, connection: ApnsConnection) -> None:
-        """It is lost. One that never did anything counts as a failure to connect."""
+        """It is lost. One that never did anything counts as a failure to connect.
+
+        It may have been a server on its way out: who waits goes on waiting for the next one, but
+        not where the next one would fare no better.
+        """
         self.connections.remove(connection)
         useless = not connection.answered and not connection.dismissed
         if useless and self.loop.time() - connection.opened_at < _YOUNG_S:
             self._failed(connection.lost_because)
+            if connection.lost_because != "disconnected":
+                self._fail_waiters(connection.lost_because)
 
     async def aclose(self) -> None:
         """Close all; who still waits learns that there is no answer."""
@@ -215,7 +225,7 @@ class ApnsPool(APNsBaseConnectionPool):
 
     def _earliest(self, now: float) -> float:
         if self._waiters and not self._usable():
-            demanded = self._tried_at + self._times.demand_s if self._fault else now
+            demanded = self._tried_at + self._times.demand_s if self.fault else now
             return min(self._not_before, demanded)
         return self._not_before
 
@@ -233,6 +243,7 @@ class ApnsPool(APNsBaseConnectionPool):
             )
         except NoConnection as error:
             self._failed(error.reason)
+            self._fail_waiters(error.reason)
             return
         self.connections.append(connection)
         self._not_before = self.loop.time() + self._times.stagger_s
@@ -249,17 +260,18 @@ class ApnsPool(APNsBaseConnectionPool):
         """No connection came of it."""
         pause_s = self._backoff.failed()
         self._not_before = self.loop.time() + pause_s
-        if reason != self._fault:
+        if reason != self.fault:
             _log.warning("no connection to APNs", host=self._opener.host, reason=reason)
-        self._fault = reason
-        if not self._usable():
-            self._fail_waiters(reason)
+        self.fault = reason
 
     def _worked(self) -> None:
         self._backoff.worked()
-        self._fault = ""
+        self.fault = ""
 
     def _fail_waiters(self, reason: str) -> None:
+        """Unless there is something left to wait for."""
+        if self._usable() and not self._closed:
+            return
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             if not waiter.found.done():

@@ -56,13 +56,15 @@ class Sending:
                 self._push, app_id=self._app.app_id, privacy=self._privacy, slim=self._slim
             ),
         )
+        pool = self._pool(self._environment)
         try:
             async with asyncio.timeout(timeout_s):
-                answer = await self._pool(self._environment).exchange(request, self._route)
+                answer = await pool.exchange(request, self._route)
                 if answer.reason == EXPIRED_PROVIDER_TOKEN and number == 0:
                     return await self._renewed(answer)
         except TimeoutError:
-            return Attempt(UNAVAILABLE, "timeout", again=True)
+            reason = (pool.fault or "no_connection") if self._route.waits else "timeout"
+            return Attempt(UNAVAILABLE, reason, again=True)
         except NoAnswer as fault:
             if fault.reason in _OURS:
                 return Attempt(MISCONFIGURED, fault.reason)

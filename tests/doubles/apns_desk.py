@@ -100,7 +100,7 @@ class ApnsDesk(ApnsRegistry, Fates):
         play = self._take_play(request.token)
         away = play.goaway
         if away is not None and not away.accepts:
-            self._go_away(line, away, last_stream=stream - 2)
+            self._go_away(line, away, last_stream=max(0, stream - 2))
             return
         request.fault = self._fault(line, headers, request, play)
         request.reason = play.reason or request.fault

@@ -25,6 +25,7 @@ from push_proxy.runtime.clock import SystemClock
 from push_proxy.settings_providers import ApnsSection
 from push_proxy.store.memory import MemoryStore
 from tests.doubles.apns import BUNDLE, ApnsDouble
+from tests.lab.process import poll_until
 
 CLOCK = SystemClock()
 TIMES = ApnsTimes(backoff_s=0.1, demand_s=0.2, stagger_s=0.02, tick_s=0.02)
@@ -104,6 +105,11 @@ def push(to: Device, kind: PushType = PushType.CALL, *, life_s: float = 10.0, **
 def connections(of: ApnsProvider) -> list[ApnsConnection]:
     """All that the adapter has now."""
     return [each for pool in of._pools.values() for each in pool.connections]
+
+
+async def warm(of: ApnsProvider, count: int = 2) -> None:
+    """Until so many connections are there."""
+    assert await poll_until(lambda: len(connections(of)) >= count, within_s=5)
 
 
 def faultless(apns: ApnsDouble) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ from tests.doubles.apns import (
     unavailable_and_away,
 )
 
-from .apns_bench import connections, device, faultless, ids, provider, push, section
+from .apns_bench import device, faultless, ids, provider, push, section, warm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +148,7 @@ async def test_second_request_goes_elsewhere(apns: ApnsDouble, play: Play) -> No
     """Where another try may help it is made at once, on another connection, with the same id."""
     phone = apns.device()
     async with provider(section(apns), request_s=0.4) as one:
-        await _warm(one)
+        await warm(one)
         apns.next(play)
         said = push(device(phone.token))
         result = await one.send(said)
@@ -335,10 +334,3 @@ async def test_expired_push_is_not_sent(apns: ApnsDouble) -> None:
         result = await one.send(push(device(phone.token), life_s=-1))
     assert (result.outcome, result.attempts) == (O.UNAVAILABLE, 0)
     assert apns.requests == []
-
-
-async def _warm(one: object) -> None:
-    """Until both connections are there."""
-    async with asyncio.timeout(5):
-        while len(connections(one)) < 2:  # type: ignore[arg-type]  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
