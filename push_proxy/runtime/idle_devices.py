@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..core.actions import PushType
 from ..core.events import PushOutcome
 from ..core.idle import IdleRules, IdleStep, idle_step
-from ..core.model import Account, Device
+from ..core.model import Device
 from ..ports import Clock
 from ..tasks import spawn
 from .directory import Directory
@@ -16,7 +16,7 @@ from .pusher import Pusher
 from .tokens import Tokens
 
 TICK_S = 1.0
-ACCOUNTS_PER_TICK = 200
+LOOKS_PER_TICK = 200
 """How many are looked at in one go: it must take no time that a call would notice."""
 STEPS_PER_TICK = 5
 """Pushes sent and tokens dropped: an operator's devices often fell silent on the same day."""
@@ -45,7 +45,7 @@ class IdleDevices:
         self._pusher = pusher
         self._tokens = tokens
         self._clock = clock
-        self._round: Iterator[Account] = iter(())
+        self._round: Iterator[Device | None] = iter(())
         self._asked: dict[Place, float] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -60,28 +60,35 @@ class IdleDevices:
             self._task = None
 
     def step(self) -> int:
-        """Look at the next accounts, and at all their devices; returns how many steps were due."""
+        """Look at the next devices; returns how many were asked or dropped."""
         done = 0
-        for _ in range(ACCOUNTS_PER_TICK):
-            account = next(self._round, None)
-            if account is None:
+        for _ in range(LOOKS_PER_TICK):
+            try:
+                device = next(self._round)
+            except StopIteration:
                 self._begin_round()
-                return done
-            for device in self._directory.devices(account.key):
-                done += self._look_at(device)
-            if done >= STEPS_PER_TICK:
-                return done
+                break
+            done += device is not None and self._look_at((device.account, device.device))
+            if done == STEPS_PER_TICK:
+                break
         return done
 
     def _begin_round(self) -> None:
-        accounts = self._directory.accounts()
-        start = random.randrange(len(accounts)) if accounts else 0
-        self._round = iter((*accounts[start:], *accounts[:start]))
+        self._round = self._all_devices()
         now = self._clock.now()
         self._asked = {place: at for place, at in self._asked.items() if now - at < _AGAIN_S}
 
-    def _look_at(self, device: Device) -> bool:
-        place, now = (device.account, device.device), self._clock.now()
+    def _all_devices(self) -> Iterator[Device | None]:
+        """As they are when their turn comes; None for an account without any."""
+        accounts = self._directory.accounts()
+        start = random.randrange(len(accounts)) if accounts else 0
+        for account in (*accounts[start:], *accounts[:start]):
+            yield from self._directory.devices(account.key) or (None,)
+
+    def _look_at(self, place: Place) -> bool:
+        device, now = self._directory.device(*place), self._clock.now()
+        if device is None:
+            return False
         due = idle_step(
             device,
             self._directory.binding(*place),
