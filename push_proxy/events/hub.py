@@ -52,7 +52,7 @@ class Events:
             self._add(notice)
         except Exception:  # noqa: BLE001 - logged
             # No call may fail because nobody could be told of it.
-            _log.exception("event lost", kind=notice.type, account=notice.account)
+            _log.exception("event lost: it cannot be handled")
 
     def start(self) -> None:
         """Begin to deliver, with what is left from before a restart."""
