@@ -18,6 +18,7 @@ from tests.lab.service import APP_ID
 from .apple import Apple, apple_options
 from .conftest import REALM, Extension, Stage, StartService
 
+ADAS_NUMBER = "447700900123"
 StartApple = Callable[..., Awaitable[Apple]]
 
 
@@ -143,20 +144,20 @@ async def test_ids_only(start_apple: StartApple) -> None:
     """
     apple = await start_apple(privacy="ids_only")
     phone = await apple.iphone()
-    async with phone.caller("9017") as caller:
-        ada = f'"Ada Lovelace" <sip:9017@{REALM}>;tag=1815'
+    async with phone.caller(ADAS_NUMBER) as caller:
+        ada = f'"Ada Lovelace" <sip:{ADAS_NUMBER}@{REALM}>;tag=1815'
         call = caller.call(phone.aor, from_value=ada)
         await apple.apns.wait_delivered(1)
         await call.cancel()
         await apple.apns.wait(2)
     for request in apple.apns.requests:
-        said = request.body + repr(sorted(request.headers.items())).encode()
-        for secret in (b"Ada", b"Lovelace", b"9017", b"video", b"caller", phone.aor.encode()):
+        said = request.body.decode() + repr(sorted(request.headers.items()))
+        for secret in ("Lovelace", ADAS_NUMBER, "video", "caller", phone.aor):
             assert secret not in said, (secret, request.push_type)
         assert request.payload["call_id"]
         assert request.payload["sip_call_id"] == call.invite.call_id
     record = await phone.record()
-    assert (record["caller_name"], record["caller_number"]) == ("Ada Lovelace", "9017")
+    assert (record["caller_name"], record["caller_number"]) == ("Ada Lovelace", ADAS_NUMBER)
 
 
 async def test_silence_is_answered_by_one_resend(apple: Apple) -> None:
