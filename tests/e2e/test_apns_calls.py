@@ -184,7 +184,7 @@ async def test_silence_is_answered_by_one_resend(apple: Apple) -> None:
 
 async def test_hanging_provider_holds_nobody_else(apple: Apple) -> None:
     """APNs never answers, and is asked for a call: another extension's call, pushed by webhook,
-    goes through from end to end meanwhile; so does one on the iPhone's own extension.
+    goes through from end to end meanwhile, and the first caller can still give up.
     """
     never = asyncio.Event()
     apple.apns.always = held(never)
