@@ -136,6 +136,10 @@ async def test_web_push_by_register(
             assert f'+sip.pns="webpush";+sip.vapid="{public}"' in answer.get("Feature-Caps", "")
 
         await register()
+        # The device is gone and another one came: we are registered at the PBX again.
+        await ext.pbx.wait_for(
+            event="own-response", method="REGISTER", status=200, to_user=ext.user, cseq=4
+        )
         phone.sleep()
         waking.append(register)
         call = caller.call(ext.aor)
