@@ -145,6 +145,7 @@ class Stack:
         connect: bool,
         server_name: str,
         tls_profile: str,
+        over: str | None,
         /,
     ) -> None: ...
     def bind(self, route_key: str, source: Address, local: Address, /) -> None: ...

@@ -132,11 +132,15 @@ class Signaling(Protocol):
         connect: bool = True,
         server_name: str = "",
         tls_profile: str = "",
+        over: str | None = None,
     ) -> None:
         """Send a request of our own; its final response comes as `facts.RequestAnswered`.
 
         ``from_`` and ``to`` are header values (with tag where one is due). ``connect``,
         ``server_name`` and ``tls_profile`` as in `Rewrite`.
+
+        An INVITE is for a call that is over: the stack cancels it with the Reason ``over`` (or
+        none) at its first provisional response, and ends a 2xx by ACK and BYE.
         """
 
     def bind(self, route_key: str, source: Address, local: Address) -> None:

@@ -88,6 +88,7 @@ class Requested:
     connect: bool = True
     server_name: str = ""
     tls_profile: str = ""
+    over: str | None = None
 
 
 Order = Sent | Forked | Cancelled | Ended | Forwarded | Requested
@@ -296,6 +297,7 @@ class FakeSignaling:
         connect: bool = True,
         server_name: str = "",
         tls_profile: str = "",
+        over: str | None = None,
     ) -> None:
         """See `contract.Signaling.request`."""
         self.orders.append(
@@ -314,6 +316,7 @@ class FakeSignaling:
                 connect=connect,
                 server_name=server_name,
                 tls_profile=tls_profile,
+                over=over,
             )
         )
 

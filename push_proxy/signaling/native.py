@@ -127,6 +127,7 @@ class NativeSignaling:
         connect: bool = True,
         server_name: str = "",
         tls_profile: str = "",
+        over: str | None = None,
     ) -> None:
         """See `contract.Signaling.request`."""
         self._stack.request(
@@ -144,6 +145,7 @@ class NativeSignaling:
             connect,
             server_name,
             tls_profile,
+            over,
         )
 
     def bind(self, route_key: str, source: Address, local: Address) -> None:

@@ -162,10 +162,11 @@ NB_MODULE(_stack, m) {
              [](Stack& stack, std::uint64_t request, std::string method, std::string request_uri, std::string from,
                 std::string to, std::string call_id, int cseq, Headers headers, const nb::bytes& body,
                 const Address& destination, const Address& local, bool connect, std::string server_name,
-                std::string tls_profile) {
+                std::string tls_profile, std::optional<std::string> over) {
                  stack.order(RequestOrder{request, std::move(method), std::move(request_uri), std::move(from),
                                           std::move(to), std::move(call_id), cseq, std::move(headers), string_of(body),
-                                          destination, local, connect, std::move(server_name), std::move(tls_profile)});
+                                          destination, local, connect, std::move(server_name), std::move(tls_profile),
+                                          std::move(over)});
              })
         .def("bind",
              [](Stack& stack, std::string route_key, const Address& source, const Address& local) {

@@ -77,6 +77,7 @@ class Engine : public StreamUser {
     Hop hop_to_known_peer(const Address& destination, Listener& preferred);
     Hop hop_of(const Rewrite& rewrite);
     Hop hop_of(const RequestOrder& order);
+    Hop hop_of(const OwnRequest& own);
     Hop hop_of(const Branch& branch);
     bool known_peer(const Address& address) const;
     void answered_from(const Branch& branch, const pjsip_rx_data* rdata);
@@ -106,7 +107,10 @@ class Engine : public StreamUser {
     void want_cancel(Branch& branch, const std::string& reason);
     void send_cancel(Branch& branch);
     void ack_and_bye(const AckAndByeOrder& order);
+    bool end_dialog(pjsip_msg* ok, const Hop& hop, TxData* kept_ack);
     void request(const RequestOrder& order);
+    void own_heard(OwnRequest& own);
+    bool send_cancel(pjsip_transaction* invite, const std::string& reason, const Hop& hop);
     void request_failed(std::uint64_t request, int status, const std::string& reason);
     void request_state(OwnRequest& own, pjsip_transaction* tsx, pjsip_event* event);
     pjsip_transaction* send_in_transaction(TxData tdata, const Hop& hop, Owner* owner);

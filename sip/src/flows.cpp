@@ -79,6 +79,12 @@ Engine::Hop Engine::hop_of(const RequestOrder& order) {
     return hop_to_peer(order.destination, listener, order.tls_profile, order.server_name);
 }
 
+// The same flow again, for what belongs to a request of our own.
+Engine::Hop Engine::hop_of(const OwnRequest& own) {
+    return own.to_device ? hop_to_device(own.destination, *own.listener)
+                         : hop_to_known_peer(own.destination, *own.listener);
+}
+
 // The same flow again, for what belongs to a branch.
 Engine::Hop Engine::hop_of(const Branch& branch) {
     Hop hop{branch.destination, branch.listener, nullptr, branch.to_device};

@@ -88,6 +88,10 @@ struct OwnRequest : Owner {
     const std::uint64_t request;
     const bool to_device;
     pjsip_transaction* tsx = nullptr;
+    Listener* listener = nullptr;
+    Address destination;
+    std::optional<std::string> over;  // its Reason: an INVITE that is cancelled as soon as it is heard
+    bool cancel_sent = false;
 };
 
 }  // namespace push_proxy

@@ -281,19 +281,25 @@ void Engine::want_cancel(Branch& branch, const std::string& reason) {
 
 void Engine::send_cancel(Branch& branch) {
     if (branch.cancel_sent || !branch.tsx || !branch.txn.invite) return;
+    branch.cancel_sent = send_cancel(branch.tsx, branch.cancel_reason, hop_of(branch));
+    // RFC 3261 9.1: 64*T1 after the CANCEL the branch is over, answered or not.
+    if (branch.cancel_sent && branch.tsx) pjsip_tsx_set_timeout(branch.tsx, pjsip_cfg()->tsx.td);
+}
+
+// CANCEL of an INVITE that has had a provisional response. False when it cannot be built. Its connection may
+// turn out to be gone: then the INVITE's transaction is gone as well when this returns.
+bool Engine::send_cancel(pjsip_transaction* invite, const std::string& reason, const Hop& hop) {
     pjsip_tx_data* made;
-    if (pjsip_endpt_create_cancel(endpoint_, branch.tsx->last_tx, &made) != PJ_SUCCESS) return;
+    if (pjsip_endpt_create_cancel(endpoint_, invite->last_tx, &made) != PJ_SUCCESS) return false;
     TxData tdata(made);
-    branch.cancel_sent = true;
-    if (!branch.cancel_reason.empty() && branch.cancel_reason.find_first_of("\r\n") == std::string::npos) {
+    if (!reason.empty() && reason.find_first_of("\r\n") == std::string::npos) {
         const pj_str_t name = borrow("Reason");
-        const pj_str_t value = borrow(branch.cancel_reason);
+        const pj_str_t value = borrow(reason);
         auto* header = pjsip_generic_string_hdr_create(tdata->pool, &name, &value);
         pjsip_msg_add_hdr(tdata->msg, reinterpret_cast<pjsip_hdr*>(header));
     }
-    send_in_transaction(std::move(tdata), hop_of(branch), nullptr);
-    // RFC 3261 9.1: 64*T1 after the CANCEL the branch is over, answered or not.
-    if (branch.tsx) pjsip_tsx_set_timeout(branch.tsx, pjsip_cfg()->tsx.td);
+    send_in_transaction(std::move(tdata), hop, nullptr);
+    return true;
 }
 
 void Engine::ack_and_bye(const AckAndByeOrder& order) {
@@ -305,10 +311,16 @@ void Engine::ack_and_bye(const AckAndByeOrder& order) {
     if (status_of(found->second) / 100 != 2) return fail("not a 2xx");
     const auto response = std::move(found->second);
     branch->responses.erase(found);
-    auto* msg = response->msg;
-    const auto* contact = static_cast<pjsip_contact_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_CONTACT, nullptr));
-    if (!contact || !contact->uri || !sip_uri(contact->uri))
+    TxData ack;
+    if (!end_dialog(response->msg, hop_of(*branch), &ack))
         return fail("the 2xx has no SIP Contact to end the dialog at");
+    if (ack) branch->acks[to_tag(response)] = std::move(ack);
+}
+
+// ACK and BYE of a 2xx that nobody wants. False when it does not say where to.
+bool Engine::end_dialog(pjsip_msg* msg, const Hop& hop, TxData* kept_ack) {
+    const auto* contact = static_cast<pjsip_contact_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_CONTACT, nullptr));
+    if (!contact || !contact->uri || !sip_uri(contact->uri)) return false;
     // RFC 3261 12.1.2: the proxies between us and the phone, nearest to us first.
     std::vector<const pjsip_routing_hdr*> route_set;
     for (const pjsip_hdr* header = msg->hdr.next; header != &msg->hdr; header = header->next) {
@@ -335,14 +347,14 @@ void Engine::ack_and_bye(const AckAndByeOrder& order) {
         return TxData(made);
     };
     const int cseq = static_cast<pjsip_cseq_hdr*>(pjsip_msg_find_hdr(msg, PJSIP_H_CSEQ, nullptr))->cseq;
-    const auto hop = hop_of(*branch);
     if (auto ack = make(pjsip_get_ack_method(), cseq)) {
         auto* via = static_cast<pjsip_via_hdr*>(pjsip_msg_find_hdr(ack->msg, PJSIP_H_VIA, nullptr));
         via->branch_param = pooled(ack->pool, make_branch(0, "", settings_.token_key));
         send_stateless(ack, hop);
-        branch->acks[to_tag(response)] = std::move(ack);
+        if (kept_ack) *kept_ack = std::move(ack);
     }
     if (auto bye = make(pjsip_get_bye_method(), cseq + 1)) send_in_transaction(std::move(bye), hop, nullptr);
+    return true;
 }
 
 void Engine::request(const RequestOrder& order) {
@@ -353,6 +365,9 @@ void Engine::request(const RequestOrder& order) {
         const auto hop = hop_of(order);
         if (!hop.transport)
             return request_failed(order.request, hop.to_device ? 430 : 503, hop.to_device ? "Flow Failed" : hop.why);
+        own->listener = hop.listener;
+        own->destination = hop.destination;
+        if (order.method == "INVITE") own->over = order.over.value_or("");
         requests_.emplace(own, std::move(owned));
         const auto* tsx = send_in_transaction(std::move(tdata), hop, own);
         if (!tsx && requests_.erase(own)) request_failed(order.request, 503, "the request could not be sent");
@@ -375,7 +390,7 @@ void Engine::request_state(OwnRequest& own, pjsip_transaction* tsx, pjsip_event*
     const auto& state = event->body.tsx_state;
     const bool response = state.type == PJSIP_EVENT_RX_MSG && state.src.rdata->msg_info.msg->type == PJSIP_RESPONSE_MSG;
     if (response) count("received.", status_class(state.src.rdata->msg_info.msg->line.status.code));
-    if (response && state.src.rdata->msg_info.msg->line.status.code < 200) return;
+    if (response && state.src.rdata->msg_info.msg->line.status.code < 200) return own_heard(own);
     if (!response && tsx->state < PJSIP_TSX_STATE_TERMINATED) return;
     Fact fact = make_fact(FactKind::request_answered);
     fact.txn = own.request;
@@ -390,9 +405,20 @@ void Engine::request_state(OwnRequest& own, pjsip_transaction* tsx, pjsip_event*
         fact.text = copy(tsx->status_text);
         fact.flag = true;
     }
+    std::optional<Hop> answered;
+    if (response && own.over && fact.status / 100 == 2) answered = hop_of(own);
     facts_.push(std::move(fact));
     tsx->mod_data[g_module.id] = nullptr;
     requests_.erase(&own);
+    if (answered) end_dialog(state.src.rdata->msg_info.msg, *answered, nullptr);
+}
+
+// An INVITE of ours is one that is over: it is cancelled as soon as it has been heard (RFC 3261 9.1).
+void Engine::own_heard(OwnRequest& own) {
+    if (!own.over || own.cancel_sent || !own.tsx) return;
+    own.cancel_sent = true;
+    if (send_cancel(own.tsx, *own.over, hop_of(own)) && requests_.contains(&own) && own.tsx)
+        pjsip_tsx_set_timeout(own.tsx, pjsip_cfg()->tsx.td);
 }
 
 // A response that matches no client transaction: a repeated 2xx, or one from before a restart.

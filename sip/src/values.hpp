@@ -150,6 +150,8 @@ struct RequestOrder {
     bool connect = true;
     std::string server_name;
     std::string tls_profile;
+    // Of an INVITE that is over already: it is cancelled with this Reason as soon as it has been heard.
+    std::optional<std::string> over;
 };
 struct BindOrder {
     std::string route_key;

@@ -1,5 +1,6 @@
 // Requests of our own: registrations toward the PBX.
 #include "check.hpp"
+#include "line.hpp"
 #include "station.hpp"
 
 using namespace station;
@@ -20,6 +21,18 @@ RequestOrder reg(Station& station, const Address& to, std::uint64_t id) {
         {"Contact", "<sip:101@127.0.0.1;pp=t>;expires=600"}, {"Expires", "600"}, {"Content-Type", "text/x"}};
     order.destination = to;
     order.local = station.at();
+    return order;
+}
+
+// The INVITE of a call that has ended.
+RequestOrder over(Station& station, const Address& to, std::uint64_t id) {
+    auto order = reg(station, to, id);
+    order.method = "INVITE";
+    order.request_uri = "sip:101@phone.example.com";
+    order.from = "<sip:200@pbx.example.com>;tag=caller";
+    order.call_id = "call-of-the-pbx";
+    order.headers = {{"Contact", "<sip:200@127.0.0.1:5080>"}};
+    order.over = "SIP;cause=200;text=\"Call completed elsewhere\"";
     return order;
 }
 
@@ -96,6 +109,70 @@ TEST("a request that cannot be built is a local 503 with the reason, and stops n
     pbx.expect_silence(50);
     station.expect_alive();
     station.stop();
+}
+
+TEST("an INVITE for a call that is over is cancelled with its Reason at the phone's first response, not before") {
+    Station station;
+    const Agent phone;
+    station.stack().order(over(station, phone.address(), 5));
+    const auto invite = phone.expect("INVITE sip:101@phone.example.com SIP/2.0");
+    CHECK_EQ(invite.first("Call-ID"), std::string("call-of-the-pbx"));
+    phone.expect_silence(150);
+    phone.send(wire::response(invite, 180, "Ringing", "p"), station.at());
+    const auto cancel = phone.expect("CANCEL sip:101@phone.example.com SIP/2.0");
+    CHECK_EQ(cancel.first("Reason"), std::string("SIP;cause=200;text=\"Call completed elsewhere\""));
+    CHECK_EQ(cancel.first("Via"), invite.first("Via"));
+    phone.send(wire::response(cancel, 200, "OK", "p"), station.at());
+    phone.send(wire::response(invite, 180, "Ringing", "p"), station.at());
+    phone.send(wire::response(invite, 487, "Request Terminated", "p"), station.at());
+    phone.expect("ACK ");
+    const auto fact = station.fact(FactKind::request_answered);
+    CHECK_EQ(fact.txn, 5U);
+    CHECK_EQ(fact.status, 487);
+    phone.expect_silence(100);
+    station.stop();
+}
+
+TEST("a phone that answers a call that is over before our CANCEL gets ACK and BYE") {
+    Station station;
+    const Agent phone;
+    station.stack().order(over(station, phone.address(), 6));
+    const auto invite = phone.expect("INVITE ");
+    phone.send(wire::response(invite, 200, "OK", "p").add("Contact", "<sip:101@" + phone.host_port() + ">"),
+               station.at());
+    phone.expect("ACK ");
+    const auto bye = phone.expect("BYE ");
+    CHECK_EQ(bye.first("Call-ID"), std::string("call-of-the-pbx"));
+    phone.send(wire::response(bye, 200, "OK"), station.at());
+    CHECK_EQ(station.fact(FactKind::request_answered).status, 200);
+    phone.expect_silence(100);
+    station.stop();
+}
+
+TEST("a phone that goes away with a call that is over leaves nothing behind") {
+    auto made = settings();
+    made.listen = {{"127.0.0.1", 0, "udp"}, {"127.0.0.1", 0, "tcp"}};
+    for (const bool heard : {false, true}) {
+        Station station(made);
+        auto line = wire::Line::connect(station.at(1));
+        line.send(wire::request("REGISTER", "sip:127.0.0.1", line));
+        station.reply(station.fact(FactKind::request), 200, "OK");
+        line.expect("SIP/2.0 200");
+        auto order = over(station, line.address(), 7);
+        order.local = station.at(1);
+        order.connect = false;
+        station.stack().order(order);
+        const auto invite = line.expect("INVITE ");
+        if (heard) {
+            line.send(wire::response(invite, 180, "Ringing", "p"));
+            line.expect("CANCEL ");
+        }
+        line.close();
+        const auto fact = station.fact(FactKind::request_answered);
+        CHECK_EQ(fact.status, 430);
+        CHECK(fact.flag);
+        station.stop();
+    }
 }
 
 TEST("a stack that stops with requests on the way leaves nothing behind") {
