@@ -33,7 +33,7 @@ class Providers:
         self._shared: SharedValues | None = None
         self._in_use: Counter[PushProvider] = Counter()
         self._idle: dict[PushProvider, asyncio.Event] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], PushProvider] = {}
 
     def for_device(self, device: Device) -> PushProvider | None:
         """The provider that the device names, if it is configured for the device's app."""
@@ -90,16 +90,18 @@ class Providers:
                 provider.start(self._shared)
         for provider in former:
             closing = spawn(self._close(provider), name="close a push provider")
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            self._closing[closing] = provider
+            closing.add_done_callback(self._closing.pop)
 
     async def aclose(self) -> None:
         """Close all, whatever they are doing."""
-        providers, self._providers = self._providers, ()
-        for closing in tuple(self._closing):
+        providers = (*self._providers, *self._closing.values())
+        self._providers = ()
+        tasks = tuple(self._closing)
+        for closing in tasks:
             closing.cancel()
-        if self._closing:
-            await asyncio.wait(tuple(self._closing))
+        if tasks:
+            await asyncio.wait(tasks)
         await asyncio.gather(*(provider.aclose() for provider in providers))
 
     async def _close(self, provider: PushProvider) -> None:
@@ -112,7 +114,7 @@ class Providers:
             _log.warning("push provider closed in the middle of a push", provider=provider.name)
         finally:
             del self._idle[provider]
-            await provider.aclose()
+        await provider.aclose()
 
     def _find(self, name: str, app_id: str) -> PushProvider | None:
         for provider in self._providers:

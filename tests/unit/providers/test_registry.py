@@ -97,13 +97,15 @@ async def test_a_replaced_provider_finishes_its_pushes(events: list[str]) -> Non
     assert events[4:] == ["new closed"]
 
 
-async def test_a_stop_waits_for_no_push(events: list[str]) -> None:
+@pytest.mark.parametrize("steps", [0, 1, 3])
+async def test_a_stop_waits_for_no_push(events: list[str], steps: int) -> None:
     """Neither for those of a provider that is being replaced."""
     old, new = Fake(events, "old"), Fake(events, "new")
     providers = Providers([old])
     with providers.in_use(old):
         providers.replace([new])
-        await asyncio.sleep(0)
+        for _ in range(steps):
+            await asyncio.sleep(0)
         async with asyncio.timeout(1):
             await providers.aclose()
     assert sorted(events) == ["new closed", "old closed"]
