@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from .ids import BranchId, DeviceId, Instant, ResponseId
 from .model import Address, Binding
+from .push_privacy import without_push_params
 
 COMPLETED_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
 """Reason of the CANCEL to those who lost (RFC 3326)."""
@@ -64,8 +65,13 @@ class Branch:
         return self.unfinished or self.dead
 
     def on_flow_of(self, binding: Binding) -> bool:
-        """Whether this INVITE went where the binding leads now."""
-        return self.source == binding.source and self.contact == binding.contact
+        """Whether this INVITE went where the binding leads now.
+
+        Another push token makes no other place: apps tell their tokens one by one as they wake.
+        """
+        return self.source == binding.source and (
+            without_push_params(self.contact) == without_push_params(binding.contact)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

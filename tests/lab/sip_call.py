@@ -139,11 +139,13 @@ class IncomingCall:
     invite: Message
     tag: str = field(default_factory=new_tag)
     user: str = "lab"
+    contact_params: str = ""
+    """URI parameters of its Contact, each with its `;`."""
 
     @property
     def contact(self) -> Header:
         """The Contact that goes into its responses."""
-        return "Contact", f"<{self.agent.uri(self.user)}>"
+        return "Contact", f"<{self.agent.uri(self.user)}{self.contact_params}>"
 
     def trying(self) -> None:
         """100."""
