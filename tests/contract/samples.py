@@ -24,6 +24,8 @@ from push_proxy.core.model import (
     RegistrationRecord,
     Ringing,
     TimelineEntry,
+    TokenFault,
+    TokenState,
     Topology,
     Verdict,
     WakeOverrides,
@@ -80,6 +82,14 @@ def device(
         token_kind="fid",
         alert_token="alert-token-secret",
         environment="production",
+        token_at=3.5,
+        token_fault=TokenFault(
+            state=TokenState.WRONG_APP, reason="mismatch", at=Instant(4.5), token_sha256="cd" * 32
+        ),
+        seen_at=5.5,
+        refresh_sent_at=6.5,
+        by_register=True,
+        purr=True,
         platform="android",
         vendor="Acme",
         model="One",
@@ -109,6 +119,8 @@ def binding(now: float, key: AccountKey = ALICE, name: str = "phone", **changes:
         user_agent="Phone/1",
         route_key="00112233aabbccdd",
         heard_at=Instant(now),
+        wants_refresh=True,
+        purr=True,
     )
     return replace(base, **changes)
 

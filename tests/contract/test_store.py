@@ -246,6 +246,21 @@ async def test_old_token_is_forgotten(store: Store) -> None:
     assert kept.token == "rotated"
 
 
+async def test_a_dropped_token_is_nobodys(store: Store) -> None:
+    """Devices without token share nothing: none pushes another aside, and a token that was
+    dropped here is taken elsewhere without a trace.
+    """
+    await with_accounts(store)
+    await store.put_device(device(), expected_version=0)
+    await store.put_device(device(token="", version=2), expected_version=1)
+    assert await store.put_device(device(BOB, token=""), expected_version=0) == ()
+    assert await store.put_device(device(BOB, version=2), expected_version=1) == ()
+    assert await store.put_device(device(version=3), expected_version=2) == ((BOB, PHONE),)
+    assert await store.put_device(device(token="", version=4), expected_version=3) == ()
+    assert await store.delete_device(ALICE, PHONE)
+    assert await store.devices(ALICE) == await store.devices(BOB) == ()
+
+
 async def test_refused_device_takes_no_token(store: Store) -> None:
     """A device write that is refused removes nobody else's device."""
     await with_accounts(store)

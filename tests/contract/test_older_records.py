@@ -1,0 +1,35 @@
+"""Records that an older version has stored are read by this one."""
+
+import json
+
+import pytest
+
+from push_proxy.core.model import Device
+from push_proxy.store.codec import Codec
+
+from .conftest import RING
+from .samples import device
+
+NEW = (
+    "token_at",
+    "token_fault",
+    "seen_at",
+    "refresh_sent_at",
+    "by_register",
+    "purr",
+    "environment",
+    "alert_token",
+)
+
+
+@pytest.mark.parametrize("missing", [NEW, *((name,) for name in NEW)])
+def test_a_device_without_the_newer_fields_is_read(missing: tuple[str, ...]) -> None:
+    """What is missing is as nobody knows of it: a good token, no sign of life noted."""
+    codec, place = Codec(RING), "acme/alice|phone"
+    plain = json.loads(codec.encode(device(), place))
+    for name in missing:
+        del plain[name]
+    read = codec.decode(Device, json.dumps(plain).encode(), place)
+    for name in missing:
+        assert getattr(read, name) == Device.__dataclass_fields__[name].default
+    assert read.has_target
