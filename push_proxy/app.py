@@ -242,7 +242,7 @@ class Service:
 
 async def serve(settings: Settings) -> int:
     """Run the service until SIGTERM or SIGINT; the exit status."""
-    configure_logs()
+    configure_logs(settings.node.log_level)
     raise_limit()
     stopping = asyncio.Event()
     service = Service(settings)

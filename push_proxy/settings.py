@@ -38,6 +38,7 @@ class NodeSection(Section):
 
     id: Name = Field(default_factory=default_node_id)
     data_dir: Path = Field(default_factory=default_data_dir)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class SipTlsSection(Section):
@@ -146,6 +147,7 @@ class WakeSection(Section):
     repush_after_s: Annotated[Seconds, Field(gt=0, le=60)] | None = 5.0
     fresh_s: Annotated[Seconds, Field(ge=0, le=3600)] = 30.0
     ack_s: Annotated[Seconds, Field(gt=0, le=60)] | None = None
+    late_invite_s: Annotated[Seconds, Field(ge=0, le=120)] = 30.0
 
     def settings(self) -> WakeSettings:
         """As the core takes them."""
@@ -155,6 +157,7 @@ class WakeSection(Section):
             repush_after_s=self.repush_after_s,
             fresh_s=self.fresh_s,
             ack_s=self.ack_s,
+            late_invite_s=self.late_invite_s,
         )
 
 

@@ -19,15 +19,10 @@ from .sampling import Sampler, kind_of
 
 LEVELS = ("debug", "info", "warning", "error")
 _STACK_LEVELS = {0: logging.ERROR, 1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}
-# Talkative about each request and connection, some of them with headers, and so with keys.
-_QUIET_LIBRARIES = (
-    "aiohttp", "asyncio", "uvicorn.access", "uvicorn.error", "redis",
-    "firebase_admin", "google", "h2", "hpack", "httpcore", "httpx", "urllib3",
-)  # fmt: skip
 
 
 def configure_logs(level: str = "info", *, stream: TextIO | None = None, json: bool = True) -> None:
-    """Set up logging for the whole process; other libraries' lines get the same form.
+    """Set up logging for the whole process; other libraries' warnings get the same form.
 
     ``json`` false is for people at a terminal. Raises `errors.ConfigurationError` for an
     unknown level.
@@ -57,9 +52,8 @@ def configure_logs(level: str = "info", *, stream: TextIO | None = None, json: b
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(number)
-    for name in _QUIET_LIBRARIES:
-        logging.getLogger(name).setLevel(max(number, logging.WARNING))
+    # Below a warning libraries tell each request, and HTTP clients its headers with our keys.
+    root.setLevel(max(number, logging.WARNING))
     target = stream or sys.stderr
     structlog.configure(
         # Our own lines skip the standard library: they are written in the call path.

@@ -44,8 +44,10 @@ def test_line_is_json(stream: io.StringIO) -> None:
 
 def test_other_libraries_get_the_same_form(stream: io.StringIO) -> None:
     """A standard library logger's line is JSON as well; chatter below warning stays out."""
+    configure_logs("debug", stream=stream)
     logging.getLogger("someone").warning("odd %s", "thing")
     logging.getLogger("uvicorn.access").info("GET /")
+    logging.getLogger("httpcore.http2").debug("authorization: bearer secret")
     (line,) = lines(stream)
     assert (line["level"], line["event"]) == ("warning", "odd thing")
 
