@@ -198,6 +198,7 @@ _HMS: Mapping[str, str] = {
 
 _RUSTORE: Mapping[str, str] = {
     "NOT_FOUND": f"RuStore does not know the token or the project: {_HAND_IN}; check project_id.",
+    "UNREGISTERED": f"The app was removed from the phone, or has another token now: {_HAND_IN}.",
     "INVALID_TOKEN": f"It is no token of RuStore: {_HAND_IN}.",
     "INVALID_ARGUMENT": _REPORT,
     **dict.fromkeys(

@@ -13,7 +13,7 @@ import structlog
 from ..core.events import PushOutcome
 from ..core.payload import Privacy, Push
 from ..core.push_advice import push_advice
-from ..ports import AppHealth, Check, Clock, PushResult, SharedValues
+from ..ports import AppHealth, AppState, Check, Clock, PushResult, SharedValues
 from ..public_http import PublicHttp, Unanswered
 from ..tasks import spawn
 from .attempt import ACCEPTED, Attempt
@@ -67,6 +67,8 @@ class _App:
         self.suspicion = Suspicion()
         self.high = True
         """Until Huawei says that the app may not ask for urgency."""
+        self.pushed = False
+        """Some push was taken."""
 
     async def post(self, content: bytes, token: str, *, timeout_s: float) -> Attempt:
         """One message, with the time for an access token in it."""
@@ -99,6 +101,7 @@ class _App:
         """Without blocking everybody for what may be the fault of one device."""
         if attempt.outcome is ACCEPTED:
             self.suspicion.ends()
+            self.pushed = True
         if attempt.reason == NO_PERMISSION and not self.suspicion.holds(token):
             return replace(attempt, blocks_s=0.0)
         return attempt
@@ -176,7 +179,7 @@ class HmsProvider:
 
     def health(self) -> Sequence[AppHealth]:
         """How each app does."""
-        return [self._delivery.circuits.health(app_id) for app_id in self._apps]
+        return [self._health(app_id, app) for app_id, app in self._apps.items()]
 
     async def check(self) -> AsyncIterator[Check]:
         """Fetch a token, then have a message looked at that is for nobody."""
@@ -206,6 +209,13 @@ class HmsProvider:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for app in self._apps.values():
             await app.http.aclose()
+
+    def _health(self, app_id: str, app: _App) -> AppHealth:
+        known = self._delivery.circuits.health(app_id)
+        if app.suspicion and known.state in {AppState.UNKNOWN, AppState.OK} and not app.pushed:
+            # Too little to stop sending, enough to have somebody look.
+            return replace(known, state=AppState.BLOCKED, reason=NO_PERMISSION)
+        return known
 
     def _told(self, app_id: str, fault: Attempt | None) -> None:
         """Credentials that are refused show before the first call, and so does their return."""

@@ -43,7 +43,7 @@ def judge(status: int, answer: Said, *, retry_after_s: float | None = None) -> A
         return Attempt(ACCEPTED, f"http_{status}")
     reason = answer.status or f"http_{status}"
     match status, answer.status:
-        case (404, "NOT_FOUND") | (410, _):
+        case (404, "NOT_FOUND" | "UNREGISTERED") | (410, _):
             return Attempt(REJECTED, reason, token=TokenFate.DEAD)
         case 400, "INVALID_ARGUMENT" if answer.of_token:
             return Attempt(REJECTED, "INVALID_TOKEN", token=TokenFate.DEAD)

@@ -99,6 +99,7 @@ class WebpushProvider:
         if (blocked := service.blocked(self._clock.now())) is not None:
             return PushResult(outcome=blocked.outcome, reason=blocked.reason, attempts=0)
         said = on_wall_clock(push, self._clock.now())
+        # 0.2 ms, with the signature of a new statement: not worth a thread.
         content = body(said, subscription, privacy=self._privacy)
 
         async def post(_: int, timeout_s: float) -> Attempt:

@@ -259,6 +259,18 @@ async def test_no_permission_of_one_device(provider: HmsProvider, huawei: HmsDou
     assert (result.outcome, result.reason, result.attempts) == (MISCONFIGURED, "80300002", 0)
 
 
+async def test_no_permission_shows_at_once(provider: HmsProvider, huawei: HmsDouble) -> None:
+    """Before any push was taken, one 80300002 is enough for the app to show as blocked, and
+    pushes go on being tried.
+    """
+    huawei.plays.append(code("80300002", 400))
+    await provider.send(a_push("hms", huawei.device()))
+    health = provider.health()[0]
+    assert (health.state, health.reason) == (AppState.BLOCKED, "80300002")
+    assert (await provider.send(a_push("hms", huawei.device()))).outcome is ACCEPTED
+    assert provider.health()[0].state is AppState.OK
+
+
 async def test_no_permission_for_urgency(provider: HmsProvider, huawei: HmsDouble) -> None:
     """An app that may not push urgently pushes normally from then on, and a log says so."""
     huawei.may_be_urgent = False
