@@ -10,6 +10,7 @@ from tests.doubles.apns import ApnsDevice, ApnsDouble, Request
 from tests.lab.kamailio import Kamailio
 from tests.lab.push_sink import PushSink
 from tests.lab.service import APP_ID, LabService, ServiceOptions
+from tests.lab.sip_call import IncomingCall
 
 from .conftest import Extension
 
@@ -30,12 +31,20 @@ def apns_section(apns: ApnsDouble, **fields: Any) -> dict[str, Any]:
     }
 
 
-def apple_options(apns: ApnsDouble, sink: PushSink, **extra: Any) -> ServiceOptions:
+def by_certificate(apns: ApnsDouble) -> dict[str, Any]:
+    """The same for a provider without a .p8."""
+    section = apns_section(apns, certificate_file=str(apns.certificate(APP_ID)))
+    return {name: value for name, value in section.items() if not name.startswith(("key", "team"))}
+
+
+def apple_options(
+    apns: ApnsDouble, sink: PushSink, *, section: dict[str, Any] | None = None, **extra: Any
+) -> ServiceOptions:
     """A service that pushes to the double, and by webhook to `sink`."""
     return ServiceOptions(
         webhook_url=sink.url,
         webhook_key=sink.key,
-        extra={"providers": {"apns": [apns_section(apns)]}, **extra},
+        extra={"providers": {"apns": [section or apns_section(apns)]}, **extra},
     )
 
 
@@ -61,6 +70,24 @@ class IPhone(Extension):
         body = {"token": self.voip.token, "alert_token": alert}
         body |= {"provider": "apns", "platform": "ios", **fields}
         await self.service.put_device(self.account, **body)
+
+    async def is_called(self) -> str:
+        """A whole call that the pushed phone takes; its Call-ID. The phone sleeps afterwards."""
+        async with self.caller() as caller, self.phone() as app:
+            self.register_when_pushed(app.register)
+            call = caller.call(self.aor)
+            # Not just any INVITE: a phone that was woken for an earlier call hears of that, too.
+            invite = await app.agent.expect(method="INVITE", call_id=call.invite.call_id, within=10)
+            incoming = IncomingCall(app.agent, invite, user=self.user)
+            incoming.accept()
+            dialog = await call.answered()
+            await incoming.expect_ack()
+            dialog.send("BYE")
+            await incoming.dialog().expect_bye()
+            await app.unregister()
+        record = await self.record(sip_call_id=call.invite.call_id)
+        assert record["verdict"] == "answered"
+        return str(call.invite.call_id)
 
     def register_when_pushed(self, register: Any) -> None:
         """The first VoIP push does `register`, in the background."""

@@ -15,7 +15,7 @@ from tests.doubles.apns import ApnsDouble, Request, held, silence
 from tests.lab.push_sink import PushSink
 from tests.lab.service import APP_ID
 
-from .apple import Apple, apple_options
+from .apple import Apple, apple_options, by_certificate
 from .conftest import REALM, Extension, Stage, StartService
 
 ADAS_NUMBER = "447700900123"
@@ -160,26 +160,62 @@ async def test_ids_only(start_apple: StartApple) -> None:
     assert (record["caller_name"], record["caller_number"]) == ("Ada Lovelace", ADAS_NUMBER)
 
 
+async def test_endless_names(apple: Apple) -> None:
+    """A caller's name of 6000 bytes is cut until the push fits Apple's 5120: it leaves, and all
+    ids are whole.
+    """
+    phone = await apple.iphone()
+    async with phone.caller() as caller:
+        ada = f'"{"Äda" * 1500}" <sip:9000@{REALM}>;tag=1815'
+        call = caller.call(phone.aor, from_value=ada)
+        await apple.apns.wait_delivered(1)
+        await call.cancel()
+    [request, *_] = apple.apns.requests
+    assert 4900 < len(request.body) <= 5120
+    assert request.payload["caller_name"].startswith("ÄdaÄda")
+    _is_voip_push(request, caller_number="9000")
+
+
 async def test_silence_is_answered_by_one_resend(apple: Apple) -> None:
     """APNs says nothing to a push: it is sent once more, with the same id and the same body, and
     the call goes on with that.
     """
     phone = await apple.iphone()
     apple.apns.next(silence())
-    async with phone.caller() as caller, phone.phone() as app:
-        phone.register_when_pushed(app.register)
-        call = caller.call(phone.aor)
-        incoming = await app.incoming(within=10)
-        incoming.accept()
-        dialog = await call.answered()
-        await incoming.expect_ack()
-        dialog.send("BYE")
-        await incoming.dialog().expect_bye()
+    await phone.is_called()
     first, second = apple.apns.requests
     assert first.apns_id == second.apns_id == first.headers["apns-id"]
     assert (first.token, first.body) == (second.token, second.body)
     assert [request.status for request in (first, second)] == [None, 200]
-    assert (await phone.record())["verdict"] == "answered"
+
+
+async def test_restart_makes_no_new_provider_token(apple: Apple) -> None:
+    """A killed and restarted service goes on with its provider token: another one within 20
+    minutes would be refused.
+    """
+    phone = await apple.iphone()
+    await phone.is_called()
+    apple.service.kill()
+    await apple.service.start()
+    await apple.service.is_registered(phone.account)
+    await phone.is_called()
+    assert [request.status for request in apple.apns.requests] == [200, 200]
+    assert len(apple.apns.tokens_seen) == 1
+
+
+async def test_certificate(start_apple: StartApple, apns: ApnsDouble) -> None:
+    """A certificate does what a key does: a call by VoIP push, its end by background push."""
+    apple = await start_apple(section=by_certificate(apns))
+    phone = await apple.iphone()
+    async with phone.caller() as caller:
+        call = caller.call(phone.aor)
+        await apple.apns.wait_delivered(1)
+        await call.cancel()
+        await apple.apns.wait_delivered(2)
+    await phone.is_called()
+    assert [request.jwt for request in apple.apns.requests] == ["", "", ""]
+    assert [each.push_type for each in apple.apns.delivered] == ["voip", "background", "voip"]
+    assert apple.apns.tokens_seen == []
 
 
 async def test_hanging_provider_holds_nobody_else(apple: Apple) -> None:

@@ -40,7 +40,7 @@ async def test_dead_token(apple: Apple) -> None:
 
     phone.voip.register_again()
     await phone.put_again()
-    await _answered(apple, phone)
+    await phone.is_called()
     assert [request.status for request in apple.apns.requests] == [410, 200]
 
 
@@ -50,7 +50,7 @@ async def test_410_that_is_older_than_the_token(apple: Apple) -> None:
     apple.apns.unregister(phone.voip.token, ago_s=3600)
     assert await _refused(phone) == "push_rejected"
     phone.voip.register_again()
-    await _answered(apple, phone)
+    await phone.is_called()
     assert [request.status for request in apple.apns.requests] == [410, 200]
 
 
@@ -60,12 +60,12 @@ async def test_token_of_the_other_environment(apple: Apple) -> None:
     """
     phone = await apple.iphone()
     phone.voip.environment = "sandbox"
-    await _answered(apple, phone)
+    await phone.is_called()
     assert [(each.environment, each.status) for each in apple.apns.requests] == [
         ("production", 400),
         ("sandbox", 200),
     ]
-    await _answered(apple, phone)
+    await phone.is_called()
     assert [each.environment for each in apple.apns.requests][2:] == ["sandbox"]
 
 
@@ -79,7 +79,7 @@ async def test_wrong_app(apple: Apple) -> None:
     status = await apple.service.device_status(phone.account)
     assert "DeviceTokenNotForTopic" in str(status)
     phone.voip.bundle = APP_ID
-    await _answered(apple, phone)
+    await phone.is_called()
     assert [request.status for request in apple.apns.requests] == [400, 200]
     status = await apple.service.device_status(phone.account)
     assert "DeviceTokenNotForTopic" not in str(status)
@@ -91,19 +91,3 @@ async def _refused(phone: IPhone) -> str:
         call = caller.call(phone.aor)
         assert (await call.final()).status == 480
     return str((await phone.record(sip_call_id=call.invite.call_id))["verdict"])
-
-
-async def _answered(apple: Apple, phone: IPhone) -> None:
-    """A call that the pushed phone takes; it sleeps again afterwards."""
-    async with phone.caller() as caller, phone.phone() as app:
-        phone.register_when_pushed(app.register)
-        call = caller.call(phone.aor)
-        incoming = await app.incoming()
-        incoming.accept()
-        dialog = await call.answered()
-        await incoming.expect_ack()
-        dialog.send("BYE")
-        await incoming.dialog().expect_bye()
-        await app.unregister()
-    record = await phone.record(sip_call_id=call.invite.call_id)
-    assert record["verdict"] == "answered"
