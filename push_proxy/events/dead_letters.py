@@ -26,8 +26,8 @@ class Outboxes(Protocol):
     def has(self, webhook: str) -> bool:
         """Whether this webhook is configured."""
 
-    def wake(self, webhook: str) -> None:
-        """Something new is in its outbox."""
+    def wake(self, webhook: str, added: int) -> None:
+        """So many more are in its outbox."""
 
 
 class DeadLetters:
@@ -120,7 +120,7 @@ class DeadLetters:
                 webhook, events, limit=self._pace.outbox_limit, keep_s=self._pace.outbox_keep_s
             )
             await self.delete(tenant, [letter.id for letter in some])
-            self._outboxes.wake(webhook)
+            self._outboxes.wake(webhook, len(some))
             count += len(some)
         return Replayed(count, len(letters) - count)
 

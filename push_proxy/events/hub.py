@@ -88,10 +88,10 @@ class Events:
         """Whether this webhook is configured."""
         return webhook in self._workers
 
-    def wake(self, webhook: str) -> None:
-        """Something new is in its outbox."""
+    def wake(self, webhook: str, added: int) -> None:
+        """So many more are in its outbox."""
         if (worker := self._workers.get(webhook)) is not None:
-            worker.wake()
+            worker.wake(added)
 
     def _add(self, notice: Notice) -> None:
         event: QueuedEvent | None = None

@@ -61,8 +61,9 @@ class Worker:
         """Begin to deliver."""
         self._task = spawn(self._run(), name=f"events for {self.webhook.host}")
 
-    def wake(self) -> None:
-        """Something new is in the outbox."""
+    def wake(self, added: int) -> None:
+        """So many more are in the outbox."""
+        self.waiting += added
         self._more.set()
 
     async def aclose(self) -> None:

@@ -21,9 +21,14 @@ class Writer:
     """Puts events into their outboxes, in order, as soon as the store takes them."""
 
     def __init__(
-        self, store: EventStore, *, pace: Pace, meters: EventMeters, written: Callable[[str], None]
+        self,
+        store: EventStore,
+        *,
+        pace: Pace,
+        meters: EventMeters,
+        written: Callable[[str, int], None],
     ) -> None:
-        """``written`` is called with each webhook that has something new in its outbox."""
+        """``written`` is called with each webhook that has so many more in its outbox."""
         self._store = store
         self._pace = pace
         self._meters = meters
@@ -105,7 +110,7 @@ class Writer:
                 _log.exception("events given up: they cannot be written", count=len(events))
                 continue
             self._note_dropped(webhook, dropped)
-            self._written(webhook)
+            self._written(webhook, len(events) - dropped)
         self._away = False
         return True
 

@@ -95,13 +95,13 @@ class Outboxes:
     """Knows every webhook but ``gone``."""
 
     def __init__(self) -> None:
-        self.woken: list[str] = []
+        self.woken: list[tuple[str, int]] = []
 
     def has(self, webhook: str) -> bool:
         return webhook != "gone"
 
-    def wake(self, webhook: str) -> None:
-        self.woken.append(webhook)
+    def wake(self, webhook: str, added: int) -> None:
+        self.woken.append((webhook, added))
 
 
 class LiveCalls(dict[CallId, CallRecord]):

@@ -75,7 +75,7 @@ async def test_replay_all(api: Api) -> None:
     claimed = await api.store.claim_events("hook", now=api.clock.now(), lease_s=9, limit=9)
     assert sorted(each.id for each in claimed.events) == ["e1", "e2"]
     assert {(each.attempts, each.last_error) for each in claimed.events} == {(0, "")}
-    assert api.outboxes.woken == ["hook"]
+    assert api.outboxes.woken == [("hook", 2)]
 
 
 async def test_replay_by_id(api: Api) -> None:
