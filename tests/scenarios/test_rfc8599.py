@@ -13,10 +13,12 @@ import pytest
 import pytest_asyncio
 
 from tests.doubles.apns import Play
+from tests.lab import sdp
 from tests.lab.phone import Phone
 from tests.lab.process import poll_until
 from tests.lab.service import APP_ID
 from tests.lab.sip_call import IncomingCall
+from tests.lab.sip_dialog import Dialog
 from tests.lab.sip_message import Message
 
 from .push_apps import INSTANCE, PushApps, PushStage, push_stage, register
@@ -162,11 +164,16 @@ async def test_a_burst_of_registers(apps: PushApps) -> None:
     incoming.ring()
     await phone.agent.expect_nothing(within=0.5, method="INVITE")
     assert len(await apps.devices(ext)) == 1
-    await call.expect(180)
-    await call.cancel()
-    # The word that nothing rings any more goes to the alert token: it is known still.
+    incoming.reject(486, "Busy Here")
+    await call.final()
+    phone.sleep()
+    await asyncio.sleep(0.6)  # not fresh any more
+    # The word that a call is over goes to the alert token: it is known still.
+    again = ext.call()
+    await apps.pushed_by_apns(2)
+    await again.cancel()
     await poll_until(lambda: bool(alert.received), within_s=5)
-    assert alert.received
+    assert [push.push_type for push in alert.received] == ["background"]
 
 
 async def test_what_is_supported(apps: PushApps) -> None:
@@ -282,3 +289,74 @@ async def test_another_phones_token_is_not_listed(apps: PushApps) -> None:
     mine, other = response.listed("Contact")
     assert "token-of-two" in mine
     assert not re.search("pn-|app-id|token", other)
+
+
+async def in_a_call(
+    apps: PushApps, *, transport: str, contact_params: str = ""
+) -> tuple[Phone, Dialog, str]:
+    """A phone that answered a call, the PBX's side of it, and the phone's push parameters.
+
+    In `contact_params` `{}` is the reference that it was granted.
+    """
+    ext = await apps.extension()
+    params = apps.fcm_params(apps.stage.fcm.device().token)
+    phone = ext.phone(transport=transport)
+    ((caps),) = feature_caps(await register(phone, params))
+    await apps.stage.pbx.registered(ext.user)
+    call = ext.call()
+    incoming = await phone.incoming()
+    incoming.contact_params = contact_params.format(caps["sip.pnspurr"])
+    incoming.accept()
+    dialog = await call.answered()
+    await incoming.expect_ack()
+    assert dialog.remote_target.endswith(incoming.contact_params)
+    assert apps.pushes() == 0
+    return phone, dialog, params
+
+
+async def refreshed(apps: PushApps) -> None:
+    """The phone is asked to register, without a word about any call."""
+    (push,) = await apps.pushed_by_fcm(1)
+    assert push.data["type"] == "refresh"
+    assert "call_id" not in push.data
+
+
+@pytest.mark.parametrize("method", ["BYE", "INVITE"])
+async def test_a_request_waits_for_the_phone_it_wakes(apps: PushApps, method: str) -> None:
+    """In a call, and its connection is gone: the PBX's request waits, one push wakes the phone,
+    and on its new connection it gets the request and answers it.
+    """
+    phone, dialog, params = await in_a_call(apps, transport="tcp")
+    phone.sleep()
+    dialog.send(method, body=sdp.HOLD if method == "INVITE" else b"")
+    await refreshed(apps)
+    assert (await register(phone, params)).status == 200
+    request = await phone.agent.expect(method=method, within=5)
+    contact = ("Contact", f"<{phone.contact}>")
+    phone.agent.respond(request, 200, "OK", headers=(contact, sdp.CONTENT_TYPE), body=sdp.ANSWER)
+    answer = await dialog.agent.expect(method=method, status=200, within=5)
+    if method == "INVITE":
+        dialog.ack(answer)
+        await phone.agent.expect(method="ACK", within=5)
+    assert apps.pushes() == 1
+
+
+@pytest.mark.parametrize(("contact_params", "pushed"), [(";ob;pn-purr={}", True), (";ob", False)])
+async def test_a_phone_that_wants_to_be_woken_in_its_dialog(
+    apps: PushApps, contact_params: str, *, pushed: bool
+) -> None:
+    """Its Contact in the call has the reference that it was granted, which passes and comes back
+    in the request: the silent phone is pushed. Without it, it may be awake, in a call that we do
+    not see, and is left alone.
+    """
+    phone, dialog, params = await in_a_call(apps, transport="udp", contact_params=contact_params)
+    await asyncio.sleep(0.6)  # longer than it counts as awake
+    dialog.send("INFO")
+    info = await phone.agent.expect(method="INFO", within=5)
+    if pushed:
+        assert ";pn-purr=" in info.uri
+        await refreshed(apps)
+        assert (await register(phone, params)).status == 200
+    phone.agent.respond(info, 200, "OK")
+    await dialog.agent.expect(method="INFO", status=200, within=5)
+    assert apps.pushes() == pushed
