@@ -32,6 +32,16 @@ def refused(status: int, reached: Reach = Reach.REGISTERED) -> Part:
     return part(reached, answer=Answer(status=status))
 
 
+def test_a_token_that_has_ended_is_named() -> None:
+    """Where that leaves nothing to wake; a device that got further decides by itself."""
+    gone = part(token_fault="Unregistered")
+    ended = exhausted((part(), gone), status=480, ended_by="proxy")
+    assert ended.verdict is Verdict.NO_DEVICE
+    assert "a (Unregistered)" in ended.advice
+    further = exhausted((part(Reach.ACCEPTED), gone), status=480, ended_by="deadline")
+    assert "Unregistered" not in further.advice
+
+
 def test_every_verdict_has_a_fault() -> None:
     """And only overload and our own errors are ours."""
     assert set(FAULTS) == set(Verdict)

@@ -4,16 +4,19 @@ from typing import Any
 
 import pytest
 
-from push_proxy.core.actions import AckAndBye, Finish, Move, PushType, SendPush, StoreInvite
+from push_proxy.core.actions import AckAndBye, Finish, Move, Note, PushType, SendPush, StoreInvite
 from push_proxy.core.events import (
     CallerCancelled,
     Candidate,
     DeviceUnregistered,
+    Invite,
     PushOutcome,
+    WakeSettings,
 )
 from push_proxy.core.forking import COMPLETED_ELSEWHERE
-from push_proxy.core.ids import DeviceId
+from push_proxy.core.ids import CallId, DeviceId, Instant
 from push_proxy.core.model import CallState, Verdict
+from push_proxy.core.wake import start
 from tests.unit.core.playbook import (
     Answered,
     Cancel,
@@ -106,6 +109,16 @@ def test_a_registered_phone_without_connection_is_waited_for() -> None:
 def test_a_phone_that_is_gone_for_good_is_not_waited_for() -> None:
     """Its connection ended long ago: it is off, and the caller is told at once."""
     with Playbook(plain(flow=False)) as call:
+        _ = call << Reply(480, "no_device") << ENDED << Over(Verdict.NO_DEVICE, "proxy")
+
+
+def test_a_phone_whose_token_has_ended() -> None:
+    """The timeline says why it is not woken, also when another phone is."""
+    dead = Candidate(device=DeviceId("dead"), pushable=False, token_fault="Unregistered")
+    invite = Invite(call=CallId("c1"), received_at=Instant(0.0))
+    _, actions = start(invite, (dead, asleep("phone")), WakeSettings(), Instant(0.0))
+    assert Note("token_dead", DeviceId("dead"), "Unregistered") in actions
+    with Playbook(dead) as call:
         _ = call << Reply(480, "no_device") << ENDED << Over(Verdict.NO_DEVICE, "proxy")
 
 

@@ -101,6 +101,7 @@ async def test_an_app_reports_and_learns_the_calls_fate(api: Api) -> None:
     await api.device()
     key = await api.device_key()
     await api.call_record()
+    api.clock.time += 86_400
     told = await api.call(
         "POST",
         "/v1/calls/call-1/events",
@@ -112,6 +113,8 @@ async def test_an_app_reports_and_learns_the_calls_fate(api: Api) -> None:
     ((call, device, event, detail),) = api.wakes.told
     assert (call, device, event) == ("call-1", "d1", AppEvent.PUSH_RECEIVED)
     assert detail == "cold start; app clock 2027-01-15T08:00:00.000Z"
+    seen = (await api.call("GET", "/v1/accounts/101/devices/d1")).json()["seen_at"]
+    assert seen == "2027-01-16T08:00:00.000Z"
 
 
 async def test_a_late_report_is_answered_all_the_same(api: Api) -> None:

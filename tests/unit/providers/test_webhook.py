@@ -19,6 +19,7 @@ from push_proxy.core.ids import AccountKey, CallId, DeviceId, Instant, PushId
 from push_proxy.core.model import Device
 from push_proxy.core.payload import Push
 from push_proxy.errors import ConfigurationError
+from push_proxy.ports import TokenFate
 from push_proxy.providers.registry import Providers
 from push_proxy.providers.webhook import WebhookEndpoint, WebhookProvider, read_hmac_key
 from push_proxy.runtime.clock import SystemClock
@@ -129,6 +130,7 @@ async def test_statuses(
     result = await provider.send(a_push())
     assert (result.outcome, result.reason) == (outcome, f"http_{status}")
     assert len(sink.pushes) == result.attempts == attempts
+    assert (result.token is TokenFate.DEAD) is (outcome is PushOutcome.REJECTED)
 
 
 async def test_resend_is_the_same_bytes(provider: WebhookProvider, sink: PushSink) -> None:
