@@ -99,11 +99,14 @@ class WebpushProvider:
         if (blocked := service.blocked(self._clock.now())) is not None:
             return PushResult(outcome=blocked.outcome, reason=blocked.reason, attempts=0)
         said = on_wall_clock(push, self._clock.now())
-        # 0.2 ms, with the signature of a new statement: not worth a thread.
-        content = body(said, subscription, privacy=self._privacy)
+        shortest = False
+        content: bytes | None = None
 
         async def post(_: int, timeout_s: float) -> Attempt:
-            nonlocal content
+            nonlocal content, shortest
+            if content is None:
+                # 0.2 ms, with the signature of a new statement: not worth a thread.
+                content = body(said, subscription, privacy=self._privacy, shortest=shortest)
             sent = headers(said, subscription, authorization=service.statement.header())
             try:
                 answer = await app.http.post(
@@ -115,7 +118,7 @@ class WebpushProvider:
             attempt = judge(answer.status, retry_after_s=later_s)
             service.judged(attempt, token=push.device.token, now=self._clock.now())
             if attempt.reason == TOO_LARGE:
-                content = body(said, subscription, privacy=self._privacy, shortest=True)
+                content, shortest = None, True
             # What blocks does so at this service alone, never the app's pushes elsewhere.
             return replace(attempt, blocks_s=0.0)
 
