@@ -18,7 +18,6 @@ from .settings_types import NOT_BUILT, Fault
 _LATER: Mapping[str, str] = {
     "sip.cluster_address": "a shared address of several nodes",
     "http.tls": "HTTPS (put a TLS proxy in front)",
-    "wake.late_invite_s": "the late INVITE for iOS",
 }
 """Keys of the contract that this version lacks: refused, never ignored."""
 

@@ -91,6 +91,15 @@ class AckAndBye:
     response: ResponseId
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateInvite:
+    """Let a phone that woke too late know that the call is over: INVITE, and CANCEL at once."""
+
+    binding: Binding
+    reason: str
+    """Reason header's value of the CANCEL (RFC 3326), or empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """Write a line of the call's timeline."""
@@ -127,6 +136,7 @@ Action = (
     | Relay
     | CancelBranch
     | AckAndBye
+    | LateInvite
     | Note
     | Move
     | Finish

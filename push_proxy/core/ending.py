@@ -149,12 +149,10 @@ def _end(
     )
     elsewhere = outcome.was_answered_elsewhere(reason)
     farewell = PushType.ANSWERED_ELSEWHERE if elsewhere else PushType.CANCEL
-    farewells = tuple(
-        order
-        for part in live.parts
-        if part.needs_farewell and not _hears_sip(live, part)
-        for order in _farewell(live, part, farewell)
-    )
+    unaware = tuple(p for p in live.parts if p.needs_farewell and not _hears_sip(live, p))
+    farewells = tuple(order for part in unaware for order in _farewell(live, part, farewell))
+    late_s = live.settings.late_invite_s
+    late = tuple(part.device for part in unaware if part.late_invite) if late_s else ()
     forget = (ForgetInvite(),) if live.stored else ()
     answered = result.phase is CallState.ANSWERED
     move = Move(CallState.ANSWERED if answered else CallState.ENDED)
@@ -162,7 +160,10 @@ def _end(
         call=live.invite.call,
         unfinished=tuple(branch.id for branch in live.branches if branch.may_win),
         store_pending=live.stored is None,
-        until=Instant(now + LINGER_S),
+        until=Instant(now + max(LINGER_S, late_s)),
+        late=late,
+        late_until=Instant(now + late_s),
+        late_reason=reason,
     )
     return ended, (*final, *cancels, *farewells, *forget, move, Finish(result))
 

@@ -26,6 +26,8 @@ class WakeSettings:
     """A fresh device without a provisional response after this long is pushed as well."""
     ack_s: float | None = None
     """A device without a sign of life after this long is given up early; None: at the deadline."""
+    late_invite_s: float = 30.0
+    """So long after the end a device that woke too late is sent INVITE and CANCEL; 0: never."""
     timer_c_s: float = 185.0
     """RFC 3261 §16.6 item 11: more than three minutes, restarted by each 101..199."""
     answer_grace_s: float = 5.0
@@ -47,6 +49,8 @@ class Candidate:
     """The binding was heard within ``fresh_s``, and its flow lives."""
     flow: bool = True
     """False: the binding's TCP or TLS connection is gone, so the INVITE cannot go there."""
+    late_invite: bool = False
+    """It shows the call at the push, before any SIP, and only SIP closes it (CallKit)."""
     returns: bool = False
     """It is gone since a moment ago: the device is probably about to make another one."""
     token_fault: str = ""

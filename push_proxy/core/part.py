@@ -42,6 +42,8 @@ class Part:
     pushable: bool = False
     repush: bool = False
     """Its provider takes a second push for the same call."""
+    late_invite: bool = False
+    """It shows the call at the push, before any SIP."""
     reached: Reach = Reach.NOTHING
     reached_at: Instant
     binding: Binding | None = None
@@ -103,6 +105,7 @@ def part_of(candidate: Candidate, now: Instant) -> Part:
         device=candidate.device,
         pushable=candidate.pushable,
         repush=candidate.repush,
+        late_invite=candidate.late_invite,
         binding=candidate.binding if candidate.flow else None,
         reached_at=now,
         token_fault=candidate.token_fault,

@@ -32,7 +32,15 @@ from dataclasses import replace
 from typing import assert_never
 
 from . import ending, reaching, ringing, waking
-from .actions import AckAndBye, Action, ForgetInvite, Note, SendTrying, StoreInvite
+from .actions import (
+    AckAndBye,
+    Action,
+    ForgetInvite,
+    LateInvite,
+    Note,
+    SendTrying,
+    StoreInvite,
+)
 from .deadlines import deadline
 from .events import (
     AppActed,
@@ -196,6 +204,17 @@ def _settled(settling: Settling, now: Instant) -> Step:
     return ending.exhausted(live, (), now)
 
 
+def _came_late(ended: Ended, event: DeviceRegistered, now: Instant) -> Step:
+    """Other apps ask for the call's fate by HTTP (docs/app-guide.md)."""
+    device = event.binding.device
+    note = Note("registered_late", device)
+    if device not in ended.late or now >= ended.late_until:
+        return ended, (note,)
+    left = tuple(other for other in ended.late if other != device)
+    order = LateInvite(binding=event.binding, reason=ended.late_reason)
+    return replace(ended, late=left), (note, order, Note("late_invite_sent", device))
+
+
 def _ended(ended: Ended, event: Event, now: Instant) -> Step:
     match event:
         case ResponseReceived() if event.branch in ended.unfinished and event.status >= 200:
@@ -214,12 +233,11 @@ def _ended(ended: Ended, event: Event, now: Instant) -> Step:
             forget = (ForgetInvite(),) if event.ok else ()
             return replace(ended, store_pending=False), forget
         case TimePassed() if now >= ended.until:
-            return replace(ended, unfinished=(), store_pending=False), ()
+            return replace(ended, unfinished=(), store_pending=False, late=()), ()
         case AppReported():
             return ended, (waking.report_note(event),)
         case DeviceRegistered():
-            # Too late: the app asks for the call's fate by HTTP (docs/architecture.md).
-            return ended, (Note("registered_late", event.binding.device),)
+            return _came_late(ended, event, now)
         case ResponseReceived() | BranchFailed() | InviteStored() | TimePassed():
             return ended, ()
         case PushAnswered() | DeviceUnregistered() | AppActed() | TokenRotated():

@@ -7,6 +7,8 @@ from .forking import Branch
 from .ids import BranchId, CallId, DeviceId, Instant
 from .part import Part
 
+_NEVER = Instant(0.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
@@ -101,11 +103,16 @@ class Ended:
     """The store has not yet said that it holds the INVITE: it is to forget it then."""
     until: Instant
     """When we stop listening: every client transaction is over by then."""
+    late: tuple[DeviceId, ...] = ()
+    """Devices that may show the call still: when they register they are told that it is over."""
+    late_until: Instant = _NEVER
+    late_reason: str = ""
+    """Reason header's value of that (RFC 3326), or empty."""
 
     @property
     def finished(self) -> bool:
         """Whether nothing more is to come."""
-        return not self.unfinished and not self.store_pending
+        return not self.unfinished and not self.store_pending and not self.late
 
 
 State = Live | Settling | Ended

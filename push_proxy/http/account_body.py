@@ -30,6 +30,7 @@ class WakeBody(Body):
     repush_after_s: Annotated[Seconds, Field(gt=0, le=60)] | None = None
     fresh_s: Annotated[Seconds, Field(ge=0, le=3600)] | None = None
     ack_s: Annotated[Seconds, Field(gt=0, le=60)] | None = None
+    late_invite_s: Annotated[Seconds, Field(ge=0, le=120)] | None = None
 
 
 class AppAuthBody(Body):

@@ -180,4 +180,5 @@ def _overrides(wake: WakeBody) -> WakeOverrides:
         repush_after_s=wake.repush_after_s,
         fresh_s=wake.fresh_s,
         ack_s=wake.ack_s,
+        late_invite_s=wake.late_invite_s,
     )

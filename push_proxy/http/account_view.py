@@ -21,6 +21,7 @@ class WakeView(View):
     repush_after_s: float | None
     fresh_s: float | None
     ack_s: float | None
+    late_invite_s: float | None
 
 
 class AppAuthView(View):
@@ -157,6 +158,7 @@ def view(
             repush_after_s=wake.repush_after_s,
             fresh_s=wake.fresh_s,
             ack_s=wake.ack_s,
+            late_invite_s=wake.late_invite_s,
         ),
         language=account.language,
         region=account.region,

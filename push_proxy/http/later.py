@@ -6,7 +6,6 @@ from ..settings_types import NOT_BUILT
 
 FIELDS: Mapping[str, str] = {
     "policy": "what happens to a call that wakes nobody",
-    "late_invite_s": "the late INVITE for iOS",
 }
 VALUES: Mapping[str, frozenset[str]] = {
     "topology": frozenset({"transparent"}),

@@ -10,6 +10,8 @@ from .pusher import Pusher
 
 _NO_SECOND_PUSH = frozenset({"apns"})
 """Providers for which a second push would ring twice."""
+_SHOWS_THE_CALL = frozenset({"apns"})
+"""Providers whose push must show the call before the app has asked anybody (CallKit)."""
 
 
 def settings_for(account: Account, service: WakeSettings) -> WakeSettings:
@@ -22,6 +24,7 @@ def settings_for(account: Account, service: WakeSettings) -> WakeSettings:
         repush_after_s=service.repush_after_s if own.repush_after_s is None else own.repush_after_s,
         fresh_s=service.fresh_s if own.fresh_s is None else own.fresh_s,
         ack_s=service.ack_s if own.ack_s is None else own.ack_s,
+        late_invite_s=service.late_invite_s if own.late_invite_s is None else own.late_invite_s,
     )
 
 
@@ -63,6 +66,7 @@ def _candidate(
         device=name,
         pushable=pushable,
         repush=device is not None and device.provider not in _NO_SECOND_PUSH,
+        late_invite=device is not None and device.provider in _SHOWS_THE_CALL,
         binding=binding,
         fresh=binding is not None and flow and binding.heard_at > heard_after,
         flow=flow,

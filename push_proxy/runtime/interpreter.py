@@ -16,6 +16,7 @@ from ..core.actions import (
     Finish,
     ForgetInvite,
     Fork,
+    LateInvite,
     Move,
     Note,
     PushType,
@@ -37,6 +38,7 @@ from ..tasks import spawn
 from .calls import Calls
 from .directory import Directory
 from .held_call import HeldCall
+from .late_invites import LateInvites
 from .pusher import Pusher
 from .toward_device import toward_device
 
@@ -58,6 +60,7 @@ class Interpreter:
         metrics: Metrics,
     ) -> None:
         self._signaling = signaling
+        self._late_invites = LateInvites(signaling)
         self._directory = directory
         self._pusher = pusher
         self._store = store
@@ -85,6 +88,15 @@ class Interpreter:
                 self._signaling.cancel(txn, action.branch, reason=action.reason)
             case AckAndBye():
                 self._signaling.ack_and_bye(txn, action.branch, action.response)
+            case LateInvite():
+                self._late_invites.send(
+                    held.fact,
+                    held.account,
+                    action.binding,
+                    call=held.call,
+                    strip=held.incoming.strip,
+                    reason=action.reason,
+                )
             case StoreInvite():
                 spawn(self._hold(held), name=f"hold {held.call}")
             case ForgetInvite():

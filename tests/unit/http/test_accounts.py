@@ -180,7 +180,6 @@ async def test_a_wrong_value_is_refused_by_name(
     [
         {"policy": {"on_not_woken": "voicemail"}},
         {"topology": "transparent"},
-        {"wake": {"late_invite_s": 30}},
         {"wake": {"ringing": "announcement"}},
     ],
 )

@@ -113,7 +113,6 @@ def test_all_faults_are_told_at_once_and_where_they_come_from(tmp_path: Path) ->
         ({"sip": {"cluster_address": "x"}}, "sip.cluster_address"),
         ({"sip": {"worker_threads": 2}}, "sip.worker_threads"),
         ({"http": {"tls": {"certificate": "c"}}}, "http.tls"),
-        ({"wake": {"late_invite_s": 30}}, "wake.late_invite_s"),
         ({"wake": {"ringing": "announcement"}}, "wake.ringing"),
         ({"wake": {"ringing": 182}}, "wake.ringing"),
     ],
