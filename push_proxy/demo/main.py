@@ -70,7 +70,7 @@ async def _run(directory: Path, *, provider: ProviderName, as_json: bool, keep: 
         if not found:
             say("the call was held, pushed, woken, relayed, answered and hung up")
         if as_json:
-            print(json.dumps(report.as_json(call, found)), flush=True)
+            print(json.dumps(report.as_json(call, found, provider=provider)), flush=True)
         if keep:
             say(f"everything keeps running; API at {scene.service.url}")
             say(f"API key (tenant demo): {scene.service.api_key}")

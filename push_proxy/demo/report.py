@@ -42,10 +42,11 @@ def lines(call: Call) -> list[str]:
     return out
 
 
-def as_json(call: Call, found: Sequence[str]) -> dict[str, Any]:
+def as_json(call: Call, found: Sequence[str], *, provider: str) -> dict[str, Any]:
     """The object of `--json` (docs/contracts.md)."""
     return {
         "ok": not found,
+        "provider": provider,
         "faults": list(found),
         "call_id": call.record["id"],
         "verdict": call.record["verdict"],

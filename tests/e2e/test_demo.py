@@ -26,6 +26,7 @@ async def test_demo(workdir: Path, provider: str) -> None:
     assert await demo.wait_exit(within_s=60) == 0, demo.output()
     found = json.loads(demo.output().splitlines()[-1])
     assert (found["ok"], found["faults"], found["verdict"]) == (True, [], "answered")
+    assert found["provider"] == provider
     assert min(found["rtp"].values()) > 50
     assert all(value is not None and value >= 0 for value in found["ms"].values()), found["ms"]
     events = [entry["event"] for entry in found["timeline"]]
