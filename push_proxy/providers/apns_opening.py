@@ -30,7 +30,6 @@ class Opener:
 
     async def open(self, make: Callable[[], _Protocol], *, timeout_s: float) -> _Protocol:
         """A connection that speaks HTTP/2. Raises `NoConnection`."""
-        loop = asyncio.get_running_loop()
         with _named():
             async with asyncio.timeout(timeout_s):
                 found = await aiohappyeyeballs.start_connection(
@@ -38,13 +37,7 @@ class Opener:
                     happy_eyeballs_delay=_SECOND_ADDRESS_S,
                     interleave=1,
                 )
-                try:
-                    transport, protocol = await loop.create_connection(
-                        make, sock=found, ssl=self._tls, server_hostname=self.host
-                    )
-                except BaseException:
-                    found.close()
-                    raise
+                transport, protocol = await self._speak(make, found)
         tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
         if tls.selected_alpn_protocol() != "h2":
             transport.abort()
@@ -56,6 +49,35 @@ class Opener:
         if self._lookup is not None:
             self._lookup.cancel()
             await asyncio.wait([self._lookup])
+
+    async def _speak(
+        self, make: Callable[[], _Protocol], found: socket.socket
+    ) -> tuple[asyncio.Transport, _Protocol]:
+        """TLS over a connected socket."""
+        loop = asyncio.get_running_loop()
+
+        async def handshake() -> tuple[asyncio.Transport, _Protocol] | Exception:
+            try:
+                return await loop.create_connection(
+                    make, sock=found, ssl=self._tls, server_hostname=self.host
+                )
+            except OSError as error:
+                found.close()
+                return error
+
+        opening = spawn(handshake(), name="TLS with APNs")
+        try:
+            opened = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # asyncio never closes a transport that is given up before its protocol knows it.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            opening.cancel()
+            await asyncio.wait([opening])
+            raise
+        if isinstance(opened, Exception):
+            raise opened
+        return opened
 
     async def _addresses(self) -> _Addresses:
         """As DNS says now, in random order: Apple has many servers.
