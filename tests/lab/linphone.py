@@ -37,6 +37,8 @@ class Linphone:
     transport: str = "udp"
     ca: Path | None = None
     """Whom it believes over TLS. It compares DNS names only: `Authority.issue(for_linphone=)`."""
+    contact_parameters: str = ""
+    """URI parameters of its Contact, as on a phone those of its push services."""
     process: Process = field(init=False)
     events: list[str] = field(default_factory=list)
     """Call states since the start, such as `LinphoneCallIncomingReceived`, oldest first."""
@@ -204,6 +206,7 @@ class Linphone:
                 "reg_expires": self.expires_s,
                 "reg_sendregister": 1,
                 "publish": 0,
+                "contact_uri_parameters": self.contact_parameters,
             },
         }
         self.directory.joinpath("linphonerc").write_text(
