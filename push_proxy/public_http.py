@@ -6,13 +6,11 @@ proxies named by the environment are not asked.
 """
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -157,32 +155,6 @@ class _SystemResolver(AbstractResolver):
 
     async def close(self) -> None:
         pass
-
-
-def url_fault(url: str, *, allow_private: bool) -> str:
-    """Why a URL can never be posted to, as far as it shows without a look-up; empty: it may."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        _ = parts.port
-    except ValueError as error:
-        return f"is no URL: {error}"
-    if parts.scheme not in {"http", "https"} or not host:
-        return "must be an http or https URL with a host"
-    if is_odd_literal(host):
-        return "has a number for a host that is no plain address"
-    if allow_private or not _is_literal(host) or is_public(host):
-        return ""
-    return "is at a private or reserved address"
-
-
-def _is_literal(host: str) -> bool:
-    if ":" in host:
-        return True
-    with contextlib.suppress(OSError):
-        socket.inet_pton(socket.AF_INET, host)
-        return True
-    return False
 
 
 def _look_up(host: str, port: int, family: int) -> list[ResolveResult]:

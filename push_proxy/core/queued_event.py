@@ -1,8 +1,9 @@
 """Events on their way to operators' webhooks, and those that could not be delivered."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 
-from .ids import Instant
+from .ids import AccountKey, Instant
 from .notices import Notice
 
 
@@ -20,6 +21,11 @@ class QueuedEvent:
     """Bounded: ``http_503``, ``timeout``…"""
 
 
+def account_mark(account: AccountKey) -> str:
+    """What the ids of an account's dead letters end with, so that they can be erased with it."""
+    return sha256(account.encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """An event that its webhook did not take."""
@@ -33,8 +39,8 @@ class DeadLetter:
 
     @property
     def id(self) -> str:
-        """Unique: one event may die at several webhooks."""
-        return f"{self.event.id}.{self.webhook}"
+        """Unique: one event may die at several webhooks. Ends with the account's mark."""
+        return f"{self.event.id}.{self.webhook}.{account_mark(self.event.notice.account)}"
 
 
 @dataclass(frozen=True, slots=True)

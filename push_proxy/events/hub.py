@@ -1,5 +1,6 @@
 """All event webhooks: `ports.Notices` for the rest of the service."""
 
+import asyncio
 from collections.abc import Iterable
 from uuid import uuid4
 
@@ -72,16 +73,14 @@ class Events:
         kept = {key: worker for key, worker in self._workers.items() if key in wanted}
         ended = [worker for key, worker in self._workers.items() if key not in kept or key in made]
         self._workers = {**kept, **made}
-        for worker in ended:
-            await worker.aclose()
+        await asyncio.gather(*(worker.aclose() for worker in ended))
         for worker in made.values():
             worker.start()
 
     async def aclose(self) -> None:
         """Stop. What is not delivered waits in the store."""
         await self._writer.aclose()
-        for worker in self._workers.values():
-            await worker.aclose()
+        await asyncio.gather(*(worker.aclose() for worker in self._workers.values()))
         await self.letters.aclose()
 
     def has(self, webhook: str) -> bool:

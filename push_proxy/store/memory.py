@@ -66,6 +66,7 @@ class MemoryStore(CallsInMemory, KeysInMemory, SharedInMemory, EventsInMemory):
         self._registrations.pop(key, None)
         self._mailboxes.pop(key, None)
         self._forget_calls(key)
+        self._forget_dead_letters(key)
         self._forget_enrolments(key)
         self._disown(self._accounts.get(key))
         return self._accounts.pop(key, None) is not None

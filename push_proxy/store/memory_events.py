@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..core.ids import Instant, TenantId, split_account_key
+from ..core.ids import AccountKey, Instant, TenantId, split_account_key
 from ..core.queued_event import ClaimedEvents, DeadLetter, DeadLetterPage, QueuedEvent
 from .letter_page import letter_position, parse_letter_cursor
 
@@ -109,6 +109,12 @@ class EventsInMemory:
         for name in gone:
             del kept[name]
         return len(gone)
+
+    def _forget_dead_letters(self, key: AccountKey) -> None:
+        kept = self._letters.get(split_account_key(key)[0], {})
+        for letter in tuple(kept.values()):
+            if letter.event.notice.account == key:
+                del kept[letter.id]
 
     async def count_dead_letters(self) -> Mapping[TenantId, int]:
         """See `ports.Store.count_dead_letters`."""

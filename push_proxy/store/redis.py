@@ -4,6 +4,7 @@ What lies under which key stands in `keys`; each change of several keys is a scr
 """
 
 from ..core.ids import AccountKey, CallId, split_account_key
+from ..core.queued_event import account_mark
 from ..ports import Clock
 from . import keys, scripts
 from .codec import Codec
@@ -72,6 +73,7 @@ class RedisStore(DevicesInRedis, CallsInRedis, KeysInRedis, SharedInRedis, Event
                 for device, mark in devices
             ),
             *(("DEL", keys.enrolment(code.decode())) for code in codes),
+            evalsha(scripts.ERASE_DEAD_LETTERS, keys.dead_letters(tenant), account_mark(key)),
             *self._unindex(key, [CallId(call.decode()) for call in calls]),
         ]
         await self._client.pipeline(cleaning)

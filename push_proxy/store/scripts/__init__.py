@@ -33,6 +33,7 @@ POSTPONE_EVENT = Script("postpone_event")
 REMOVE_EVENT = Script("remove_event")
 PUT_DEAD_LETTER = Script("put_dead_letter")
 DELETE_DEAD_LETTERS = Script("delete_dead_letters")
+ERASE_DEAD_LETTERS = Script("erase_dead_letters")
 RESEAL_DEAD_LETTER = Script("reseal_dead_letter")
 
 ALL = (
@@ -53,5 +54,6 @@ ALL = (
     REMOVE_EVENT,
     PUT_DEAD_LETTER,
     DELETE_DEAD_LETTERS,
+    ERASE_DEAD_LETTERS,
     RESEAL_DEAD_LETTER,
 )

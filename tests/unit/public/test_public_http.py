@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from push_proxy.public_http import PublicHttp, Unanswered, url_fault
+from push_proxy.public_http import PublicHttp, Unanswered
 
 
 @dataclass
@@ -159,29 +159,3 @@ async def test_allowed_private_addresses_are_reached(server: Server) -> None:
     await http.aclose()
     assert (short.status, short.body) == (200, b"fine")
     assert (long.status, long.body) == (200, b"a" * 4096)
-
-
-@pytest.mark.parametrize(
-    ("url", "fault"),
-    [
-        ("https://example.com/hook", False),
-        ("http://8.8.8.8/", False),
-        ("https://[2606:4700::1111]/", False),
-        ("http://169.254.169.254/latest", True),
-        ("http://[fd00:ec2::254]/", True),
-        ("http://[::ffff:10.0.0.1]/", True),
-        ("http://0x7f.1/", True),
-        ("ftp://example.com/", True),
-        ("https:///x", True),
-        ("http://a:99999/", True),
-    ],
-)
-def test_urls_are_judged_without_a_lookup(url: str, fault: bool) -> None:
-    """What shows in the URL alone is said before anything is sent."""
-    assert bool(url_fault(url, allow_private=False)) is fault
-
-
-def test_allowed_private_urls() -> None:
-    """``allow_private`` takes private literals, but no odd numbers."""
-    assert url_fault("http://10.0.0.1/", allow_private=True) == ""
-    assert url_fault("http://2130706433/", allow_private=True) != ""
