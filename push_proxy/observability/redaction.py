@@ -14,7 +14,8 @@ _PROOF = re.compile(
     r"(?im)^((?:proxy-)?authorization|(?:set-)?cookie|x-api-key)([ \t]*:)[^\r\n]*"
     r"(?:\r?\n[ \t][^\r\n]*)*"
 )
-_PUSH_PARAMETER = re.compile(r"(?i)(pn-prid|pn-param)=[^;>\s\"&]+")
+# Linphone joins two tokens by ``&``; ``pn-tok`` is its older name of one.
+_PUSH_PARAMETER = re.compile(r"(?i)(pn-prid|pn-param|pn-tok)\s*=\s*[^;>\s\"]+")
 _SIP_USER = re.compile(r"(?i)(sips?:|tel:)([^@;>\s\"]+)")
 
 

@@ -114,6 +114,8 @@ def test_what_was_left_out_is_counted() -> None:
         ("<sip:+4930123456@pbx;user=phone>", "<sip:…456@pbx;user=phone>"),
         ("sip:100@pbx", "sip:100@pbx"),
         ("sip:x@h;pn-provider=fcm;pn-prid=SECRET>", "sip:x@h;pn-provider=fcm;pn-prid=[hidden]>"),
+        ("<sip:x@h;pn-prid=A:voip&B:remote;ob>", "<sip:x@h;pn-prid=[hidden];ob>"),
+        ("<sip:x@h;app-id=a;PN-TOK=SECRET>", "<sip:x@h;app-id=a;PN-TOK=[hidden]>"),
         ("tel:+4930123456", "tel:…456"),
     ],
 )
