@@ -22,9 +22,9 @@ class Pace:
     """How often another node's leftovers are looked for."""
     store_pause_s: float = 1.0
     """Between attempts while the store is away."""
-    memory_limit: int = 20_000
+    memory_limit: int = 50_000
     """Events that wait in memory for the store."""
-    outbox_limit: int = 20_000
+    outbox_limit: int = 50_000
     """Events that wait in the store for one receiver."""
     letters_limit: int = 10_000
     """Dead letters kept of one tenant."""

@@ -20,6 +20,8 @@ _SHORTEST_S, _LONGEST_S = 1.0, 10.0
 _PER_SECOND = 2_000
 """Accounts looked at, on average: about half a percent of a processor."""
 _AT_ONCE = 500
+_BREATH_S = 0.1
+"""After so many, when some had to be told: a PBX that is gone takes all of its accounts along."""
 _UNKNOWN = Watched()
 _WELL = Watched(registered=True)
 
@@ -78,6 +80,7 @@ class RegistrationLosses:
     def _go_on(self, keys: Iterator[AccountKey], found: dict[AccountKey, Watched]) -> None:
         now = self._clock.now()
         some = list(islice(keys, _AT_ONCE))
+        told = 0
         for key in some:
             before, state = self._watched.get(key, _UNKNOWN), self._registrations.state(key)
             if state is RegistrationState.REGISTERED and not before.lost:
@@ -88,12 +91,13 @@ class RegistrationLosses:
             seen = look(before, state, now=now, grace_s=self._grace_s)
             if seen.watched is not None:
                 found[key] = seen.watched
+            told += seen.lost or seen.restored
             if seen.lost:
                 self._tell(NoticeType.REGISTRATION_LOST, key, now)
             elif seen.restored:
                 self._tell(NoticeType.REGISTRATION_RESTORED, key, now)
         if len(some) == _AT_ONCE:
-            self._again(0.0, lambda: self._go_on(keys, found))
+            self._again(_BREATH_S if told else 0.0, lambda: self._go_on(keys, found))
         else:
             # Those that were deleted meanwhile are forgotten with the old ones.
             self._watched = found
