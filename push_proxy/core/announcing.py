@@ -66,7 +66,7 @@ def announced(
 
 
 def withdrawn(device: Device, now: Instant) -> Device:
-    """The device of a phone that wants no pushes any more (RFC 8599 §4.1.4)."""
+    """The device of a phone that wants no pushes any more (RFC 8599 §4.1.2)."""
     fault = TokenFault(state=TokenState.DEAD, reason="withdrawn", at=now)
     return replace(device, token="", alert_token=None, token_fault=fault, purr=False)
 

@@ -39,7 +39,7 @@ def feature_caps(caps: Iterable[PushCaps]) -> tuple[Header, ...]:
 
 
 def pushed_by_others(message: Message) -> bool:
-    """Whether a proxy between the phone and us pushes already: then we must not (§5.6.1.1)."""
+    """Whether a proxy between the phone and us pushes already: then we must not (§5.6.1)."""
     return any(
         value.startswith("*") and "+sip.pns" in header_params(value[1:])
         for value in message.values("feature-caps")

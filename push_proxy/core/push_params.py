@@ -103,7 +103,7 @@ class PushServices:
         )
 
     def vapid(self, provider: str, app_id: str | None) -> str:
-        """The value of ``+sip.vapid`` (§5.6.1.1), or empty. Without ``app_id``: of the only app."""
+        """The value of ``+sip.vapid`` (§5.6.1), or empty. Without ``app_id``: of the only app."""
         if self.vapid_key is None or self.app_for is None:
             return ""
         app_id = self.app_for(provider, "") if app_id is None else app_id

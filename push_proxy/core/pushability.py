@@ -97,7 +97,7 @@ class Pushability:
                 self._refuse(device)
             return
         if device is not None and device.by_register and device.has_target:
-            # It registers without a push target, so it wants no pushes any more (§4.1.4).
+            # It registers without a push target, so it wants no pushes any more (§4.1.2).
             self.announced[device.device] = withdrawn(device, self.now)
 
     def _refuse(self, device: Device | None) -> None:

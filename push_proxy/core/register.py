@@ -44,7 +44,7 @@ class Contact:
     push: PushParams | None = None
     """What it says of pushes (RFC 8599); None: nothing, or nothing to us."""
     refreshes_itself: bool = False
-    """``+sip.pnsreg``: it refreshes its binding without being pushed (RFC 8599 §4.1.3)."""
+    """``+sip.pnsreg``: it refreshes its binding without being pushed (RFC 8599 §4.1.4)."""
     q: float = 1.0
     reg_id: int | None = None
     """``reg-id`` (RFC 5626): the phone keeps its flow alive."""

@@ -223,7 +223,7 @@ def test_the_sandbox() -> None:
 
 @pytest.mark.parametrize("params", ["", "pn-provider", "pn-provider=fcm", "pn-prid=T1"])
 def test_registering_without_target_takes_it_back(params: str) -> None:
-    """RFC 8599 §4.1.4: then the UA wants no pushes; its binding and its name stay."""
+    """RFC 8599 §4.1.2: then the UA wants no pushes; its binding and its name stay."""
     device, binding = made(FCM + "T1")
     decision = register(contact(params), cseq=2, devices=(device,), bindings=(binding,))
     (after,) = decision.announced

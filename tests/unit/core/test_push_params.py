@@ -45,7 +45,7 @@ def target(contact: str) -> PushTarget | None:
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
-        # the standard's own (RFC 8599 §11 to §13)
+        # the standard's own (RFC 8599 §10 to §12)
         (
             f"pn-provider=apns;pn-param=ABCD1234.org.linphone.phone;pn-prid={VOIP}",
             ("apns", "org.linphone.phone", VOIP, None, None),
