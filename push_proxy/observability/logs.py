@@ -41,7 +41,12 @@ def configure_logs(level: str = "info", *, stream: TextIO | None = None, json: b
     rendering: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if json
-        else [structlog.dev.ConsoleRenderer(colors=False)]
+        else [
+            # Not rich's tracebacks, which show variables: tokens and keys are among them.
+            structlog.dev.ConsoleRenderer(
+                colors=False, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(

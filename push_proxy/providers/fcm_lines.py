@@ -39,7 +39,7 @@ class Lines:
     def __init__(self, tls: ssl.SSLContext) -> None:
         self._tls = tls
         self._open: list[_Line] = []
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], _Line] = {}
 
     async def post(
         self, url: str, *, headers: Mapping[str, str], json: object, timeout_s: float
@@ -70,12 +70,13 @@ class Lines:
 
     async def aclose(self) -> None:
         """Close all connections, whatever waits on them."""
-        for line in tuple(self._open):
-            self._retire(line)
-        for closing in self._closing:
-            closing.cancel()
-        if self._closing:
-            await asyncio.wait(tuple(self._closing))
+        closing, self._closing = self._closing, {}
+        lines, self._open = [*self._open, *closing.values()], []
+        for task in closing:
+            task.cancel()
+        await asyncio.gather(*closing, return_exceptions=True)
+        for line in lines:
+            await line.aclose()
 
     def _line(self) -> "_Line":
         for line in self._open:
@@ -96,8 +97,8 @@ class Lines:
             return
         self._open.remove(line)
         closing = spawn(line.drain(), name="close a connection to FCM")
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._closing[closing] = line
+        closing.add_done_callback(lambda done: self._closing.pop(done, None))
 
 
 class _Line:
@@ -136,13 +137,16 @@ class _Line:
 
     async def drain(self) -> None:
         """Close when all is answered, or after a while."""
-        try:
-            if self._asked:
-                await asyncio.wait(tuple(self._asked), timeout=_DRAIN_S)
-        finally:
-            for asked in tuple(self._asked):
-                asked.cancel()
-            await self.client.aclose()
+        if self._asked:
+            await asyncio.wait(tuple(self._asked), timeout=_DRAIN_S)
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close at once; again is fine."""
+        for asked in tuple(self._asked):
+            asked.cancel()
+        await asyncio.gather(*self._asked, return_exceptions=True)
+        await self.client.aclose()
 
     async def _ask(self, request: httpx.Request) -> httpx.Response | Exception:
         try:

@@ -17,7 +17,7 @@ from typing import Any
 
 import firebase_admin
 import httpx
-from firebase_admin import messaging
+from firebase_admin import exceptions, messaging
 
 from .fcm_answer import Answer, read
 from .fcm_lines import Lines
@@ -50,6 +50,8 @@ class Sdk:
             [response] = (await service.send_each_async([message], dry_run)).responses
         except ValueError:
             return Answer(fault="bad_message")
+        except exceptions.FirebaseError as error:
+            return _answer(error, client.response)
         if response.success:
             return Answer(status=200, message_id=str(response.message_id))
         return _answer(response.exception, client.response)

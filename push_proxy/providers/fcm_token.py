@@ -77,6 +77,7 @@ class AccessToken:
         self._not_before = 0.0
         self._failures = 0
         self._fetching: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def good(self) -> bool:
@@ -85,6 +86,8 @@ class AccessToken:
 
     async def get(self, *, timeout_s: float) -> str:
         """The token; waits for one that is on its way. Raises `NoToken`."""
+        if self._closed:
+            raise NoToken(Attempt(UNAVAILABLE, "disconnected"))
         if not self.good:
             wait_s = self._not_before - self._clock.now()
             if self.fault is not None and wait_s > 0:
@@ -126,7 +129,8 @@ class AccessToken:
             await asyncio.sleep(pause_s)
 
     async def aclose(self) -> None:
-        """Give up what is on its way."""
+        """Give up what is on its way, and whatever comes later."""
+        self._closed = True
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.wait({self._fetching})
