@@ -64,7 +64,7 @@ async def _skew_s(url: str, ca_file: Path | None) -> float | None:
         async with (
             asyncio.timeout(_TIMEOUT_S),
             aiohttp.ClientSession() as session,
-            session.head(url, ssl=context, allow_redirects=False) as response,
+            session.get(url, ssl=context, allow_redirects=False) as response,
         ):
             theirs = parsedate_to_datetime(response.headers.get("Date", ""))
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
