@@ -12,7 +12,7 @@ from ..core.queued_event import DeadLetterPage, Replayed
 from ..core.registration_status import RegistrationStatus
 from ..ports import AppHealth
 from ..runtime.changes import Change
-from ..runtime.directory import Displaced
+from ..runtime.kept_devices import Displaced
 
 
 class Accounts(Protocol):

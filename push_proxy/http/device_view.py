@@ -6,7 +6,7 @@ from ..core.idle import idle_at
 from ..core.ids import Instant
 from ..core.model import Device, TokenState
 from ..errors import NotFound
-from ..runtime.directory import Displaced
+from ..runtime.kept_devices import Displaced
 from .deps import HttpDeps
 from .fields import Timestamp, View, maybe_rfc3339, rfc3339
 from .sip_block import SipBlock, sip_block

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Response
 from ..core.ids import AccountKey, DeviceId
 from ..core.model import Device
 from ..errors import InvalidInput, NotFound, PreconditionFailed
-from ..runtime.directory import Displaced
+from ..runtime.kept_devices import Displaced
 from . import device_body, etags
 from .access import AnyCaller, check_own_device, need, own_device, visible_account
 from .callers import App, Scope

@@ -10,7 +10,8 @@ from push_proxy.core.ids import AccountKey, DeviceId
 from push_proxy.core.model import Device
 from push_proxy.errors import PreconditionFailed, StoreUnavailable
 from push_proxy.runtime.changes import Change, DeviceChanged, DeviceEvicted, DeviceMoved
-from push_proxy.runtime.directory import SEEN_S, Directory
+from push_proxy.runtime.directory import Directory
+from push_proxy.runtime.kept_devices import SEEN_S
 from push_proxy.store.memory import MemoryStore
 from push_proxy.tasks import spawn
 
