@@ -207,8 +207,9 @@ class ApnsConnection(APNsTLSClientProtocol):
         """It is gone, whoever closed it."""
         self.transport = None
         if not self.lost_because:
-            # With TLS 1.3 a server refuses a client's certificate only after the handshake.
-            refused = self.bearer is None and isinstance(exc, ssl.SSLError)
+            # With TLS 1.3 a server refuses a client's certificate only after the handshake, by an
+            # alert or by hanging up without having said anything.
+            refused = self.bearer is None and (isinstance(exc, ssl.SSLError) or not self._settled)
             self.lost_because = "certificate_refused" if refused else "disconnected"
         for stream in tuple(self._calls):
             self._fail(stream, NoAnswer(self.lost_because))

@@ -21,7 +21,7 @@ from .apns_verdicts import (
 from .attempt import ACCEPTED, MISCONFIGURED, REJECTED, UNAVAILABLE, Attempt
 
 _OURS = frozenset({"tls_failed", "no_http2", "certificate_refused"})
-"""Reasons without an answer that another try would not change."""
+"""Reasons without an answer that a person must look into."""
 
 
 class Sending:
@@ -67,7 +67,9 @@ class Sending:
             return Attempt(UNAVAILABLE, reason, again=True)
         except NoAnswer as fault:
             if fault.reason in _OURS:
-                return Attempt(MISCONFIGURED, fault.reason)
+                # It may also have been a server that was just going down.
+                again = fault.reason == "certificate_refused"
+                return Attempt(MISCONFIGURED, fault.reason, again=again)
             return Attempt(UNAVAILABLE, fault.reason, again=True)
         return self._scoped(self._judged(answer))
 
