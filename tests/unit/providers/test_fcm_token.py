@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from structlog.testing import capture_logs
+from structlog.types import EventDict
 
 from push_proxy.core.events import PushOutcome
 from push_proxy.core.push_advice import known_advice
@@ -110,6 +111,10 @@ TROUBLES: dict[str, tuple[Callable[[FcmDouble], None], str]] = {
 }
 
 
+def told(logs: list[EventDict]) -> list[EventDict]:
+    return [line for line in logs if line["event"] == "no access token of FCM"]
+
+
 @pytest.mark.parametrize("trouble", TROUBLES)
 async def test_refused_account(fcm: FcmDouble, provider: FcmProvider, trouble: str) -> None:
     """A refused account is a state with a reason, told once with advice and without a stack trace;
@@ -125,11 +130,11 @@ async def test_refused_account(fcm: FcmDouble, provider: FcmProvider, trouble: s
         for _ in range(3):
             result = await provider.send(a_push(fcm.device()))
             assert brief(result) == ("misconfigured", reason, 0)
+        assert await poll_until(lambda: bool(told(logs)), within_s=1)
     assert [(each.app_id, each.reason) for each in provider.health()] == [(APP, reason)]
     assert len(fcm.oauth_requests) == 1
     assert fcm.requests == []
-    told = [line for line in logs if line["event"] == "no access token of FCM"]
-    assert [line["reason"] for line in told] == [reason]
+    assert [line["reason"] for line in told(logs)] == [reason]
     assert known_advice("fcm", reason)
     assert not any("exc_info" in line for line in logs)
 
