@@ -1,6 +1,10 @@
 """Which addresses strangers' URLs may lead to."""
 
+from ipaddress import IPv4Address, IPv6Address
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from push_proxy.public_addresses import is_odd_literal, is_public
 
@@ -54,3 +58,22 @@ def test_numbers_that_are_no_plain_address(host: str) -> None:
 def test_plain_addresses_and_names(host: str) -> None:
     """These are what they seem."""
     assert not is_odd_literal(host)
+
+
+@given(st.ip_addresses())
+def test_no_address_that_the_standard_library_calls_special(
+    address: IPv4Address | IPv6Address,
+) -> None:
+    """Ours is the stricter list, for any address and any that it carries inside."""
+    if not is_public(str(address)):
+        return
+    inner = None
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+    for each in filter(None, (address if inner is None else None, inner)):
+        special = {
+            name
+            for name in ("private", "multicast", "loopback", "link_local", "unspecified")
+            if getattr(each, f"is_{name}")
+        }
+        assert not special
