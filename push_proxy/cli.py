@@ -41,7 +41,7 @@ What GET /v1/accounts:export gives can be imported: a secret that a row leaves o
 Exit status: 0 every row was taken, 1 some were not, 2 wrong options.
 """
 _DOCTOR_HELP = f"""Examine what the configuration names, hop by hop, and say what to do about each
-fault: store, running service, addresses, certificates, PBXs, clock, push providers.
+fault: store, running service, addresses, certificates, PBXs, clock, push providers, events.
 
 Run it on the service's machine as the service's user, with the same {FILE_VARIABLE} and
 environment, while the service runs or before. It changes nothing, and no phone notices.
@@ -96,6 +96,13 @@ def check_config() -> None:
     """Check the configuration and show what it comes to, without starting anything."""
     with clear_errors():
         settings = _loaded()
+        # Reads their keys, which nobody else has looked into.
+        from .configured_providers import configured_providers
+        from .events.configured import configured_webhooks
+        from .runtime.clock import SystemClock
+
+        configured_providers(settings, SystemClock())
+        configured_webhooks(settings.events)
         for line in _outline(settings):
             typer.echo(line)
 
@@ -230,5 +237,9 @@ def _outline(settings: Settings) -> Iterator[str]:
     yield f"  api keys {keys or 'none configured: stored ones, or one made at the first start'}"
     yield f"  store    {'Redis' if settings.redis.url else 'embedded Valkey'}"
     yield f"  pbxes    {', '.join(settings.pbxes) or 'none configured'}"
-    apps = ", ".join(webhook.app_id for webhook in settings.providers.webhook)
-    yield f"  webhook  {apps or 'no app configured: nothing can be pushed'}"
+    providers = dict(settings.providers)
+    for name, entries in providers.items():
+        if entries:
+            yield f"  {name:<8} {', '.join(entry.app_id for entry in entries)}"
+    if not any(providers.values()):
+        yield "  push     no app configured: nothing can be pushed"

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from ..errors import PushProxyError
 from ..settings_file import load
-from . import addresses, certificates, clock, pbxes, providers, service, store
+from . import addresses, certificates, clock, events, pbxes, providers, service, store
 from .finding import Chart, Finding, State
 
 TOTAL_S = 90.0
@@ -21,6 +21,7 @@ HOPS: tuple[tuple[str, Hop], ...] = (
     ("pbxes", pbxes.examine),
     ("clock", clock.examine),
     ("providers", providers.examine),
+    ("events", events.examine),
 )
 
 

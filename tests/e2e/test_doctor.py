@@ -123,6 +123,7 @@ async def test_nothing_works_and_each_line_says_what_to_do(
                 "nowhere": {"registrar": "sip:pbx.invalid:5060"},
             },
             providers={"webhook": [{"app_id": "a", "url": f"http://127.0.0.1:{port}/"}]},
+            events={"webhooks": [{"url": f"http://127.0.0.1:{port}/", "allow_private": True}]},
         )
     )
     assert (told.ok, told.status) == (False, 1)
@@ -135,6 +136,7 @@ async def test_nothing_works_and_each_line_says_what_to_do(
         ("pbxes", f"closed-tcp tcp:127.0.0.1:{port}"),
         ("pbxes", "nowhere"),
         ("providers", "webhook a"),
+        ("events", "127.0.0.1"),
     }
     assert told.of("addresses", "192.0.2.77")[0]["state"] == "hint"
     assert all(len(each["text"]) > 20 for each in told.failed)

@@ -51,7 +51,8 @@ def test_help_and_version() -> None:
     """--help names the commands, --version the version."""
     shown = run("--help")
     assert shown.returncode == 0
-    for command in ("serve", "check-config", "demo", "phone", "call", "import"):
+    commands = ["serve", "check-config", "doctor", "demo", "phone", "call", "push", "import"]
+    for command in commands:
         assert command in shown.stdout
     assert run("--version").stdout == f"push-proxy {VERSION}\n"
 
@@ -80,6 +81,26 @@ def test_check_config_looks_into_certificates(tmp_path: Path) -> None:
     failed = run("check-config", **environment)
     assert failed.returncode == 2
     assert "sip.tls.certificate (from PUSH_PROXY_SIP__TLS__CERTIFICATE): " in failed.stderr
+
+
+def test_check_config_looks_into_providers_keys(tmp_path: Path) -> None:
+    """Each provider with its apps; a key that cannot be used is named before anything starts."""
+    _, key = write_identity(tmp_path)
+    apns = {"app_id": "com.example.phone", "team_id": "T", "key_id": "K", "key_file": str(key)}
+    environment = {
+        "PUSH_PROXY_PROVIDERS__APNS": json.dumps([apns]),
+        "PUSH_PROXY_PROVIDERS__WEBHOOK": '[{"app_id": "own", "url": "https://b.example/"}]',
+    }
+    shown = run("check-config", **environment)
+    assert shown.returncode == 0, shown.stderr
+    assert "  apns     com.example.phone\n" in shown.stdout
+    assert "  webhook  own\n" in shown.stdout
+    key.write_text("spoilt")
+    failed = run("check-config", **environment)
+    assert failed.returncode == 2
+    assert "providers.apns[0].key_file: " in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert "nothing can be pushed" in run("check-config").stdout
 
 
 @pytest.mark.parametrize("command", ["check-config", "serve"])
