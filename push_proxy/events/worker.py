@@ -86,11 +86,13 @@ class Worker:
             try:
                 idle_s = await self._round()
             except StoreUnavailable:
-                # Readiness tells it; what was claimed comes back when its lease is over.
+                # Readiness tells it; what was claimed is anybody's again when its lease is over.
+                self._mine = {}
                 await asyncio.sleep(self._pace.store_pause_s)
             except Exception:  # noqa: BLE001 - logged
                 # One event that cannot be handled must not end all that come after it.
                 _log.exception("delivery of events failed", host=self.webhook.host)
+                self._mine = {}
                 await asyncio.sleep(self._pace.longest_pause_s)
             else:
                 if self._failures:

@@ -9,6 +9,8 @@ import pytest
 
 from push_proxy.core.ids import Instant, TenantId
 from push_proxy.core.notices import NoticeType
+from push_proxy.core.queued_event import QueuedEvent
+from push_proxy.events import message
 from tests.lab.push_sink import PushSink, Reply
 
 from .conftest import ACME, QUICK, Scene, notice, numbers, webhook
@@ -166,6 +168,27 @@ async def test_a_poisonous_event_keeps_no_other_waiting(scene: Scene, push_sink:
     for number in range(1, 6):
         events.tell(notice(number, f"acme/{number + 1}"))
     await scene.until(lambda: scene.results().count("delivered") >= 5)
+
+
+async def test_an_event_that_cannot_be_handled_keeps_no_other_waiting(
+    scene: Scene, push_sink: PushSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours is logged; the events beside and after it arrive."""
+    real = message.body
+
+    def body(event: QueuedEvent) -> bytes:
+        if event.notice.data["number"] == "0":
+            raise RuntimeError("a fault of ours")
+        return real(event)
+
+    monkeypatch.setattr(message, "body", body)
+    events = scene.open(webhook(push_sink))
+    for number in range(4):
+        events.tell(notice(number, f"acme/{number}"))
+    await push_sink.wait(3)
+    events.tell(notice(4))
+    await push_sink.wait(4)
+    assert sorted(numbers(push_sink)) == ["1", "2", "3", "4"]
 
 
 async def test_a_receiver_that_hangs_delays_no_other(
