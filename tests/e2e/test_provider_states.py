@@ -18,7 +18,9 @@ import pytest
 import yaml
 
 from tests.doubles.apns import ApnsDouble
+from tests.doubles.apns import held as apns_held
 from tests.doubles.fcm import FcmDouble
+from tests.doubles.fcm import held as fcm_held
 from tests.lab.push_sink import PushSink
 from tests.lab.service import APP_ID, LabService, ServiceOptions
 
@@ -165,6 +167,23 @@ async def test_a_key_that_cannot_be_read_leaves_the_running_ones(
     assert "providers.apns[1].key_file" in line["error"]
     for device in ("revoked", "android", "own"):
         assert (await pushed(service, device))["outcome"] == "accepted"
+
+
+async def test_a_reload_breaks_off_no_push(
+    service: LabService, apns: ApnsDouble, fcm: FcmDouble
+) -> None:
+    """What is on its way while SIGHUP replaces the providers gets its answer, and is sent once."""
+    release = asyncio.Event()
+    apns.next(apns_held(release))
+    fcm.next(fcm_held(release))
+    waiting = asyncio.gather(*(pushed(service, name) for name in ("revoked", "android")))
+    await apns.wait(1)
+    await fcm.wait(1)
+    await reload(service, "configuration reloaded")
+    release.set()
+    answers = await waiting
+    assert [(each["outcome"], each["attempts"]) for each in answers] == [("accepted", 1)] * 2
+    assert (len(apns.delivered), len(fcm.delivered)) == (1, 1)
 
 
 def write(name: str, content: bytes) -> None:
