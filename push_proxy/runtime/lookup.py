@@ -43,6 +43,10 @@ class Lookup:
         """One device."""
         return self._index.devices.get(key, {}).get(device)
 
+    def sharing_target(self, device: Device) -> tuple[Device, ...]:
+        """Other devices, of any account, with the same push target."""
+        return self._index.sharing_target(device)
+
     def bindings(self, key: AccountKey) -> tuple[Binding, ...]:
         """Unexpired bindings of an account."""
         now = self._clock.now()

@@ -9,8 +9,9 @@ import structlog
 from ..core.binding import BindingRules, Decision, decide
 from ..core.ids import AccountKey, DeviceId
 from ..core.message import MalformedMessage, Message, parse
-from ..core.model import Binding
+from ..core.model import Binding, Device
 from ..core.own import OwnNames
+from ..core.phone_lines import is_line
 from ..core.push_params import PushServices
 from ..core.register import BadRegister, read_register
 from ..core.trust import claimed_account
@@ -127,11 +128,35 @@ class Registrar:
         The store follows when it can: neither the answer nor a call waits for it.
         """
         for device in decision.announced:
-            self._directory.put_device_behind(replace(device, token_at=self._clock.now()))
+            self._take_device(device)
         for name in decision.confirmed:
-            self._directory.touch_device(key, name, token=True)
+            if (known := self._directory.device(key, name)) is not None:
+                self._take_device(known)
         for name in decision.forgotten:
             self._directory.delete_device_behind(key, name)
+
+    def _take_device(self, device: Device) -> None:
+        """It is so from now on: stored as a change, or as a sign of life if it is as it was."""
+        known, now = self._directory.device(device.account, device.device), self._clock.now()
+        device = self._beside_its_lines(device, known.token_at if known else now)
+        if device == known:
+            self._directory.touch_device(device.account, device.device, token=True)
+        else:
+            self._directory.put_device_behind(replace(device, token_at=now))
+
+    def _beside_its_lines(self, device: Device, told_at: float) -> Device:
+        """The device, which leaves their push target to the other accounts of its app."""
+        if not device.by_register:
+            return device
+        lines = [
+            other
+            for other in self._directory.sharing_target(device)
+            if is_line(device, other, told_at=told_at)
+        ]
+        for line in lines:
+            if line.exclusive:
+                self._directory.put_device_behind(replace(line, exclusive=False))
+        return replace(device, exclusive=not lines)
 
     def _on_change(self, change: Change) -> None:
         if not isinstance(change, BindingChanged):

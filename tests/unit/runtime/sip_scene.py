@@ -21,6 +21,7 @@ from push_proxy.core.model import (
 from push_proxy.core.nonces import Nonces
 from push_proxy.core.own import OwnNames
 from push_proxy.core.pbx import Endpoint, Pbx
+from push_proxy.core.push_params import PushServices
 from push_proxy.observability.metrics import Metrics
 from push_proxy.runtime.calls import Calls
 from push_proxy.runtime.challenger import Challenger
@@ -50,6 +51,7 @@ PEER = Address("192.0.2.77", 5099)
 PHONE = Address("203.0.113.5", 40000)
 STRANGER = Address("198.51.100.66", 5060)
 NAMES = {"pbx.example.com": ("192.0.2.10",)}
+SERVICES = PushServices(names=("fcm",), app_for=lambda provider, param: f"{provider} {param}")
 
 
 @dataclass
@@ -218,6 +220,7 @@ class Scene:
             clock=self.clock,
             challenger=self.challenger,
             own=self.own,
+            services=lambda: SERVICES,
         )
         self.outbound = Outbound(
             signaling=self.stack,  # type: ignore[arg-type]
