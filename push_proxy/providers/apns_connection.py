@@ -95,6 +95,7 @@ class ApnsConnection(APNsTLSClientProtocol):
         self._paused = False
         self._heard_at = self.opened_at
         self._pinged_at: float | None = None
+        self._urgent = False
 
     # ---- what the pool asks ----
 
@@ -103,8 +104,13 @@ class ApnsConnection(APNsTLSClientProtocol):
         """Whether new requests may go here, now or when others have been answered."""
         if self._retired or self.transport is None or self.transport.is_closing():
             return False
+        return not self.suspect
+
+    @property
+    def suspect(self) -> bool:
+        """Whether a PING is unanswered for longer than it should be."""
         asked = self._pinged_at
-        return asked is None or self.loop.time() - asked < self._times.suspect_s
+        return asked is not None and self.loop.time() - asked >= self._times.suspect_s
 
     @property
     def room(self) -> int:
@@ -158,11 +164,18 @@ class ApnsConnection(APNsTLSClientProtocol):
         if self._pinged_at is None:
             silent = waits_since is not None and now - waits_since >= times.silent_s
             if silent or now - self._heard_at >= times.ping_s:
-                self._pinged_at = now
-                self.conn.ping(_PING)
-                self.flush()
-        elif now - self._pinged_at >= (times.ack_s if waits_since is None else times.silent_ack_s):
+                self._ping(urgent=silent)
+        elif now - self._pinged_at >= (times.silent_ack_s if self._urgent else times.ack_s):
             self._end("silent")
+
+    def doubt(self, now: float) -> None:
+        """A neighbour does not answer: what took it away may have taken this one, too."""
+        if (
+            self.usable
+            and self._pinged_at is None
+            and now - self._heard_at >= self._times.suspect_s
+        ):
+            self._ping(urgent=True)
 
     def close(self) -> None:
         """Say goodbye and close; who still waits learns that nothing is known."""
@@ -354,6 +367,11 @@ class ApnsConnection(APNsTLSClientProtocol):
         _log.info("APNs closes a connection", reason=said, error_code=int(event.error_code or 0))
         for stream in [each for each in self._calls if each > (event.last_stream_id or 0)]:
             self._fail(stream, Unsent("going_away"))
+
+    def _ping(self, *, urgent: bool) -> None:
+        self._pinged_at, self._urgent = self.loop.time(), urgent
+        self.conn.ping(_PING)
+        self.flush()
 
     def _oldest(self) -> float | None:
         """Since when a request waits without that anything was heard; None: none does."""

@@ -166,11 +166,17 @@ class ApnsPool(APNsBaseConnectionPool):
             now = self.loop.time()
             # After a pause of our own process their answers are there, but not read yet.
             if now - due < _LATE_S:
-                for connection in tuple(self.connections):
-                    connection.watch(now)
+                self._watch(now)
             self.review()
             if any(now - each.opened_at > _YOUNG_S or each.answered for each in self._usable()):
                 self._worked()
+
+    def _watch(self, now: float) -> None:
+        for connection in tuple(self.connections):
+            connection.watch(now)
+        if any(connection.suspect for connection in self.connections):
+            for connection in self.connections:
+                connection.doubt(now)
 
     def _usable(self) -> list[ApnsConnection]:
         return [each for each in self.connections if each.usable]

@@ -264,3 +264,17 @@ async def test_fault_8_dead_connection_found_by_a_push(apns: ApnsDouble) -> None
         assert time.monotonic() - began < 3
     assert {each.outcome for each in results} == {O.ACCEPTED}
     assert TIMES.silent_s + TIMES.silent_ack_s < 2.5, "before a push's own time is over"
+
+
+async def test_fault_8_all_connections_dead(apns: ApnsDouble) -> None:
+    """When whatever took one connection took the other too, the first push finds out about both."""
+    phone = apns.device()
+    times = ApnsTimes(silent_s=0.2, silent_ack_s=0.4, suspect_s=0.1, stagger_s=0.02, tick_s=0.02)
+    async with provider(section(apns), times=times, request_s=1.5) as one:
+        await warm(one)
+        await asyncio.sleep(0.2)
+        apns.freeze_connections()
+        result = await one.send(push(device(phone.token)))
+    assert (result.outcome, result.attempts) == (O.ACCEPTED, 2)
+    assert result.elapsed_s < 1.4
+    assert len(phone.received) == 1
