@@ -216,9 +216,12 @@ class FcmProvider:
         return tuple(dict.fromkeys(self._projects.values()))
 
     def _health(self, app_id: str) -> AppHealth:
-        fault = self._projects[app_id].access.fault
-        if fault is not None and fault.outcome is MISCONFIGURED:
-            return AppHealth(app_id=app_id, state=AppState.BLOCKED, reason=fault.reason)
+        access = self._projects[app_id].access
+        if (fault := access.fault) is not None:
+            if fault.outcome is MISCONFIGURED:
+                return AppHealth(app_id=app_id, state=AppState.BLOCKED, reason=fault.reason)
+            if not access.good:
+                return AppHealth(app_id=app_id, state=AppState.THROTTLED, reason=fault.reason)
         return self._delivery.circuits.health(app_id)
 
 

@@ -51,7 +51,9 @@ def read(status: int, body: bytes, *, retry_after: str | None, unix: float) -> A
     code = own.get("errorCode") or error.get("status") or ""
     text = str(error.get("message", "")).lower()
     too_big = "too big" in text or "too large" in text
-    malformed = bool(fields & _TARGETS) if fields else bool(own) and not too_big
+    # Without a field: FCM says so of tokens alone, and of what is too long.
+    of_token = own.get("errorCode") == "INVALID_ARGUMENT" and not too_big
+    malformed = bool(fields & _TARGETS) if fields else of_token
     return Answer(
         status=status,
         code=code if isinstance(code, str) else "",

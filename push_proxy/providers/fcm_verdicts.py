@@ -80,10 +80,10 @@ def _quota(answer: Answer) -> Attempt:
     wanted_s = answer.retry_after_s
     if answer.one_device:
         return Attempt(UNAVAILABLE, "DEVICE_QUOTA_EXCEEDED")
-    attempt = Attempt(UNAVAILABLE, "QUOTA_EXCEEDED", blocks_s=wanted_s or QUOTA_S)
-    if wanted_s:
-        return replace(attempt, again=True, pause_s=wanted_s)
-    return attempt
+    if wanted_s is None:
+        return Attempt(UNAVAILABLE, "QUOTA_EXCEEDED", blocks_s=QUOTA_S)
+    pause_s = max(wanted_s, PAUSE_S)
+    return Attempt(UNAVAILABLE, "QUOTA_EXCEEDED", again=True, pause_s=pause_s, blocks_s=pause_s)
 
 
 def _by_status(answer: Answer) -> Attempt:

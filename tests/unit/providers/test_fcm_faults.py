@@ -175,9 +175,9 @@ async def test_a_cancelled_push_spoils_nothing(fcm: FcmDouble) -> None:
     """
     provider, phone = a_provider(fcm), fcm.device()
     await provider.send(a_push(phone))
-    for _ in range(30):
+    for turns in range(30):
         sending = spawn(provider.send(a_push(phone)), name="a push that is cancelled")
-        for _ in range(3):
+        for _ in range(turns):
             await asyncio.sleep(0)
         sending.cancel()
         await asyncio.wait({sending})

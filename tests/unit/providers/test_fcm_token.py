@@ -19,6 +19,7 @@ from push_proxy.providers.fcm_account import read_service_account
 from push_proxy.providers.fcm_token import AccessToken
 from push_proxy.public_http import PublicHttp
 from push_proxy.store.memory import MemoryStore
+from push_proxy.tasks import spawn
 from tests.doubles.fcm import FcmDouble, ServiceAccount, drop, errors, held, refused, silence
 from tests.lab.process import poll_until
 
@@ -76,8 +77,16 @@ async def test_google_has_a_bad_moment(fcm: FcmDouble, provider: FcmProvider) ->
     """5xx and broken connections are asked again with growing pauses; the push waits and leaves."""
     backend = errors.oauth("internal_failure", "Backend Error", status=503)
     fcm.oauth_next(refused(backend), drop())
-    result = await provider.send(a_push(fcm.device()))
-    assert brief(result) == ("accepted", "http_200", 1)
+    sending = spawn(provider.send(a_push(fcm.device())), name="a push that waits")
+    assert await poll_until(
+        lambda: (
+            [(each.state, each.reason) for each in provider.health()]
+            == [(AppState.THROTTLED, "oauth_http_503")]
+        ),
+        within_s=5,
+    )
+    assert brief(await sending) == ("accepted", "http_200", 1)
+    assert [each.state for each in provider.health()] == [AppState.OK]
     assert len(fcm.oauth_requests) >= 3
     times = [each.arrived_s for each in fcm.oauth_requests]
     assert times[1] - times[0] >= 0.9
