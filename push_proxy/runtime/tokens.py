@@ -19,13 +19,6 @@ from .directory import Directory
 _log = structlog.get_logger(__name__)
 
 
-class NoNotices:
-    """`ports.Notices` for which nobody asked."""
-
-    def tell(self, notice: Notice) -> None:
-        """Nothing."""
-
-
 class Tokens:
     """Drops tokens in memory at once, so that no second push goes to a dead one."""
 
