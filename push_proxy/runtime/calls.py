@@ -74,7 +74,7 @@ class Calls:
         ``memory_limit``: records in memory; above it answered ones leave it early, and with
         the store away the oldest decided ones are lost.
 
-        ``on_decided`` hears of each call once, when it has its outcome.
+        ``on_decided`` hears of a call once, when it has its outcome.
         """
         self._store = store
         self._clock = clock
@@ -160,14 +160,18 @@ class Calls:
         else:
             self._touch(call)
 
-    def finish(self, call: CallId, result: Outcome) -> None:
-        """The call is decided; an answered one ends later, with its BYE."""
+    def finish(self, call: CallId, result: Outcome, *, can_be_missed: bool = True) -> None:
+        """The call is decided; an answered one ends later, with its BYE.
+
+        Of one that cannot be missed ``on_decided`` does not hear.
+        """
         self._metrics.call_ended(result)
         live = self._live.get(call)
         if live is not None:
             live.record = replace(live.record, outcome=result)
             live.dirty = True
-            self._on_decided(live.record)
+            if can_be_missed:
+                self._on_decided(live.snapshot())
 
     # the end of answered calls
 

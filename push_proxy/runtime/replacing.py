@@ -82,7 +82,8 @@ class Replacing:
                 event, detail, result = "proxy_error", fact.reason, given_up(ringing=rang)
         self._note(call, event, device, detail)
         self._calls.move(call, CallState.ENDED, self._clock.now())
-        self._calls.finish(call, result)
+        # A transfer that fails is no missed call: who was to be replaced is still there.
+        self._calls.finish(call, result, can_be_missed=False)
         return True
 
     def _note(

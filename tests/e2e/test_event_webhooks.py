@@ -209,6 +209,7 @@ async def test_dead_letters_are_replayed_by_the_command_line(
     await extension.service.eventually(
         dead, lambda page: len(page["dead_letters"]) == 1, within=5, what="dead letter"
     )
+    await metric_is(extension.service, "push_proxy_event_dead_letters", 1)
     shown = await command(extension.service, workdir, "dead-letters")
     assert "http_404, 1 attempt" in shown
     assert refused.payload["call_id"] in shown
@@ -216,6 +217,7 @@ async def test_dead_letters_are_replayed_by_the_command_line(
     assert "1 on their way again" in await command(extension.service, workdir, "replay")
     again = (await events(receiver, "call.missed", 2))[1]
     assert again.payload == refused.payload
+    await metric_is(extension.service, "push_proxy_event_dead_letters", 0)
     assert "None" in await command(extension.service, workdir, "dead-letters")
 
 

@@ -224,3 +224,20 @@ async def test_a_bye_for_an_unknown_call(scene: Scene) -> None:
     scene.calls.dialog_ended(DialogEnded(call="nobody", by_device=True, reason=""))
     await scene.pass_time(1)
     assert scene.store.written == []
+
+
+async def test_a_decided_call_is_heard_of_once() -> None:
+    """With its outcome; one that took another's place is not."""
+    clock = ManualClock()
+    heard: list[CallRecord] = []
+    calls = Calls(
+        store=CountingStore(clock), clock=clock, metrics=Metrics(), on_decided=heard.append
+    )
+    other = CallId("call-2")
+    for call in (CALL, other):
+        calls.open(record(call, clock.now()))
+    calls.finish(CALL, NO_ANSWER)
+    calls.finish(other, NO_ANSWER, can_be_missed=False)
+    calls.move(CALL, CallState.ENDED, clock.now())
+    assert [(each.id, each.outcome) for each in heard] == [(CALL, NO_ANSWER)]
+    await calls.aclose()
