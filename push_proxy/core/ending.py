@@ -6,7 +6,7 @@ forgotten, and the outcome.
 
 from dataclasses import replace
 
-from . import outcome
+from . import outcome, policy_answer
 from .actions import (
     Action,
     CancelBranch,
@@ -105,9 +105,18 @@ def exhausted(
     ended_by = "device" if by_device else "deadline" if now >= live.wake_deadline else "proxy"
     result = outcome.exhausted(live.parts, status=chosen.status, ended_by=ended_by)
     final, status = _final(chosen, result)
-    reason = _DECLINED_ELSEWHERE if status >= 600 else ""
-    ended, ending = _end(live, (final,), replace(result, status=status), reason=reason, now=now)
+    case = live.invite.case
+    finals, result = policy_answer.at_end(case, final, replace(result, status=status))
+    reason = _DECLINED_ELSEWHERE if result.status >= 600 else ""
+    ended, ending = _end(live, finals, result, reason=reason, now=now)
     return ended, (*actions, *ending)
+
+
+def ruled(
+    live: Live, actions: tuple[Action, ...], result: Outcome, now: Instant
+) -> tuple[Ended, tuple[Action, ...]]:
+    """The account's policy has answered as the INVITE came: ``actions`` say so."""
+    return _end(replace(live, stored=False), actions, result, reason="", now=now)
 
 
 def _final(chosen: Answer, result: Outcome) -> tuple[Action, int]:

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from .ids import BranchId, CallId, DeviceId, Instant, PushId, ResponseId
 from .model import Binding, Ringing
+from .policy import PolicyCase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,8 @@ class Invite:
     """``Require: 100rel``: no provisional of ours but 100 (RFC 3262 §3)."""
     expires_s: float | None = None
     """The INVITE's Expires (RFC 3261 §13.3.1): after it the call is over with 487."""
+    case: PolicyCase | None = None
+    """The call before the account's policy; None: there is none."""
 
 
 class PushOutcome(StrEnum):

@@ -9,6 +9,9 @@ from .trust import strip_toward_app, wants_privacy
 from .uri import MalformedUri, NameAddr, SipUri
 
 _VIDEO = re.compile(rb"^m=video[ \t]+(?!0[ \t/])", re.MULTILINE)
+_NUMBER = re.compile(r"\+?[0-9().-]+")
+_SEPARATORS = re.compile(r"[().-]")
+"""Visual separators (RFC 3966 §3)."""
 _TEL = re.compile(r"tel:([^;?]+)", re.IGNORECASE)
 
 
@@ -38,6 +41,23 @@ def incoming_call(message: Message) -> IncomingCall:
         expires_s=float(expires) if expires.isascii() and expires.isdigit() else None,
         strip=strip_toward_app(message),
     )
+
+
+def callers_of(message: Message) -> tuple[str, ...]:
+    """All that a policy's pattern may fit: number or user, and ``user@host``, of each identity.
+
+    Privacy keeps a caller's name from the called, not from what the called have ruled.
+    """
+    names: dict[str, None] = {}
+    for text in (*message.values("p-asserted-identity"), message.first("from") or ""):
+        user, _ = _address(text)
+        if user:
+            names[_SEPARATORS.sub("", user) if _NUMBER.fullmatch(user) else user] = None
+        try:
+            names[NameAddr.parse(text).sip().aor.removeprefix("sip:")] = None
+        except MalformedUri:
+            continue
+    return tuple(names)
 
 
 def _caller(message: Message) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from .ids import AccountId, AccountKey, CallId, DeviceId, Instant, TenantId, account_key
+from .policy_rules import NO_POLICY, Policy
 
 _NEVER = Instant(0.0)
 
@@ -115,6 +116,7 @@ class Account:
     expires_s: int | None = None
     """Asked of the PBX; None: the PBX's setting (``pbxes``), else 600."""
     wake: WakeOverrides = WakeOverrides()
+    policy: Policy = NO_POLICY
     language: str | None = None
     region: str | None = None
     contact_token: str = ""
@@ -332,6 +334,8 @@ class CallRecord:
     """Number or user part; empty when ``Privacy: id`` asked for it."""
     caller_name: str = ""
     callee: str = ""
+    video: bool = False
+    """The INVITE offered it."""
     started_at: Instant
     answered_at: Instant | None = None
     ended_at: Instant | None = None

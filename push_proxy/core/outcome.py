@@ -215,6 +215,11 @@ def given_up(*, ringing: bool) -> Outcome:
     return outcome(Verdict.PROXY_ERROR, phase=phase, ended_by="proxy", status=480)
 
 
+def by_rule(verdict: Verdict, *, status: int) -> Outcome:
+    """A rule of the account ended the call as it came: nobody was woken."""
+    return outcome(verdict, phase=CallState.WAKING, ended_by="proxy", status=status)
+
+
 def replacement_failed(status: int, *, local: bool, rang: bool) -> Outcome:
     """A call that should have replaced another got this from its device; ``local``: nothing."""
     if status == 487:

@@ -31,7 +31,7 @@ another still wakes.
 from dataclasses import replace
 from typing import assert_never
 
-from . import ending, reaching, ringing, waking
+from . import ending, policy_answer, reaching, ringing, waking
 from .actions import (
     AckAndBye,
     Action,
@@ -77,11 +77,14 @@ def start(
     """An INVITE has come for an account with these devices.
 
     Fresh devices, and those that can only be reached at their binding, are rung at once; all
-    others are pushed at once.
+    others are pushed at once. A call that the account's policy takes reaches nobody.
     """
+    notes, result = policy_answer.at_invite(invite.case)
+    actions: tuple[Action, ...] = (Note("invite_received"), *notes)
+    if result is not None:
+        return ending.ruled(Live(invite=invite, settings=settings), actions, result, now)
     parts = tuple(part_of(candidate, now) for candidate in candidates)
     live = Live(invite=invite, settings=settings, parts=parts)
-    actions: tuple[Action, ...] = (Note("invite_received"),)
     for candidate, part in zip(candidates, parts, strict=True):
         if part.binding is not None and (candidate.fresh or not candidate.pushable):
             live, more = reaching.ring(live, part.binding, now)

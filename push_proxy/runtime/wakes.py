@@ -36,6 +36,7 @@ from ..core.model import (
 )
 from ..core.outcome import part_verdict
 from ..core.part import Part, Reach
+from ..core.policy import case_of
 from ..core.uri import SipUri
 from ..core.wake import Ended, Live, State, start
 from ..core.waking import report_note
@@ -129,7 +130,8 @@ class Wakes:
     ) -> None:
         """An INVITE from the account's PBX; ``message`` is its raw text when parsed already."""
         now = self._clock.now()
-        incoming = incoming_call(message or parse(fact.raw))
+        message = message or parse(fact.raw)
+        incoming = incoming_call(message)
         settings = settings_for(account, self._settings)
         call = CallId(str(uuid4()))
         invite = Invite(
@@ -137,6 +139,7 @@ class Wakes:
             received_at=now,
             requires_100rel=incoming.requires_100rel,
             expires_s=incoming.expires_s,
+            case=case_of(account, message),
         )
         candidates = candidates_for(
             account, self._directory, self._pusher, fresh_s=settings.fresh_s, now=now
@@ -332,5 +335,6 @@ def _record(
         caller=incoming.number,
         caller_name=incoming.name,
         callee=SipUri.parse(account.aor).user,
+        video=incoming.video,
         started_at=held.received_at,
     )
