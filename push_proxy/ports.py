@@ -24,6 +24,7 @@ from .core.model import (
 from .core.notices import Notice
 from .core.payload import Push as Push  # noqa: PLC0414 - a part of the ports' vocabulary
 from .event_ports import EventStore
+from .missed_ports import MissedCallStore
 
 
 class Clock(Protocol):
@@ -200,7 +201,7 @@ class AccountState:
     bindings: tuple[Binding, ...]
 
 
-class Store(SharedValues, EventStore, Protocol):
+class Store(SharedValues, EventStore, MissedCallStore, Protocol):
     """State that outlives the process. Every method may raise `errors.StoreUnavailable`.
 
     Redis and memory satisfy the same contract suite. Writes are atomic per call: several

@@ -34,6 +34,8 @@ class Push:
     caller_number: str = ""
     caller_name: str = ""
     video: bool = False
+    started_at: Instant | None = None
+    """When the call began, if the push tells of a past one."""
     sent_at: Instant
     expires_at: Instant
     """The wake's end: after it the push is worthless."""
@@ -59,6 +61,8 @@ def payload(
     if push.call is not None:
         fields["call_id"] = push.call
         fields["sip_call_id"] = push.sip_call_id
+    if push.started_at is not None:
+        fields["started_at"] = timestamp(push.started_at)
     if with_token:
         fields["token"] = push.device.token
     if privacy is Privacy.FULL and (push.call is not None or push.caller_number):

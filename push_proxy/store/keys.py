@@ -18,6 +18,9 @@ key                                   type     lives
 ``pp:{tenant/account}:held``          hash     a minute beyond the last deadline
 ``pp:{tenant/account}:calls``         zset     kept history after the last call: start -> id
 ``pp:{tenant/account}:records``       hash     as calls: id -> data
+``pp:{tenant/account}:missed``        zset     three months after the last one: when -> id
+``pp:{tenant/account}:missed-data``   hash     as missed: id -> data
+``pp:{tenant/account}:missed-seen``   zset     three months: those that are not to come back
 ``pp:{tenant/account}:enrolments``    set      until the last code has expired
 ``pp:{tenant}:accounts``              zset     index, by account id
 ``pp:{tenant}:calls``                 zset     index, capped by number and time
@@ -106,6 +109,12 @@ def records(key: AccountKey) -> str:
     return f"pp:{{{key}}}:records"
 
 
+def missed(key: AccountKey) -> tuple[str, str, str]:
+    """Its missed calls, and those seen, in the order that their scripts expect."""
+    place = f"pp:{{{key}}}:missed"
+    return place, f"{place}-data", f"{place}-seen"
+
+
 def enrolments(key: AccountKey) -> str:
     """Codes minted for it, so that its deletion removes them."""
     return f"pp:{{{key}}}:enrolments"
@@ -190,6 +199,7 @@ def all_of_account(key: AccountKey) -> tuple[str, ...]:
         records(key),
         enrolments(key),
         mailbox(key),
+        *missed(key),
     )
 
 

@@ -10,15 +10,18 @@ from .faults import account_gone, aor_taken, check_version, token_taken
 from .memory_calls import CallsInMemory
 from .memory_events import EventsInMemory
 from .memory_keys import KeysInMemory
+from .memory_missed import MissedInMemory
 from .memory_shared import SharedInMemory
 from .search import HistoryLimits
 
 
-class MemoryStore(CallsInMemory, KeysInMemory, SharedInMemory, EventsInMemory):
+class MemoryStore(CallsInMemory, MissedInMemory, KeysInMemory, SharedInMemory, EventsInMemory):
     """`ports.Store` without a server; nothing outlives it."""
 
     def __init__(self, clock: Clock, *, history: HistoryLimits | None = None) -> None:
-        CallsInMemory.__init__(self, clock, history or HistoryLimits())
+        history = history or HistoryLimits()
+        CallsInMemory.__init__(self, clock, history)
+        MissedInMemory.__init__(self, clock, history)
         KeysInMemory.__init__(self, clock)
         SharedInMemory.__init__(self, clock)
         EventsInMemory.__init__(self)
@@ -66,6 +69,7 @@ class MemoryStore(CallsInMemory, KeysInMemory, SharedInMemory, EventsInMemory):
         self._registrations.pop(key, None)
         self._mailboxes.pop(key, None)
         self._forget_calls(key)
+        self._forget_missed(key)
         self._forget_dead_letters(key)
         self._forget_enrolments(key)
         self._disown(self._accounts.get(key))

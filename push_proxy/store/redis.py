@@ -13,12 +13,15 @@ from .redis_client import Command, RedisClient, evalsha
 from .redis_devices import DevicesInRedis, member_of
 from .redis_events import EventsInRedis
 from .redis_keys import KeysInRedis
+from .redis_missed import MissedInRedis
 from .redis_shared import SharedInRedis
 from .search import HistoryLimits
 from .secrets import KeyRing
 
 
-class RedisStore(DevicesInRedis, CallsInRedis, KeysInRedis, SharedInRedis, EventsInRedis):
+class RedisStore(
+    DevicesInRedis, CallsInRedis, MissedInRedis, KeysInRedis, SharedInRedis, EventsInRedis
+):
     """`ports.Store` on a server that several nodes may share."""
 
     def __init__(

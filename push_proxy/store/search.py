@@ -16,6 +16,9 @@ class HistoryLimits:
     calls_per_account: int = 1000
     keep_s: float = 30 * 86_400.0
     """Seconds since a call's start."""
+    missed_per_account: int = 100
+    missed_keep_s: float = 90 * 86_400.0
+    """Of missed calls that nobody has seen, since they were missed."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -20,7 +20,9 @@ from push_proxy.store.secrets import KeyRing
 from tests.lab.redis_server import redis_server
 
 RING = KeyRing({"test": b"k" * 32})
-HISTORY = HistoryLimits(calls_per_account=5, keep_s=3600.0)
+HISTORY = HistoryLimits(
+    calls_per_account=5, keep_s=3600.0, missed_per_account=4, missed_keep_s=7200.0
+)
 
 
 class HandClock:

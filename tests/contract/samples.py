@@ -5,6 +5,7 @@ from typing import Any
 
 from push_proxy.core.ids import AccountId, AccountKey, CallId, DeviceId, Instant, TenantId
 from push_proxy.core.message_summary import Mailbox
+from push_proxy.core.missed import MissedCall
 from push_proxy.core.model import (
     Account,
     Address,
@@ -150,6 +151,7 @@ def call(
         caller="+4930123456",
         caller_name="Jörg",
         callee="alice",
+        video=True,
         started_at=Instant(started_at),
         answered_at=Instant(started_at + 1),
         ended_at=Instant(started_at + 2),
@@ -165,6 +167,21 @@ def call(
         timeline=(TimelineEntry(Instant(started_at), "push_sent", PHONE, "webhook"),),
     )
     return replace(base, **changes)
+
+
+def missed(at: float, name: str = "call-1", key: AccountKey = ALICE) -> MissedCall:
+    return MissedCall(
+        call=CallId(name),
+        account=key,
+        sip_call_id=f"sip-{name}",
+        caller="+4930123456",
+        caller_name="Jörg",
+        video=True,
+        verdict=Verdict.NOT_WOKEN,
+        started_at=Instant(at - 15),
+        missed_at=Instant(at),
+        owed=(PHONE, DeviceId("tablet")),
+    )
 
 
 def registration(now: float) -> RegistrationRecord:

@@ -22,9 +22,9 @@ from push_proxy.store.redis import RedisStore
 from push_proxy.store.search import HistoryLimits
 
 from .conftest import RING, HandClock
-from .samples import account, binding, call, device, enrolment, held
+from .samples import account, binding, call, device, enrolment, held, missed
 
-HISTORY = HistoryLimits(calls_per_account=3, keep_s=100.0)
+HISTORY = HistoryLimits(calls_per_account=3, keep_s=100.0, missed_per_account=3, missed_keep_s=50.0)
 TENANTS = ("acme", "globex")
 Operation = Callable[[Store, HandClock], Awaitable[Any]]
 
@@ -98,6 +98,19 @@ def release(key: AccountKey, name: str) -> Operation:
     return lambda store, _: store.release_invite(key, CallId(name))
 
 
+def miss(key: AccountKey, name: str) -> Operation:
+    return lambda store, clock: store.put_missed_call(missed(clock.at, name, key))
+
+
+def see(key: AccountKey, names: list[str], up_to: str | None) -> Operation:
+    async def sorted_seen(store: Store, _: HandClock) -> list[CallId]:
+        found = [CallId(name) for name in names]
+        last = None if up_to is None else CallId(up_to)
+        return sorted(await store.see_missed_calls(key, found, up_to=last))
+
+    return sorted_seen
+
+
 def enrol(code: str) -> Operation:
     return lambda store, clock: store.put_enrolment(enrolment(clock.at, code))
 
@@ -140,6 +153,11 @@ with_calls = [
     operation(hold, keys, calls, times),
     operation(release, keys, calls),
 ]  # fmt: skip
+with_missed = [
+    operation(miss, keys, calls),
+    operation(miss, keys, calls),
+    operation(see, keys, st.lists(calls, max_size=3), st.none() | calls),
+]
 others = [
     operation(enrol, st.sampled_from("ef")),
     operation(redeem, st.sampled_from("ef"), st.sampled_from((0.0, 1000.0))),
@@ -153,7 +171,9 @@ mixtures = [
     [*with_devices, accounts[1], recreate],
     [with_calls[0], others[-1]],
     [*with_calls, accounts[1], recreate],
-    [*accounts, *with_devices, *with_calls, *others],
+    [*with_missed, others[-1]],
+    [*with_missed, accounts[1], recreate],
+    [*accounts, *with_devices, *with_calls, *with_missed, *others],
 ]
 # Histories that begin with something to act upon.
 histories = st.sampled_from(mixtures).flatmap(
@@ -195,6 +215,8 @@ async def contents(store: Store) -> dict[str, Any]:
             seen[key, "devices"] = await store.devices(key)
             seen[key, "bindings"] = await store.bindings(key)
             seen[key, "held"] = await store.held_invites(key)
+            seen[key, "missed"] = await store.missed_calls(key, limit=9, cursor=None)
+            seen[key, "number missed"] = await store.count_missed_calls(key)
             seen[key, "calls"] = await search(store, {"tenant": TenantId(tenant), "account": key})
             for number in range(6):
                 call_id = CallId(f"c{number}-{tenant}-{name}")

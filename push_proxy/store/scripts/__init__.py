@@ -35,6 +35,8 @@ PUT_DEAD_LETTER = Script("put_dead_letter")
 DELETE_DEAD_LETTERS = Script("delete_dead_letters")
 ERASE_DEAD_LETTERS = Script("erase_dead_letters")
 RESEAL_DEAD_LETTER = Script("reseal_dead_letter")
+PUT_MISSED_CALL = Script("put_missed_call")
+SEE_MISSED_CALLS = Script("see_missed_calls")
 
 ALL = (
     PUT_ACCOUNT,
@@ -56,4 +58,6 @@ ALL = (
     DELETE_DEAD_LETTERS,
     ERASE_DEAD_LETTERS,
     RESEAL_DEAD_LETTER,
+    PUT_MISSED_CALL,
+    SEE_MISSED_CALLS,
 )
