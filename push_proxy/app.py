@@ -210,7 +210,8 @@ class Service:
         try:
             settings = load()
             webhooks = configured_webhooks(settings.events)
-            providers = configured_providers(settings, self._clock)
+            # Libraries that a provider is the first to need take half a second to import.
+            providers = await asyncio.to_thread(configured_providers, settings, self._clock)
             if self._path is not None:
                 await self._path.reload(settings)
         except PushProxyError as error:
