@@ -63,22 +63,23 @@ async def main(argv: Sequence[str] | None = None) -> None:
         )
         async with service:
             load.proxy = service.sip_address
-            await _provision(service, load)
+            await provision(service, load)
             _, pbx = await loop.create_datagram_endpoint(
                 lambda: Pbx(load), local_addr=("127.0.0.1", 0)
             )
-            await _run(load, pbx, rate=20, seconds=2)  # warm-up, not counted
+            await run_calls(load, pbx, rate=20, seconds=2)  # warm-up, not counted
             print(_HEAD)
             for rate in rates:
                 load.calls.clear()
                 before, began = _usage(service), time.perf_counter()
-                await _run(load, pbx, rate=rate, seconds=options.seconds)
+                await run_calls(load, pbx, rate=rate, seconds=options.seconds)
                 spent = time.perf_counter() - began
                 print(_row(rate, list(load.calls.values()), before, _usage(service), spent))
     receiver.close()
 
 
-async def _provision(service: Service, load: Load) -> None:
+async def provision(service: Service, load: Load) -> None:
+    """Accounts and devices, woken by webhook, with a phone for each."""
     loop = asyncio.get_running_loop()
     for number in range(ACCOUNTS):
         user = f"u{number}"
@@ -104,7 +105,8 @@ async def _provision(service: Service, load: Load) -> None:
         )
 
 
-async def _run(load: Load, pbx: Pbx, *, rate: float, seconds: float) -> None:
+async def run_calls(load: Load, pbx: Pbx, *, rate: float, seconds: float) -> None:
+    """Call the accounts in turn, and wait until the calls are over."""
     count = int(rate * seconds)
     began = time.perf_counter()
     first = time.time_ns()

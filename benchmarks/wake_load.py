@@ -38,6 +38,7 @@ def value(message: bytes, name: bytes) -> bytes:
 class Call:
     """Moments of one call, seconds; None: it did not come."""
 
+    user: str
     invite: float
     push: float | None = None
     register: float | None = None
@@ -103,7 +104,7 @@ class Pbx(Udp):
             f"Content-Length: {len(SDP)}\r\n\r\n"
         )
         message = text.encode() + SDP
-        call = Call(invite=time.perf_counter())
+        call = Call(user=user, invite=time.perf_counter())
         self.load.calls[call_id] = call
         self.load.by_user[user] = call
         self.send(message)
