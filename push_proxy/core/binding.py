@@ -1,13 +1,13 @@
 """The registrar's decision (RFC 3261 §10.3): pure, all or nothing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .feature_caps import Header, feature_caps
 from .ids import DeviceId, Instant
 from .matching import is_anonymous, match_device, own_device, route_key, same_instance
 from .model import Account, Address, Binding, Device
-from .push_params import PushServices
+from .push_params import PushServices, PushTarget
 from .push_privacy import without_push_params
 from .pushability import Pushability
 from .register import BadRegister, Contact, Register, contact_identity
@@ -153,14 +153,7 @@ def _updated(
             if (gone := own_device(contact, devices)) is not None and gone not in current:
                 asked.pushes.left.add(gone)
     taken: set[DeviceId] = set()
-    instances: set[str] = set()
-    wanted = [(contact, seconds) for contact, seconds in granted if seconds > 0]
-    for contact, seconds in sorted(wanted, key=lambda pair: -pair[0].q):
-        if contact.instance is not None:
-            if contact.instance.lower() in instances:
-                continue  # one binding per installation: its best Contact has been taken
-            instances.add(contact.instance.lower())
-        target = asked.pushes.target(contact)
+    for contact, target, seconds in _wanted(granted, asked.pushes):
         device = match_device(
             contact,
             call_id=register.call_id,
@@ -169,6 +162,8 @@ def _updated(
             target=target,
             taken=frozenset(taken),
         )
+        if device in taken:
+            continue  # two Contacts that cannot be told apart
         if (old := current.get(device)) is not None:
             _check_order(register, old)
         pushed = asked.pushes.settle(
@@ -187,6 +182,22 @@ def _updated(
         after.pop(device, None)
         after[device] = _binding(asked, contact, device, seconds=seconds, pushed=pushed)
     return _fewer_anonymous(after, asked.rules, keep=taken)
+
+
+def _wanted(
+    granted: Iterable[tuple[Contact, int]], pushes: Pushability
+) -> Iterator[tuple[Contact, PushTarget | None, int]]:
+    """The Contacts to bind: those with a push target first, then by q.
+
+    One for each address and each installation: its best.
+    """
+    wanted = [(each, pushes.target(each), seconds) for each, seconds in granted if seconds > 0]
+    seen: set[object] = set()
+    for contact, target, seconds in sorted(wanted, key=lambda w: (w[1] is None, -w[0].q)):
+        names = {contact.identity, contact.instance and contact.instance.lower()} - {None}
+        if not names & seen:
+            yield contact, target, seconds
+        seen |= names
 
 
 def _binding(

@@ -385,6 +385,17 @@ def test_several_contacts() -> None:
     assert caps(decision) == '*;+sip.pns="fcm", *;+sip.pns="apns"'
 
 
+def test_contacts_that_cannot_be_told_apart() -> None:
+    """Of one address, or with one token: the one with a push target is bound, once."""
+    plain, pushed = contact("", ""), contact(FCM + "T1", "")
+    for contacts in ((plain, pushed), (pushed, plain), (pushed, contact(FCM + "T1", "", "b:2"))):
+        decision = register(*contacts)
+        assert [b.contact for b in decision.put] == [pushed.strip("<>")]
+        assert [d.token for d in decision.announced] == ["T1"]
+        again = register(*contacts, cseq=2, devices=decision.announced, bindings=decision.put)
+        assert (again.announced, len(again.confirmed), len(again.put)) == ((), 1, 1)
+
+
 def test_a_phone_without_words_is_no_phone_that_announces_itself() -> None:
     """A desk phone beside an app that announced itself, neither with an instance: it is not taken
     for the app, which keeps its target.
