@@ -16,7 +16,7 @@ from .apns_credential import Credential
 from .apns_opening import Opener
 from .apns_payload import to_alert_token
 from .apns_pool import ApnsPool
-from .apns_request import ApnsTimes
+from .apns_request import ApnsTimes, NoConnection
 from .apns_sending import Sending
 from .apns_verdicts import BAD_DEVICE_TOKEN
 from .attempt import MISCONFIGURED, Attempt
@@ -47,6 +47,7 @@ class ApnsProvider:
         self._request_s = request_s
         self._times = times or ApnsTimes()
         self._pools: dict[tuple[str, Server, str], ApnsPool] = {}
+        self._closed = False
         self._delivery = Delivery(self.name, clock, request_s=request_s)
         for app in self._apps.values():
             if fault := app.credential.fault():
@@ -122,6 +123,7 @@ class ApnsProvider:
 
     async def aclose(self) -> None:
         """Close connections."""
+        self._closed = True
         pools, self._pools = tuple(self._pools.values()), {}
         for pool in pools:
             await pool.aclose()
@@ -145,7 +147,12 @@ class ApnsProvider:
         return app.credential.identity, app.servers[environment], str(app.ca_file)
 
     def _pool(self, app: ApnsApp, environment: str) -> ApnsPool:
-        """Its connections, opened when they are first asked for and kept from then on."""
+        """Its connections, opened when they are first asked for and kept from then on.
+
+        Raises `NoConnection` once all is closed.
+        """
+        if self._closed:
+            raise NoConnection("closing")
         key = self._key(app, environment)
         pool = self._pools.get(key)
         if pool is None:

@@ -28,6 +28,7 @@ from h2.events import (
 )
 from h2.exceptions import NoAvailableStreamIDError, ProtocolError
 
+from .apns_liveness import Due, Liveness
 from .apns_request import ApnsRequest, ApnsTimes, NoAnswer, Unsent
 from .apns_verdicts import Answer, proves_provider
 
@@ -84,7 +85,6 @@ class ApnsConnection(APNsTLSClientProtocol):
         self.dismissed = False
         """Whether it was us who had enough of it."""
         self._authority = authority
-        self._times = times
         self._changed = changed
         self._calls: dict[int, _Call] = {}
         self._bodies: deque[int] = deque()
@@ -93,9 +93,7 @@ class ApnsConnection(APNsTLSClientProtocol):
         self._proven = bearer is None
         self._retired = False
         self._paused = False
-        self._heard_at = self.opened_at
-        self._pinged_at: float | None = None
-        self._urgent = False
+        self._liveness = Liveness(times, now=self.opened_at)
 
     # ---- what the pool asks ----
 
@@ -109,8 +107,7 @@ class ApnsConnection(APNsTLSClientProtocol):
     @property
     def suspect(self) -> bool:
         """Whether a PING is unanswered for longer than it should be."""
-        asked = self._pinged_at
-        return asked is not None and self.loop.time() - asked >= self._times.suspect_s
+        return self._liveness.suspect(self.loop.time())
 
     @property
     def room(self) -> int:
@@ -158,24 +155,12 @@ class ApnsConnection(APNsTLSClientProtocol):
 
     def watch(self, now: float) -> None:
         """Find out whether the other side is still there; called often."""
-        if self.transport is None or self.transport.is_closing():
-            return
-        times, waits_since = self._times, self._oldest()
-        if self._pinged_at is None:
-            silent = waits_since is not None and now - waits_since >= times.silent_s
-            if silent or now - self._heard_at >= times.ping_s:
-                self._ping(urgent=silent)
-        elif now - self._pinged_at >= (times.silent_ack_s if self._urgent else times.ack_s):
-            self._end("silent")
+        first = next(iter(self._calls.values()), None)
+        self._do(self._liveness.due(now, first.sent_at if first is not None else None))
 
     def doubt(self, now: float) -> None:
-        """A neighbour does not answer: what took it away may have taken this one, too."""
-        if (
-            self.usable
-            and self._pinged_at is None
-            and now - self._heard_at >= self._times.suspect_s
-        ):
-            self._ping(urgent=True)
+        """A neighbour is suspect: ask this one, too."""
+        self._do(self._liveness.doubt(now))
 
     def close(self) -> None:
         """Say goodbye and close; who still waits learns that nothing is known."""
@@ -201,7 +186,7 @@ class ApnsConnection(APNsTLSClientProtocol):
         """Events of h2, each to its request."""
         if self.transport is None or self.transport.is_closing():
             return
-        self._heard_at = self.loop.time()
+        self._liveness.heard(self.loop.time())
         try:
             events = self.conn.receive_data(data)
         except ProtocolError as error:
@@ -321,7 +306,7 @@ class ApnsConnection(APNsTLSClientProtocol):
             case RemoteSettingsChanged():
                 self._settled = True
             case PingAckReceived():
-                self._pinged_at = None
+                self._liveness.answered()
 
     def _answer(self, stream: int) -> None:
         call = self._calls.pop(stream, None)
@@ -368,17 +353,14 @@ class ApnsConnection(APNsTLSClientProtocol):
         for stream in [each for each in self._calls if each > (event.last_stream_id or 0)]:
             self._fail(stream, Unsent("going_away"))
 
-    def _ping(self, *, urgent: bool) -> None:
-        self._pinged_at, self._urgent = self.loop.time(), urgent
+    def _do(self, due: Due) -> None:
+        if due is Due.NOTHING or self.transport is None or self.transport.is_closing():
+            return
+        if due is Due.END:
+            self._end("silent")
+            return
         self.conn.ping(_PING)
         self.flush()
-
-    def _oldest(self) -> float | None:
-        """Since when a request waits without that anything was heard; None: none does."""
-        call = next(iter(self._calls.values()), None)
-        if call is None or self._heard_at > call.sent_at:
-            return None
-        return call.sent_at
 
     def _close_when_drained(self) -> None:
         if self._retired and not self._calls and not self._reserved:

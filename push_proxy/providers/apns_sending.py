@@ -9,7 +9,7 @@ from ..ports import TokenFate
 from .apns_app import ApnsApp
 from .apns_payload import message, to_alert_token
 from .apns_pool import ApnsPool, Route
-from .apns_request import ApnsRequest, NoAnswer
+from .apns_request import ApnsRequest, NoAnswer, NoConnection
 from .apns_verdicts import (
     BAD_DEVICE_TOKEN,
     EXPIRED_PROVIDER_TOKEN,
@@ -56,12 +56,15 @@ class Sending:
                 self._push, app_id=self._app.app_id, privacy=self._privacy, slim=self._slim
             ),
         )
-        pool = self._pool(self._environment)
+        try:
+            pool = self._pool(self._environment)
+        except NoConnection as closed:
+            return Attempt(UNAVAILABLE, closed.reason)
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await pool.exchange(request, self._route)
                 if answer.reason == EXPIRED_PROVIDER_TOKEN and number == 0:
-                    return await self._renewed(answer)
+                    return await self._renewed(answer, pool)
         except TimeoutError:
             reason = (pool.fault or "no_connection") if self._route.waits else "timeout"
             return Attempt(UNAVAILABLE, reason, again=True)
@@ -73,12 +76,12 @@ class Sending:
             return Attempt(UNAVAILABLE, fault.reason, again=True)
         return self._scoped(self._judged(answer))
 
-    async def _renewed(self, answer: Answer) -> Attempt:
+    async def _renewed(self, answer: Answer, pool: ApnsPool) -> Attempt:
         """The provider token is too old by Apple's clock: once more with a new one, if allowed."""
         used = self._route.connection
         if used is None or not await self._app.credential.expired(used.bearer):
             return self._scoped(replace(verdict(answer), again=False))
-        self._pool(self._environment).review()
+        pool.review()
         return Attempt(UNAVAILABLE, EXPIRED_PROVIDER_TOKEN, again=True)
 
     def _judged(self, answer: Answer) -> Attempt:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from push_proxy.core.actions import PushType
 from push_proxy.core.ids import AccountKey, CallId, DeviceId, Instant, PushId
 from push_proxy.core.model import Device
 from push_proxy.core.payload import Push
-from push_proxy.ports import SharedValues
+from push_proxy.ports import PushResult, SharedValues
 from push_proxy.providers.apns import ApnsProvider
 from push_proxy.providers.apns_app import apns_apps
 from push_proxy.providers.apns_connection import ApnsConnection
@@ -24,6 +25,7 @@ from push_proxy.providers.apns_request import ApnsTimes
 from push_proxy.runtime.clock import SystemClock
 from push_proxy.settings_providers import ApnsSection
 from push_proxy.store.memory import MemoryStore
+from push_proxy.tasks import spawn
 from tests.doubles.apns import BUNDLE, ApnsDouble
 from tests.lab.process import poll_until
 
@@ -100,6 +102,11 @@ def push(to: Device, kind: PushType = PushType.CALL, *, life_s: float = 10.0, **
         **call,
     )
     return replace(made, **said)
+
+
+def begin(sending: Coroutine[Any, Any, PushResult]) -> asyncio.Task[PushResult]:
+    """Send beside everything else."""
+    return spawn(sending, name="push of a test")
 
 
 def connections(of: ApnsProvider) -> list[ApnsConnection]:

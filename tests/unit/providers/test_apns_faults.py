@@ -25,7 +25,18 @@ from tests.doubles.apns import (
 )
 from tests.lab.process import poll_until
 
-from .apns_bench import TIMES, connections, device, faultless, ids, provider, push, section, warm
+from .apns_bench import (
+    TIMES,
+    begin,
+    connections,
+    device,
+    faultless,
+    ids,
+    provider,
+    push,
+    section,
+    warm,
+)
 
 
 async def test_fault_1_expiration_zero_is_literal(apns: ApnsDouble) -> None:
@@ -118,13 +129,13 @@ async def test_fault_5_cancelled_requests_poison_nothing(apns: ApnsDouble) -> No
         early.cancel()
         assert (await one.send(push(device(phone.token)))).outcome is O.ACCEPTED
         await warm(one)
-        tasks = [asyncio.ensure_future(one.send(push(device(stuck.token)))) for _ in range(30)]  # noqa: TID251
+        tasks = [begin(one.send(push(device(stuck.token)))) for _ in range(30)]
         await apns.wait(20, where=lambda each: each.token == stuck.token)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert sum(each.load for each in connections(one)) == 0
-        others = [asyncio.ensure_future(one.send(push(device(phone.token)))) for _ in range(30)]  # noqa: TID251
+        others = [begin(one.send(push(device(phone.token)))) for _ in range(30)]
         apns.drop_connections()
         gate.set()
         results = await asyncio.gather(*others)
@@ -139,8 +150,8 @@ async def test_fault_5_connection_dies_beside_a_cancelled_request(apns: ApnsDoub
     apns.always_for(phone.token, silence())
     async with provider(section(apns), request_s=5) as one:
         await warm(one)
-        cancelled = asyncio.ensure_future(one.send(push(device(stuck.token))))  # noqa: TID251
-        others = [asyncio.ensure_future(one.send(push(device(phone.token)))) for _ in range(2)]  # noqa: TID251
+        cancelled = begin(one.send(push(device(stuck.token))))
+        others = [begin(one.send(push(device(phone.token)))) for _ in range(2)]
         await apns.wait(2)
         cancelled.cancel()
         apns.always_for(phone.token, None)
@@ -219,9 +230,7 @@ async def test_fault_7_connecting_blocks_nobody(apns: ApnsDouble) -> None:
     async with provider(section(apns)) as one:
         await one.send(push(device(phone.token)))
         await apns.sandbox.listen("mute")
-        stuck = asyncio.ensure_future(  # noqa: TID251
-            one.send(push(device(other.token, environment="sandbox")))
-        )
+        stuck = begin(one.send(push(device(other.token, environment="sandbox"))))
         await asyncio.sleep(0.05)
         began = time.monotonic()
         results = await asyncio.gather(*(one.send(push(device(phone.token))) for _ in range(20)))
