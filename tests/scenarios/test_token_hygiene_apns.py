@@ -69,7 +69,7 @@ async def test_a_410_from_before_the_registration_ends_nothing(apps: PushApps) -
     apns.unregister(phone.token, ago_s=60)
     assert await refused(ext) == "push_rejected"
     assert (await ext.service.device_status(ext.account))["token"]["state"] == "good"
-    apns.unregister(phone.token)
+    apns.unregister(phone.token, ago_s=-1)
     assert await refused(ext) == "push_rejected"
     shown = await ext.service.device_status(ext.account)
     assert (shown["token"]["state"], shown["token"]["reason"]) == ("dead", "Unregistered")
@@ -86,7 +86,7 @@ async def test_a_refresh_does_not_bring_a_dead_token_back(apps: PushApps) -> Non
     params = apps.apns_params(device.token)
     phone = ext.phone()
     assert (await register(phone, params)).status == 200
-    apns.unregister(device.token)
+    apns.unregister(device.token, ago_s=-1)  # later than the REGISTER, whatever two clocks say
     call = ext.call()
     incoming = await phone.incoming()  # no push brings it, so it is rung where it is bound
     incoming.accept()
