@@ -37,24 +37,25 @@ def _webhook(settings: Settings, clock: Clock) -> Iterator[PushProvider]:
 def _fcm(settings: Settings, clock: Clock) -> Iterator[PushProvider]:
     if not settings.providers.fcm:
         return
-    from .providers import fcm
+    from .providers.fcm import FcmProvider
     from .providers.fcm_account import read_service_account
+    from .providers.fcm_project import BASE_URL, FcmApp
 
     apps = [
-        fcm.FcmApp(
+        FcmApp(
             app_id=entry.app_id,
             account=read_service_account(
                 f"providers.fcm[{number}].service_account_file", entry.service_account_file
             ),
             sender_id=entry.sender_id,
-            base_url=str(entry.base_url or fcm.BASE_URL),
+            base_url=str(entry.base_url or BASE_URL),
             token_uri=str(entry.token_uri) if entry.token_uri else None,
             ca_file=entry.ca_file,
             direct_boot_ok=entry.direct_boot_ok,
         )
         for number, entry in enumerate(settings.providers.fcm)
     ]
-    yield fcm.FcmProvider(apps, clock, privacy=Privacy(settings.privacy))
+    yield FcmProvider(apps, clock, privacy=Privacy(settings.privacy))
 
 
 def _webpush(settings: Settings, clock: Clock) -> Iterator[PushProvider]:

@@ -9,8 +9,9 @@ from push_proxy.core.ids import AccountKey, CallId, DeviceId, Instant, PushId
 from push_proxy.core.model import Device
 from push_proxy.core.payload import Push
 from push_proxy.ports import PushResult
-from push_proxy.providers.fcm import FcmApp, FcmProvider
+from push_proxy.providers.fcm import FcmProvider
 from push_proxy.providers.fcm_account import read_service_account
+from push_proxy.providers.fcm_project import FcmApp
 from push_proxy.runtime.clock import SystemClock
 from tests.doubles.fcm import FcmDevice, FcmDouble, ServiceAccount
 
