@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from push_proxy.core.push_advice import known_advice, push_advice
-from push_proxy.core.push_reasons import ANY, BY_PROVIDER
+from push_proxy.core.push_reasons import ANY, BY_PROVIDER, BY_STATUS, OAUTH_BY_STATUS
 from push_proxy.observability.labels import PROVIDERS
 
 SOURCES = Path(__file__).parents[3] / "push_proxy" / "providers"
@@ -92,7 +92,7 @@ def test_every_reason_of_a_provider_has_advice(provider: str) -> None:
     assert [reason for reason in sorted(found) if not known_advice(provider, reason)] == []
 
 
-def test_the_search_finds_the_reasons_of_the_tables() -> None:
+def test_the_search_finds_the_expectedof_the_tables() -> None:
     """A search that finds nothing proves nothing: some that stand in the tables in other ways."""
     assert {"BadDeviceToken", "Unregistered", "BadTopic", "no_http2", "silent"} <= of_provider(
         "apns"
@@ -115,3 +115,14 @@ def test_advice_is_whole_sentences() -> None:
         for reason, text in table.items():
             assert re.fullmatch(r"[A-Za-z].*[.?]", text), reason
     assert "operator-guide" in push_advice("apns", "NeverHeardOf")
+
+
+def test_the_page_for_operators_is_complete() -> None:
+    """docs/push-reasons.md has each reason in these words, and no others."""
+    page = (Path(__file__).parents[3] / "docs" / "push-reasons.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", page, re.MULTILINE)
+    tables = (ANY, *BY_PROVIDER.values())
+    expected = {row for table in tables for row in table.items()}
+    by_status = {text for table in (BY_STATUS, OAUTH_BY_STATUS) for text in table.values()}
+    assert expected <= set(rows)
+    assert [row for row in rows if row not in expected and row[1] not in by_status] == []
