@@ -79,7 +79,7 @@ class Service:
                 f"{watch.fault}: calls to known bindings go on; changes by HTTP are refused."
             )
         if directory.degraded:
-            reasons.append("Bindings wait in memory until the store takes them.")
+            reasons.append("Bindings and tokens wait in memory until the store takes them.")
         state = ReadyState.DEGRADED if reasons else ReadyState.READY
         impaired = tuple(each for each in self._providers.health() if each[1].state in _IMPAIRED)
         return Readiness(state, tuple(reasons), impaired)
