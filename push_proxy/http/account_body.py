@@ -7,6 +7,7 @@ from pydantic.config import JsonDict
 
 from ..settings_types import Transport
 from .fields import Body, Name, Quotable, Text
+from .policy_body import PolicyBody
 
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 _Uri = Annotated[str, Field(min_length=5, max_length=512)]
@@ -101,6 +102,7 @@ class AccountBody(Body):
         None, description="Asked of the PBX, seconds. Default: the PBX's setting, else 600."
     )
     wake: WakeBody = WakeBody()
+    policy: PolicyBody = PolicyBody()
     language: Annotated[
         str | None,
         Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35, examples=["de-CH"]),

@@ -19,6 +19,7 @@ from ..settings import Settings
 from ..settings_types import check_host, check_registrar
 from .account_body import AccountBody, WakeBody
 from .account_secrets import app_auth_of, credentials_of
+from .policy_body import policy_of
 
 _TOKEN_BYTES = 8
 
@@ -64,6 +65,7 @@ def changed(
         enabled=body.enabled,
         expires_s=body.expires_s,
         wake=_overrides(body.wake),
+        policy=policy_of(body.policy, aor.aor),
         language=body.language,
         region=body.region,
         contact_token=stored.contact_token if stored else secrets.token_hex(_TOKEN_BYTES),

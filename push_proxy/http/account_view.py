@@ -11,6 +11,7 @@ from ..runtime.pbx_watch import PbxState
 from .account_body import WakeBody
 from .device_status import DeviceStatus
 from .fields import Timestamp, View, maybe_rfc3339, rfc3339
+from .policy_body import PolicyBody, shown
 
 
 class WakeView(View):
@@ -109,6 +110,7 @@ class AccountView(View):
     enabled: bool
     expires_s: int | None
     wake: WakeView
+    policy: PolicyBody
     language: str | None
     region: str | None
     created_at: Timestamp
@@ -160,6 +162,7 @@ def view(
             ack_s=wake.ack_s,
             late_invite_s=wake.late_invite_s,
         ),
+        policy=shown(account.policy),
         language=account.language,
         region=account.region,
         created_at=rfc3339(account.created_at),
@@ -194,6 +197,7 @@ def export_row(account: Account) -> dict[str, object]:
             for name in WakeBody.model_fields
             if (value := getattr(account.wake, name)) is not None
         },
+        "policy": shown(account.policy).model_dump(exclude_defaults=True),
         "language": account.language,
         "region": account.region,
     }

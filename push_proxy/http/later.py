@@ -1,12 +1,9 @@
-"""Fields and values that the contract names and this version lacks: refused, never ignored."""
+"""Values that the contract names and this version lacks: refused, never ignored."""
 
 from collections.abc import Mapping
 
 from ..settings_types import NOT_BUILT
 
-FIELDS: Mapping[str, str] = {
-    "policy": "what happens to a call that wakes nobody",
-}
 VALUES: Mapping[str, frozenset[str]] = {
     "topology": frozenset({"transparent"}),
     "ringing": frozenset({"182", "announcement"}),
@@ -18,8 +15,6 @@ def refusal(kind: str, field: str, value: object) -> str | None:
 
     ``kind`` is pydantic's error type.
     """
-    if kind == "extra_forbidden" and field in FIELDS:
-        return f"{FIELDS[field]}: {NOT_BUILT}; leave the field out"
     if kind == "literal_error" and isinstance(value, str) and value in VALUES.get(field, ()):
         return f"{value}: {NOT_BUILT}"
     return None

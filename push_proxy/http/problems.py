@@ -121,6 +121,8 @@ def describe(errors: Sequence[Mapping[str, Any]], *, skip: int = 0) -> list[Fiel
         if message is None and error["type"] == "extra_forbidden":
             message = "unknown field"
         text = message or error["msg"].removeprefix("Value error, ")
+        if parts[:2] == ["policy", "rules"] and len(parts) > 2:
+            text = f"rule {int(parts[2]) + 1}: {text}"  # as timelines count them
         found.append(FieldProblem(field=".".join(parts), message=text))
     return found
 

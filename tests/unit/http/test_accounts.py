@@ -178,7 +178,6 @@ async def test_a_wrong_value_is_refused_by_name(
 @pytest.mark.parametrize(
     "change",
     [
-        {"policy": {"on_not_woken": "voicemail"}},
         {"topology": "transparent"},
         {"wake": {"ringing": "announcement"}},
     ],
