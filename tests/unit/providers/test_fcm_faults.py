@@ -208,6 +208,25 @@ async def test_connections_that_google_closes(fcm: FcmDouble) -> None:
     await provider.aclose()
 
 
+async def test_goaway_in_the_middle(fcm: FcmDouble) -> None:
+    """GOAWAY while pushes are on their way: each is answered in the end. httpx gives those up that
+    the server would have answered; what is sent again is the same push, so that the app can tell.
+    """
+    release, provider = asyncio.Event(), a_provider(fcm)
+    phones = [fcm.device() for _ in range(20)]
+    for phone in phones:
+        fcm.for_token(phone.token, held(release))
+    sending = [spawn(provider.send(a_push(phone)), name="one of 20") for phone in phones]
+    await fcm.wait(20)
+    assert fcm.go_away() == 1
+    release.set()
+    results = await asyncio.gather(*sending)
+    assert {each.outcome for each in results} == {PushOutcome.ACCEPTED}
+    assert max(each.attempts for each in results) <= 2
+    assert all(len({each.data["push_id"] for each in phone.received}) == 1 for phone in phones)
+    await provider.aclose()
+
+
 async def test_closing_in_the_middle(fcm: FcmDouble) -> None:
     """Closing ends pushes under way as failed, not as cancelled, and leaves nothing open."""
     fcm.always = silence()
