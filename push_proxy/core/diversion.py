@@ -21,6 +21,9 @@ _INDEX = re.compile(r"\d{1,4}(\.\d{1,4}){0,30}")
 _MOST_COUNTED = 99
 """RFC 5806 §5.1: a counter has two digits."""
 
+_MOST_REPEATED = 2_000
+"""Characters of the INVITE's own headers that go into the 302, which has to fit a datagram."""
+
 _UNCONDITIONAL = ("unconditional", 302)
 _UNAVAILABLE = ("unavailable", 503)
 _REASONS: dict[Verdict, tuple[str, int]] = {
@@ -39,9 +42,9 @@ class Diversions:
     from_here: bool = False
     """The account it has come to has diverted it before."""
     diversion: tuple[str, ...] = ()
-    """Values, the newest first."""
+    """Values, the newest first; none of a story that is too long to be repeated."""
     history: tuple[str, ...] = ()
-    """Values, the oldest first."""
+    """The same, the oldest first."""
     ends_here: bool = False
     """The last entry of ``history`` is the account's own."""
 
@@ -75,8 +78,8 @@ def diversions_of(message: Message, aor: str) -> Diversions:
         count=max(counted, len(left)),
         from_here=any(_identity(_uri(value)) in names for value in diversion)
         or any(_identity(entry.uri) in names for entry in left),
-        diversion=diversion,
-        history=history,
+        diversion=_repeatable(diversion),
+        history=_repeatable(history),
         ends_here=bool(entries) and _identity(entries[-1].uri) in names,
     )
 
@@ -102,6 +105,10 @@ def _place(diversions: Diversions) -> tuple[tuple[str, ...], str]:
     last = _entry(older[-1]).index or "1"
     # RFC 7044 §10.3: a zero stands for the hops that have told nothing.
     return (older[:-1], last) if diversions.ends_here else (older, f"{last}.0.1")
+
+
+def _repeatable(values: tuple[str, ...]) -> tuple[str, ...]:
+    return values if sum(map(len, values)) <= _MOST_REPEATED else ()
 
 
 def _left(entries: list[_Entry]) -> list[_Entry]:

@@ -31,6 +31,7 @@ from push_proxy.core.model import (
     Verdict,
     WakeOverrides,
 )
+from push_proxy.core.policy_rules import Policy, Rejection, Rule, When
 
 ACME = TenantId("acme")
 ALICE = AccountKey("acme/alice")
@@ -62,6 +63,13 @@ def account(name: str = "alice", tenant: str = "acme", **changes: Any) -> Accoun
         enabled=False,
         expires_s=300,
         wake=WakeOverrides(deadline_s=20.0, ringing=Ringing.IMMEDIATELY),
+        policy=Policy(
+            rules=(
+                Rule(when=(When.ALWAYS,), callers=("+4420*",), reject=Rejection(486, "Busy")),
+                Rule(when=(When.BUSY, When.NOT_WOKEN), redirect="tel:+442079460000"),
+            ),
+            targets=("tel:+44*",),
+        ),
         language="de",
         region="DE",
         contact_token=f"token-{tenant}-{name}",

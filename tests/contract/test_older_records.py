@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from push_proxy.core.model import Device
+from push_proxy.core.model import Account, Device
+from push_proxy.core.policy_rules import Policy
 from push_proxy.store.codec import Codec
 
 from .conftest import RING
-from .samples import device
+from .samples import account, device
 
 NEW = (
     "token_at",
@@ -33,3 +34,11 @@ def test_a_device_without_the_newer_fields_is_read(missing: tuple[str, ...]) -> 
     for name in missing:
         assert getattr(read, name) == Device.__dataclass_fields__[name].default
     assert read.has_target
+
+
+def test_an_account_without_a_policy_is_read() -> None:
+    """Its calls end as they did before there were policies."""
+    codec, place = Codec(RING), "acme/alice"
+    plain = json.loads(codec.encode(account(), place))
+    del plain["policy"]
+    assert codec.decode(Account, json.dumps(plain).encode(), place).policy == Policy()

@@ -27,7 +27,8 @@ from push_proxy.core.events import (
     WakeSettings,
 )
 from push_proxy.core.ids import AccountKey, BranchId, CallId, DeviceId, Instant, PushId, ResponseId
-from push_proxy.core.model import Address, Binding, Verdict
+from push_proxy.core.model import Address, Binding, Outcome, Verdict
+from push_proxy.core.policy import PolicyCase
 from push_proxy.core.wake import State, deadline, start, step
 
 START = Instant(1000.0)
@@ -207,6 +208,7 @@ class Playbook:
         *candidates: Candidate,
         requires_100rel: bool = False,
         expires_s: float | None = None,
+        case: PolicyCase | None = None,
         **settings: Any,
     ) -> None:
         self.now = START
@@ -215,7 +217,9 @@ class Playbook:
             received_at=START,
             requires_100rel=requires_100rel,
             expires_s=expires_s,
+            case=case,
         )
+        self.outcome: Outcome | None = None
         self.history: list[str] = [">> INVITE"]
         self.waiting: list[Action] = []
         self.pushes: dict[str, PushId] = {}
@@ -267,6 +271,11 @@ class Playbook:
             self._fail(f"expected {expected}\n     got {got}")
         return self
 
+    def skip(self) -> Self:
+        """What is waiting is of no interest here."""
+        self.waiting.clear()
+        return self
+
     def _tell(self, event: Event) -> None:
         self.state, actions = step(self.state, event, self.now)
         self._take(actions)
@@ -284,6 +293,8 @@ class Playbook:
         for action in actions:
             if isinstance(action, SendPush) and action.type is PushType.CALL:
                 self.pushes[action.device] = action.push
+            if isinstance(action, Finish):
+                self.outcome = action.outcome
             if isinstance(action, Fork):
                 self.branches[action.binding.device] = action.branch
             if not isinstance(action, Note):
