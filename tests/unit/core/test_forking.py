@@ -2,8 +2,9 @@
 
 import pytest
 
-from push_proxy.core.forking import Answer, best, is_flow_failure
-from push_proxy.core.ids import BranchId, ResponseId
+from push_proxy.core.forking import Answer, Branch, best, is_flow_failure, superseded_by
+from push_proxy.core.ids import AccountKey, BranchId, DeviceId, Instant, ResponseId
+from push_proxy.core.model import Address, Binding
 
 
 def answer(status: int, *, ours: bool = False) -> Answer:
@@ -60,3 +61,37 @@ def test_nothing_to_choose_from() -> None:
 def test_dead_flows(status: int, local: bool, dead: bool) -> None:
     """Our own timeout is a dead flow; the same status from the phone is its answer."""
     assert is_flow_failure(status=status, local=local) is dead
+
+
+@pytest.mark.parametrize(
+    ("contact", "moves"),
+    [
+        ("sip:101@h:9;ob;pn-prid=T2;pn-param=b", False),
+        ("sip:101@h:9;ob", False),
+        ("sip:101@h:9", True),
+        ("sip:101@h:10;ob;pn-prid=T1", True),
+    ],
+)
+def test_another_push_token_is_no_other_flow(contact: str, *, moves: bool) -> None:
+    """A phone that registers again with another token keeps the INVITE that it has."""
+    branch = Branch(
+        id=BranchId(1),
+        device=DeviceId("phone"),
+        instance="urn:x",
+        contact="sip:101@h:9;pn-prid=T1;ob",
+        source=Address("192.0.2.7", 40000),
+        made_at=Instant(0.0),
+        timer_c_at=Instant(180.0),
+    )
+    binding = Binding(
+        account=AccountKey("t/a"),
+        device=DeviceId("phone"),
+        contact=contact,
+        source=branch.source,
+        local=Address("192.0.2.1", 5060),
+        call_id="c",
+        cseq=1,
+        expires_at=Instant(600.0),
+        instance="urn:x",
+    )
+    assert superseded_by(branch, binding) is moves

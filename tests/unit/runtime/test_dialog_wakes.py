@@ -65,6 +65,12 @@ async def test_a_request_that_waits(scene: Scene) -> None:
     assert push.call is None
 
 
+async def test_a_phone_heard_just_before_it_was_lost(scene: Scene) -> None:
+    """Its connection broke a moment ago: what waits is waited for all the same."""
+    scene.service.register(route_key=ROUTE)
+    assert await scene.awaited(waiting=True) == 1
+
+
 async def test_a_phone_that_asked_for_it_in_this_dialog(scene: Scene) -> None:
     """Its Contact had pn-purr: it is pushed although a way is known, unless just heard."""
     binding = scene.service.register(route_key=ROUTE)
