@@ -119,6 +119,23 @@ async def test_one_stream_before_the_first_answer(apns: ApnsDouble) -> None:
     assert not any(line.refused_streams for line in apns.lines)
 
 
+async def test_one_stream_whatever_is_announced(workdir: Path) -> None:
+    """Even where APNs announces many streams, none is opened beside the first before its answer."""
+    async with ApnsDouble(workdir / "apns", streams_before_token=1000) as apns:
+        phone = apns.device()
+        gate = asyncio.Event()
+        apns.always = held(gate)
+        async with provider(section(apns), request_s=5) as one:
+            await warm(one)
+            tasks = [begin(one.send(push(device(phone.token)))) for _ in range(20)]
+            await apns.wait(2)
+            await asyncio.sleep(0.1)
+            assert set(Counter(each.connection for each in apns.requests).values()) == {1}
+            gate.set()
+            results = await asyncio.gather(*tasks)
+    assert {each.outcome for each in results} == {O.ACCEPTED}
+
+
 @pytest.mark.parametrize("streams", [1, 7])
 async def test_stream_limit(workdir: Path, streams: int) -> None:
     """APNs' limit of streams is kept; who finds none waits, more connections are opened, few."""
