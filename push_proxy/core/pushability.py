@@ -101,6 +101,8 @@ class Pushability:
             self.announced[device.device] = withdrawn(device, self.now)
 
     def _refuse(self, device: Device | None) -> None:
+        if not self.services.names:
+            return  # as a registrar that does not know RFC 8599: silence says so
         if device is None or not device.has_target:
             caps = feature_caps(PushCaps(service=name) for name in self.services.names)
             raise BadRegister(*_NOT_SUPPORTED, *caps)
