@@ -60,6 +60,8 @@ async def examine(
         begin(name)
         chart.hop = name
         await _run(hop, chart, min(hop_s, end - time.monotonic()))
+    for close in chart.closing:
+        await close()
     return not failed
 
 

@@ -1,6 +1,6 @@
 """What the doctor finds, and what hops hand to each other."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -38,6 +38,8 @@ class Chart:
         self.clock = SystemClock()
         self.shared: SharedValues | None = None
         """The nodes' common values, once the store has been found fit for use."""
+        self.closing: list[Callable[[], Awaitable[None]]] = []
+        """What is to be done at the end of the examination."""
         self.hop = ""
         self._tell = tell
 
