@@ -20,7 +20,6 @@ from tests.doubles.apns import (
     held,
     reset,
     silence,
-    slow,
     split,
 )
 from tests.lab.process import poll_until
@@ -105,13 +104,14 @@ async def test_fault_4_split_body(apns: ApnsDouble) -> None:
 async def test_fault_5_late_answer_harms_nobody(apns: ApnsDouble) -> None:
     """An answer after its request's end finds nobody, and the connection carries on."""
     late, phone = apns.device(), apns.device()
-    apns.always_for(late.token, slow(0.5))
-    async with provider(section(apns), request_s=0.2) as one:
+    gate = asyncio.Event()
+    apns.always_for(late.token, held(gate))
+    async with provider(section(apns), request_s=0.8) as one:
         await warm(one)
         gone = await one.send(push(device(late.token)))
         assert (gone.reason, gone.attempts) == ("timeout", 2)
-        await asyncio.sleep(0.6)
-        results = await asyncio.gather(*(one.send(push(device(phone.token))) for _ in range(50)))
+        gate.set()
+        results = [await one.send(push(device(phone.token))) for _ in range(20)]
         assert {each.outcome for each in results} == {O.ACCEPTED}
         assert apns.connections == len(apns.open_lines) == 2, "no connection was lost over it"
     assert all(each.cancelled for each in apns.requests if each.token == late.token)

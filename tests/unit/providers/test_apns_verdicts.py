@@ -5,8 +5,9 @@ import json
 import pytest
 
 from push_proxy.core.events import PushOutcome as O
+from push_proxy.core.push_advice import known_advice
 from push_proxy.ports import TokenFate as F
-from push_proxy.providers.apns_verdicts import ADVICE, Answer, proves_provider, verdict
+from push_proxy.providers.apns_verdicts import Answer, proves_provider, verdict
 from push_proxy.providers.attempt import Attempt
 from tests.doubles.apns import STATUS
 
@@ -34,7 +35,7 @@ def test_every_documented_reason_has_its_own_row(reason: str, status: int) -> No
     assert (found.outcome is O.REJECTED) == (reason in DEAD | {"DeviceTokenNotForTopic"})
     assert (found.blocks_s > 0) == (found.outcome is O.MISCONFIGURED and reason not in OURS)
     if found.blocks_s or found.token is F.WRONG_APP:
-        assert reason in ADVICE, "whoever must act is told what to do"
+        assert known_advice("apns", reason), "whoever must act is told what to do"
 
 
 @pytest.mark.parametrize(
