@@ -9,6 +9,7 @@ from .push_params import PushParams, PushTarget
 from .token_fate import is_dead
 
 NAME = "pn-"
+_WITHDRAWN = "withdrawn"
 _PLATFORMS = {"apns": "ios", "fcm": "android", "hms": "android", "rustore": "android"}
 
 
@@ -67,8 +68,14 @@ def announced(
 
 def withdrawn(device: Device, now: Instant) -> Device:
     """The device of a phone that wants no pushes any more (RFC 8599 §4.1.2)."""
-    fault = TokenFault(state=TokenState.DEAD, reason="withdrawn", at=now)
+    fault = TokenFault(state=TokenState.DEAD, reason=_WITHDRAWN, at=now)
     return replace(device, token="", alert_token=None, token_fault=fault, purr=False)
+
+
+def is_withdrawn(device: Device) -> bool:
+    """Whether its phone has taken back its push target, and may still be registered."""
+    fault = device.token_fault
+    return device.by_register and fault is not None and fault.reason == _WITHDRAWN
 
 
 def _new(

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import structlog
 
+from ..core.announcing import is_withdrawn
 from ..core.binding import BindingRules, Decision, decide
 from ..core.ids import AccountKey, DeviceId
 from ..core.message import MalformedMessage, Message, parse
@@ -166,6 +167,10 @@ class Registrar:
         elif change.old is not None:
             self._signaling.unbind(change.old.route_key)
             self._wakes.unregistered(change.old.account, change.old.device)
+            device = self._directory.device(change.old.account, change.old.device)
+            if device is not None and is_withdrawn(device):
+                # Nothing is left of it: neither a way to the phone nor a push target.
+                self._directory.delete_device_behind(device.account, device.device)
 
     def _bind(self, binding: Binding) -> None:
         self._signaling.bind(binding.route_key, binding.source, binding.local)

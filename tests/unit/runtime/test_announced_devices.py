@@ -92,6 +92,16 @@ async def test_unregistering_erases_it(scene: Scene) -> None:
     assert await scene.store.get_device(hold().key, name) is None
 
 
+async def test_a_target_that_was_taken_back(scene: Scene) -> None:
+    """The device stays as long as its phone is registered, and goes with its binding."""
+    register(scene)
+    register(scene, token="")
+    assert not only(scene, hold()).has_target
+    scene.clock.advance(601)
+    scene.directory.expire()
+    assert scene.directory.devices(hold().key) == ()
+
+
 async def test_a_phone_that_is_handed_on(scene: Scene) -> None:
     """Another installation registers another account with the token: the old owner's device is
     gone at once, and somebody is told.
