@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PrivateAttr
 
 from .core.events import WakeSettings
-from .core.model import Address, Ringing
+from .core.model import Address, Ringing, RingMode
 from .settings_defaults import default_data_dir, default_node_id
 from .settings_providers import DevicesSection, EventsSection, ProvidersSection
 from .settings_section import Seconds, Section
@@ -148,6 +148,8 @@ class WakeSection(Section):
     fresh_s: Annotated[Seconds, Field(ge=0, le=3600)] = 30.0
     ack_s: Annotated[Seconds, Field(gt=0, le=60)] | None = None
     late_invite_s: Annotated[Seconds, Field(ge=0, le=120)] = 30.0
+    ring_mode: RingMode = RingMode.ALL_AT_ONCE
+    together_s: Annotated[Seconds, Field(gt=0, le=60)] = 10.0
 
     def settings(self) -> WakeSettings:
         """As the core takes them."""
@@ -158,6 +160,8 @@ class WakeSection(Section):
             fresh_s=self.fresh_s,
             ack_s=self.ack_s,
             late_invite_s=self.late_invite_s,
+            ring_mode=self.ring_mode,
+            together_s=self.together_s,
         )
 
 

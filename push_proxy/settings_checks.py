@@ -80,10 +80,12 @@ def _names(settings: Settings) -> Iterator[Fault]:
 
 def _times(settings: Settings) -> Iterator[Fault]:
     wake = settings.wake
-    for name, value in (("repush_after_s", wake.repush_after_s), ("ack_s", wake.ack_s)):
+    optional = (("repush_after_s", wake.repush_after_s), ("ack_s", wake.ack_s))
+    for name, value in (*optional, ("together_s", wake.together_s)):
         if value is not None and value >= wake.deadline_s and name in wake.model_fields_set:
             deadline = f"wake.deadline_s ({wake.deadline_s:g})"
-            text = f"{value:g} never comes before {deadline}; make it smaller, or null"
+            or_null = "" if name == "together_s" else ", or null"
+            text = f"{value:g} never comes before {deadline}; make it smaller{or_null}"
             yield f"wake.{name}", text
 
 

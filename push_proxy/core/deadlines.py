@@ -6,6 +6,7 @@ outlive its reason. Each function answers None when its deadline does not apply.
 
 from collections.abc import Iterator
 
+from . import together
 from .forking import Branch
 from .ids import Instant
 from .part import Part
@@ -27,6 +28,8 @@ def deadline(state: State) -> Instant | None:
 def _deadlines(live: Live) -> Iterator[Instant]:
     if (expires_at := live.expires_at) is not None:
         yield expires_at
+    if live.gathering:
+        yield together.ends_at(live)
     for branch in live.branches:
         if branch.open:
             yield branch.timer_c_at
@@ -42,6 +45,8 @@ def give_up_at(live: Live, part: Part) -> Instant | None:
     At the wake's deadline (later if its flow broke in this call); after ``ack_s`` already when
     it gives no sign of life at all. What rings rings on, and who comes later is still rung.
     """
+    if part.held_since is not None:
+        return None
     branch = live.open_of(part.device)
     if not (_unheard(part, branch) if branch else part.awaited):
         return None

@@ -12,6 +12,7 @@ from .actions import (
     CancelBranch,
     Finish,
     ForgetInvite,
+    LateInvite,
     Move,
     Note,
     PushType,
@@ -64,7 +65,7 @@ def answered(
 def cancelled(live: Live, reason: str, now: Instant) -> tuple[Ended, tuple[Action, ...]]:
     """CANCEL from the PBX: 487 at once, its Reason passed on to the devices (RFC 3326)."""
     result = outcome.cancelled(
-        live.parts,
+        tuple(part for part in live.parts if part.held_since is None),
         reason,
         ringing=live.ringing,
         now=now,
@@ -161,7 +162,9 @@ def _end(
     unaware = tuple(p for p in live.parts if p.needs_farewell and not _hears_sip(live, p))
     farewells = tuple(order for part in unaware for order in _farewell(live, part, farewell))
     late_s = live.settings.late_invite_s
-    late = tuple(part.device for part in unaware if part.late_invite) if late_s else ()
+    shown = tuple(part for part in unaware if part.late_invite) if late_s else ()
+    here = tuple(order for part in shown for order in _late_invite(part, reason))
+    late = tuple(part.device for part in shown if part.held_since is None)
     forget = (ForgetInvite(),) if live.stored else ()
     answered = result.phase is CallState.ANSWERED
     move = Move(CallState.ANSWERED if answered else CallState.ENDED)
@@ -174,12 +177,20 @@ def _end(
         late_until=Instant(now + late_s),
         late_reason=reason,
     )
-    return ended, (*final, *cancels, *farewells, *forget, move, Finish(result))
+    return ended, (*final, *cancels, *farewells, *here, *forget, move, Finish(result))
 
 
 def _hears_sip(live: Live, part: Part) -> bool:
     """Whether the device has answered on a branch whose flow lives: our CANCEL reaches it."""
     return any(b.device == part.device and b.heard and not b.dead for b in live.branches)
+
+
+def _late_invite(part: Part, reason: str) -> tuple[Action, ...]:
+    """One that waited for others has registered already: it will not do so again."""
+    if part.held_since is None or part.binding is None:
+        return ()
+    order = LateInvite(binding=part.binding, reason=reason)
+    return order, Note("late_invite_sent", part.device)
 
 
 def _farewell(live: Live, part: Part, kind: PushType) -> tuple[Action, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .ids import BranchId, CallId, DeviceId, Instant, PushId, ResponseId
-from .model import Binding, Ringing
+from .model import Binding, Ringing, RingMode
 from .policy import PolicyCase
 
 
@@ -29,6 +29,9 @@ class WakeSettings:
     """A device without a sign of life after this long is given up early; None: at the deadline."""
     late_invite_s: float = 30.0
     """So long after the end a device that woke too late is sent INVITE and CANCEL; 0: never."""
+    ring_mode: RingMode = RingMode.ALL_AT_ONCE
+    together_s: float = 10.0
+    """With `RingMode.TOGETHER`: so long after the INVITE nobody waits for others any more."""
     timer_c_s: float = 185.0
     """RFC 3261 §16.6 item 11: more than three minutes, restarted by each 101..199."""
     answer_grace_s: float = 5.0

@@ -44,6 +44,15 @@ class Ringing(StrEnum):
     DEVICE_RINGS = "device_rings"
 
 
+class RingMode(StrEnum):
+    """Which devices begin to ring when some are awake and others are not."""
+
+    ALL_AT_ONCE = "all_at_once"
+    """Whatever is awake rings at once, and what wakes is added."""
+    TOGETHER = "together"
+    """Whatever is awake waits for the others, and all begin at the same moment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """A transport address: where SIP came from or goes to."""
@@ -87,6 +96,8 @@ class WakeOverrides:
     fresh_s: float | None = None
     ack_s: float | None = None
     late_invite_s: float | None = None
+    ring_mode: RingMode | None = None
+    together_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,10 @@ class Part:
     """It registered since the INVITE came, and that flow has not failed."""
     returns_by: Instant | None = None
     """Its flow is gone, and it has not registered again: until when we wait for that."""
+    held_since: Instant | None = None
+    """It is awake and waits to be rung together with others (`core.together`)."""
+    rung_at: Instant | None = None
+    """When that waiting was over: its own time begins then."""
     pushes: int = 0
     """Call pushes sent so far."""
     pending: tuple[PushId, ...] = ()
@@ -80,20 +84,30 @@ class Part:
         return (
             self.answer is None
             and not self.given_up
-            and (bool(self.pending) or self.accepted_at is not None or self.returns_by is not None)
+            and (
+                bool(self.pending)
+                or self.accepted_at is not None
+                or self.returns_by is not None
+                or self.held_since is not None
+            )
         )
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it may still wake."""
+        return self.awaited and not self.registered and self.held_since is None
 
     @property
     def needs_farewell(self) -> bool:
         """Whether it may show a call that only a terminal push can take from its screen.
 
-        A registered one hears by SIP; one whose owner refused knows; a push that the
-        provider refused was never seen.
+        A registered one hears by SIP, unless it was never rung because it waited for others;
+        one whose owner refused knows; a push that the provider refused was never seen.
         """
         refused = self.failure in {PushOutcome.REJECTED, PushOutcome.MISCONFIGURED}
         return (
             self.pushes > 0
-            and not self.registered
+            and (not self.registered or self.held_since is not None)
             and self.answer is None
             and not (refused and self.accepted_at is None and not self.pending)
         )

@@ -31,11 +31,13 @@ def push(live: Live, part: Part, now: Instant) -> Done:
 
 
 def ring(live: Live, binding: Binding, now: Instant) -> Done:
-    """Send the INVITE to a binding, unless the phone behind it has it already.
+    """Send the INVITE to a binding, unless the phone behind it has it already, or shall wait.
 
     One open INVITE per phone, however often it registers: apps register in bursts. The INVITE
     moves only when it went into a flow that is gone.
     """
+    if live.gathering:
+        return _hold_back(live, binding, now)
     current = open_branches(live.branches, binding)
     if not all(superseded_by(branch, binding) for branch in current):
         return live, ()
@@ -45,6 +47,14 @@ def ring(live: Live, binding: Binding, now: Instant) -> Done:
         actions += cancel
     live, fork = _fork(live, binding, now)
     return live, (*actions, *fork)
+
+
+def _hold_back(live: Live, binding: Binding, now: Instant) -> Done:
+    part = live.part(binding.device)
+    if part is None or part.held_since is not None:
+        return live, ()
+    live = live.with_part(replace(part, held_since=now))
+    return live, (Note("waits_for_others", part.device),)
 
 
 def _fork(live: Live, binding: Binding, now: Instant) -> Done:

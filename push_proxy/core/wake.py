@@ -18,7 +18,8 @@
 
 Everything that changes a wake's state is decided here and in the modules this is made of:
 `waking` (push and REGISTER), `ringing` (responses), `reaching` (how a device is reached),
-`ending` and `outcome`, `deadlines`, upon the values of `part`, `forking` and `wake_state`.
+`together` (who waits for whom), `ending` and `outcome`, `deadlines`, upon the values of `part`,
+`forking` and `wake_state`.
 
 `step` answers every event in every state. Keep the new state before carrying out the actions:
 so the wait is armed before a push leaves, and a REGISTER that overtakes the push's answer
@@ -31,7 +32,7 @@ another still wakes.
 from dataclasses import replace
 from typing import assert_never
 
-from . import ending, policy_answer, reaching, ringing, waking
+from . import ending, policy_answer, reaching, ringing, together, waking
 from .actions import (
     AckAndBye,
     Action,
@@ -84,7 +85,7 @@ def start(
     if result is not None:
         return ending.ruled(Live(invite=invite, settings=settings), actions, result, now)
     parts = tuple(part_of(candidate, now) for candidate in candidates)
-    live = Live(invite=invite, settings=settings, parts=parts)
+    live = together.begun(Live(invite=invite, settings=settings, parts=parts))
     for candidate, part in zip(candidates, parts, strict=True):
         if part.binding is not None and (candidate.fresh or not candidate.pushable):
             live, more = reaching.ring(live, part.binding, now)
@@ -99,14 +100,15 @@ def start(
             actions += (Note("token_dead", candidate.device, candidate.token_fault),)
     if not live.hopeful:
         return ending.exhausted(replace(live, stored=False), actions, now)
-    return live, (*actions, StoreInvite())
+    live, rung = together.all_rung(live, now)
+    return live, (*actions, *rung, StoreInvite())
 
 
 def step(state: State, event: Event, now: Instant) -> Step:
     """What follows from one event."""
     match state:
         case Live():
-            return _live(state, event, now)
+            return _together(_live(state, event, now), now)
         case Settling():
             return _settling(state, event, now)
         case Ended():
@@ -124,7 +126,7 @@ def _live(live: Live, event: Event, now: Instant) -> Step:  # noqa: C901, PLR091
         case DeviceRegistered():
             return waking.bound(live, event.binding, now)
         case DeviceUnregistered():
-            return waking.unbound(live, event.device)
+            return _go_on(waking.unbound(live, event.device, now), now)
         case PushAnswered():
             return _go_on(waking.pushed(live, event, now), now)
         case AppReported():
@@ -147,6 +149,15 @@ def _live(live: Live, event: Event, now: Instant) -> Step:  # noqa: C901, PLR091
             return ending.given_up(live, event.reason, now)
         case _:
             assert_never(event)
+
+
+def _together(done: Step, now: Instant) -> Step:
+    """Whatever has happened, it may have been the last thing that others waited for."""
+    state, actions = done
+    if not isinstance(state, Live):
+        return done
+    state, rung = together.all_rung(state, now)
+    return state, (*actions, *rung)
 
 
 def _go_on(done: tuple[Live, tuple[Action, ...]], now: Instant) -> Step:

@@ -25,6 +25,8 @@ class Live:
     """The caller has heard ringing, ours or a device's."""
     rang: bool = False
     """A device rings or rang: the public state is ``ringing``."""
+    gathering: bool = False
+    """Nobody has been rung yet: whoever is awake waits for the others (`core.together`)."""
 
     @property
     def wake_deadline(self) -> Instant:
@@ -39,8 +41,13 @@ class Live:
         return Instant(self.invite.received_at + self.invite.expires_s)
 
     def wait_until(self, part: Part) -> Instant:
-        """Until when the device must have registered: longer than others if its flow broke."""
+        """Until when the device must have registered.
+
+        Longer than others if its flow broke, or if we had let it wait for others before.
+        """
         deadline = self.wake_deadline
+        if part.rung_at is not None:
+            deadline = Instant(part.rung_at + self.settings.deadline_s)
         return deadline if part.returns_by is None else max(deadline, part.returns_by)
 
     def push_until(self, part: Part) -> Instant:

@@ -90,13 +90,21 @@ def bound(live: Live, binding: Binding, now: Instant) -> Done:
     return live, (*notes, *orders)
 
 
-def unbound(live: Live, device: DeviceId) -> Done:
-    """A device's binding is gone. An INVITE already sent may still be answered."""
+def unbound(live: Live, device: DeviceId, now: Instant) -> Done:
+    """A device's binding is gone. An INVITE already sent may still be answered.
+
+    One that waited for others is pushed instead, if no push has gone to it.
+    """
     part = live.part(device)
     if part is None:
         return live, ()
-    live = live.with_part(replace(part, binding=None, registered=False))
-    return live, (Note("unregistered", device),)
+    waited = part.held_since is not None
+    part = replace(part, binding=None, registered=False, held_since=None)
+    live = live.with_part(part)
+    orders: tuple[Action, ...] = ()
+    if waited and part.pushable and part.pushes == 0 and part.answer is None:
+        live, orders = push(live, part, now)
+    return live, (Note("unregistered", device), *orders)
 
 
 def reported(live: Live, event: AppReported, now: Instant) -> Done:

@@ -32,6 +32,8 @@ class WakeBody(Body):
     fresh_s: Annotated[Seconds, Field(ge=0, le=3600)] | None = None
     ack_s: Annotated[Seconds, Field(gt=0, le=60)] | None = None
     late_invite_s: Annotated[Seconds, Field(ge=0, le=120)] | None = None
+    ring_mode: Literal["all_at_once", "together"] | None = None
+    together_s: Annotated[Seconds, Field(gt=0, le=60)] | None = None
 
 
 class AppAuthBody(Body):

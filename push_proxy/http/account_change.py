@@ -10,6 +10,7 @@ from ..core.model import (
     Credentials,
     RegisterPolicy,
     Ringing,
+    RingMode,
     Topology,
     WakeOverrides,
 )
@@ -183,4 +184,6 @@ def _overrides(wake: WakeBody) -> WakeOverrides:
         fresh_s=wake.fresh_s,
         ack_s=wake.ack_s,
         late_invite_s=wake.late_invite_s,
+        ring_mode=None if wake.ring_mode is None else RingMode(wake.ring_mode),
+        together_s=wake.together_s,
     )

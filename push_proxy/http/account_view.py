@@ -23,6 +23,8 @@ class WakeView(View):
     fresh_s: float | None
     ack_s: float | None
     late_invite_s: float | None
+    ring_mode: str | None
+    together_s: float | None
 
 
 class AppAuthView(View):
@@ -85,6 +87,10 @@ class AccountStatus(View):
     voicemail: VoicemailView | None = Field(
         description="Null: the PBX has said nothing, or in lists of accounts."
     )
+    missed_calls: int | None = Field(
+        None,
+        description="How many nobody has seen; null: the store is away, or in lists of accounts.",
+    )
     devices: list[DeviceStatus] | None = Field(description="Null in lists of accounts.")
 
 
@@ -131,6 +137,7 @@ def view(
     devices: list[DeviceStatus] | None,
     *,
     voicemail: Summary | None = None,
+    missed_calls: int | None = None,
     pbx: PbxState | None = None,
 ) -> AccountView:
     """The account and how it does."""
@@ -161,6 +168,8 @@ def view(
             fresh_s=wake.fresh_s,
             ack_s=wake.ack_s,
             late_invite_s=wake.late_invite_s,
+            ring_mode=wake.ring_mode,
+            together_s=wake.together_s,
         ),
         policy=shown(account.policy),
         language=account.language,
@@ -173,6 +182,7 @@ def view(
             voicemail=None
             if voicemail is None
             else VoicemailView(waiting=voicemail.waiting, new=voicemail.new, old=voicemail.old),
+            missed_calls=missed_calls,
             devices=devices,
         ),
     )

@@ -25,6 +25,8 @@ def settings_for(account: Account, service: WakeSettings) -> WakeSettings:
         fresh_s=service.fresh_s if own.fresh_s is None else own.fresh_s,
         ack_s=service.ack_s if own.ack_s is None else own.ack_s,
         late_invite_s=service.late_invite_s if own.late_invite_s is None else own.late_invite_s,
+        ring_mode=service.ring_mode if own.ring_mode is None else own.ring_mode,
+        together_s=service.together_s if own.together_s is None else own.together_s,
     )
 
 
