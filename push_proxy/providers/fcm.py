@@ -102,7 +102,8 @@ class FcmProvider:
             refused = attempt.reason == UNAUTHENTICATED
             return project.weighed(attempt, push.device.token)
 
-        result = await self._delivery.deliver(push, ask)
+        async with project.lines.turn(timeout_s=push.expires_at - self._clock.now()):
+            result = await self._delivery.deliver(push, ask)
         return replace(result, attempts=requests, elapsed_s=self._clock.now() - began)
 
     def health(self) -> Sequence[AppHealth]:

@@ -5,20 +5,24 @@ What httpx does to its connections, and why it is done otherwise here:
 - A read that times out fails every request on the connection, and one that is cancelled may
   leave half a frame behind. So no request is ever cancelled: whoever waits goes away, the
   connection takes no new requests and is closed when those on it are done.
-- More than 100 requests wait in line for the first 100. So a burst gets more connections.
+- More than 100 requests wait in line for the first 100. So a burst gets more connections, up to a
+  number of pushes that can be answered in time: beyond it all of them would come too late.
 """
 
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 import httpx
 
 from ..tasks import spawn
 
 MOST = 90
-"""Requests on one connection; Google allows 100, and h2 as many."""
+"""Requests on one connection; Google allows 100, and httpx as many."""
+AT_ONCE = 2 * MOST
+"""Pushes on all connections; more wait for their turn, first come, first served."""
 _DRAIN_S = 10.0
 _IDLE_S = 180.0
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, httpx.LocalProtocolError)
@@ -38,8 +42,23 @@ class Lines:
 
     def __init__(self, tls: ssl.SSLContext) -> None:
         self._tls = tls
+        self._room = asyncio.Semaphore(AT_ONCE)
         self._open: list[_Line] = []
         self._closing: dict[asyncio.Task[None], _Line] = {}
+
+    @asynccontextmanager
+    async def turn(self, *, timeout_s: float) -> AsyncIterator[None]:
+        """Around a push: its turn among too many. After ``timeout_s`` it goes without."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._room.acquire()
+        except TimeoutError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._room.release()
 
     async def post(
         self, url: str, *, headers: Mapping[str, str], json: object, timeout_s: float
