@@ -152,7 +152,12 @@ def _check_pbx(body: AccountBody, settings: Settings) -> None:
 
 def _check_wake(wake: WakeBody, settings: Settings) -> None:
     deadline_s = wake.deadline_s or settings.wake.deadline_s
-    for name, value in (("repush_after_s", wake.repush_after_s), ("ack_s", wake.ack_s)):
+    times = {
+        "repush_after_s": wake.repush_after_s,
+        "ack_s": wake.ack_s,
+        "together_s": wake.together_s,
+    }
+    for name, value in times.items():
         if value is not None and value >= deadline_s:
             raise InvalidInput(
                 f"wake.{name} ({value:g}) never comes before the deadline ({deadline_s:g})",

@@ -200,3 +200,43 @@ async def test_registers_at_the_same_time(extension: MakeExtension) -> None:
     await call.answered()
     await second.expect_ack()
     await first.expect_cancel()
+
+
+async def test_together(extension: MakeExtension) -> None:
+    """Ring mode ``together``: the phone that is awake is called when the other has woken, not
+    before; then each has one INVITE, and who loses is told.
+    """
+    ext = await extension("a", "b", wake={"ring_mode": "together"})
+    desk, mobile = ext.phone("a"), ext.phone("b")
+    assert (await desk.register()).status == 200
+    call = ext.call()
+    (push,) = await ext.pushed(1)
+    assert push.payload["device"] == "b"
+    await desk.agent.expect_nothing(within=0.3, method="INVITE")
+    woken = await ext.rung(mobile)
+    beside = await desk.incoming()
+    woken.ring()
+    beside.ring()
+    beside.accept()
+    dialog = await call.answered()
+    await beside.expect_ack()
+    assert (await woken.expect_cancel()).all("Reason") == [ELSEWHERE]
+    for phone in (desk, mobile):
+        assert len(phone.agent.received(method="INVITE")) == 1
+    dialog.send("BYE")
+    await beside.dialog().expect_bye()
+
+
+async def test_together_and_the_other_does_not_come(extension: MakeExtension) -> None:
+    """After ``together_s`` the phone that is awake rings alone."""
+    ext = await extension("a", "b", wake={"ring_mode": "together", "together_s": 1})
+    desk = ext.phone("a")
+    assert (await desk.register()).status == 200
+    call = ext.call()
+    await ext.pushed(1)
+    incoming = await desk.incoming()
+    waited_s = incoming.invite.arrived_s - ext.pushes()[0].arrived_s
+    assert waited_s > 0.8, "called before the other had its time"
+    incoming.accept()
+    await call.answered()
+    await incoming.expect_ack()

@@ -160,6 +160,8 @@ async def test_app_auth_is_kept_when_omitted_and_removed_by_null(api: Api) -> No
         ({"register": "never"}, "register"),
         ({"wake": {"deadline_s": 4}}, "wake.deadline_s"),
         ({"wake": {"deadline_s": 10, "ack_s": 10}}, "wake.ack_s"),
+        ({"wake": {"together_s": 15}}, "wake.together_s"),
+        ({"wake": {"ring_mode": "hunt"}}, "wake.ring_mode"),
         ({"language": "german, swiss"}, "language"),
         ({"frobnicate": 1}, "frobnicate"),
     ],

@@ -152,6 +152,7 @@ def test_keys_not_built_yet_may_stand_there_empty() -> None:
         ({"redis": {"url": "localhost:6379"}}, "redis.url"),
         ({"wake": {"deadline_s": 10, "ack_s": 10}}, "wake.ack_s"),
         ({"wake": {"deadline_s": 5, "repush_after_s": 5}}, "wake.repush_after_s"),
+        ({"wake": {"deadline_s": 8, "together_s": 9}}, "wake.together_s"),
         ({"wake": {"deadline_s": float("nan")}}, "wake.deadline_s"),
         ({"pbxes": {"a": {}}}, "pbxes.a"),
         ({"pbxes": {"a": {"peers": ["0.0.0.0/0"]}}}, "pbxes.a.peers[0]"),
