@@ -41,6 +41,8 @@ class Diversions:
     count: int = 0
     from_here: bool = False
     """The account it has come to has diverted it before."""
+    last: str = ""
+    """User or number of who diverted it last."""
     diversion: tuple[str, ...] = ()
     """Values, the newest first; none of a story that is too long to be repeated."""
     history: tuple[str, ...] = ()
@@ -73,11 +75,13 @@ def diversions_of(message: Message, aor: str) -> Diversions:
     history = tuple(message.values("history-info"))
     entries = [_entry(value) for value in history]
     left = _left(entries)
+    newest = _uri(diversion[0]) if diversion else left[-1].uri if left else ""
     counted = sum(_counter(value) for value in diversion)
     return Diversions(
         count=max(counted, len(left)),
         from_here=any(_identity(_uri(value)) in names for value in diversion)
         or any(_identity(entry.uri) in names for entry in left),
+        last=_user(newest),
         diversion=_repeatable(diversion),
         history=_repeatable(history),
         ends_here=bool(entries) and _identity(entries[-1].uri) in names,
@@ -169,6 +173,15 @@ def _own_names(message: Message, aor: str) -> frozenset[str]:
             continue
     named = (replace(home, host=host).aor for host in hosts)
     return frozenset((f"tel:{home.user}", *named))
+
+
+def _user(uri: str) -> str:
+    if (tel := _TEL.match(uri)) is not None:
+        return tel[1]
+    try:
+        return SipUri.parse(uri).user
+    except MalformedUri:
+        return ""
 
 
 def _identity(uri: str) -> str:

@@ -4,13 +4,14 @@ Rules ``always`` are judged as the INVITE comes, before any push; those that nam
 the call would otherwise end so, and so never after a CANCEL.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .diversion import MOST, Diversions, diversions_of
 from .incoming import callers_of
 from .message import Message
 from .model import Account, Verdict
 from .policy_rules import Policy, Rejection, Rule, When, fits
+from .uri import SipUri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,15 @@ class PolicyCase:
     callers: tuple[str, ...]
     """Names of the caller: numbers or users, and ``user@host``."""
     diversions: Diversions
+
+    @property
+    def diverted_by(self) -> str:
+        """AOR of who diverted the call last, taken for a neighbour of the account, or empty.
+
+        Of a PBX's users it says the user alone for certain: the host may be its address.
+        """
+        user = self.diversions.last
+        return replace(SipUri.parse(self.aor), user=user).aor if user else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

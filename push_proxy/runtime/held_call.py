@@ -7,6 +7,7 @@ from ..core.events import Event
 from ..core.ids import CallId, DeviceId, Instant
 from ..core.incoming import IncomingCall
 from ..core.model import Account
+from ..core.policy import PolicyCase
 from ..signaling.facts import RequestReceived
 
 
@@ -21,6 +22,8 @@ class HeldCall:
     received_at: Instant
     deadline: Instant
     """The wake's end."""
+    case: PolicyCase | None
+    """The call before the account's policy; None: there is none."""
     tell: Callable[[Event], None]
     """Give an event back to the wake."""
     registered_at: dict[DeviceId, Instant] = field(default_factory=dict)

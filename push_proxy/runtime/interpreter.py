@@ -40,9 +40,11 @@ from .directory import Directory
 from .held_call import HeldCall
 from .late_invites import LateInvites
 from .pusher import Pusher
+from .redirections import Redirections
 from .toward_device import toward_device
 
 _log = structlog.get_logger(__name__)
+_REDIRECTION = 302
 
 
 class Interpreter:
@@ -51,6 +53,7 @@ class Interpreter:
     def __init__(
         self,
         *,
+        redirections: Redirections,
         signaling: Signaling,
         directory: Directory,
         pusher: Pusher,
@@ -59,6 +62,7 @@ class Interpreter:
         clock: Clock,
         metrics: Metrics,
     ) -> None:
+        self._redirections = redirections
         self._signaling = signaling
         self._late_invites = LateInvites(signaling)
         self._directory = directory
@@ -81,6 +85,8 @@ class Interpreter:
             case Relay():
                 self._signaling.relay(txn, action.branch, action.response)
             case Reply():
+                if action.status == _REDIRECTION and held.case is not None:
+                    self._redirections.made(held.case, self._clock.now())
                 self._signaling.reply(txn, action.status, action.reason, headers=action.headers)
             case SendTrying():
                 self._signaling.reply(txn, 100, "Trying")

@@ -59,6 +59,7 @@ from .held_call import HeldCall
 from .interpreter import Interpreter
 from .live_wake import LiveWake
 from .pusher import Pusher
+from .redirections import Redirections
 
 
 class Wakes:
@@ -83,7 +84,9 @@ class Wakes:
         self._clock = clock
         self._metrics = metrics
         self._settings = settings or WakeSettings()
+        self._redirections = Redirections()
         self._interpreter = Interpreter(
+            redirections=self._redirections,
             signaling=signaling,
             directory=directory,
             pusher=pusher,
@@ -134,12 +137,15 @@ class Wakes:
         incoming = incoming_call(message)
         settings = settings_for(account, self._settings)
         call = CallId(str(uuid4()))
+        case = case_of(account, message)
+        if case is not None:
+            case = self._redirections.known(case, now)
         invite = Invite(
             call=call,
             received_at=now,
             requires_100rel=incoming.requires_100rel,
             expires_s=incoming.expires_s,
-            case=case_of(account, message),
+            case=case,
         )
         candidates = candidates_for(
             account, self._directory, self._pusher, fresh_s=settings.fresh_s, now=now
@@ -152,6 +158,7 @@ class Wakes:
             incoming=incoming,
             received_at=now,
             deadline=Instant(now + settings.deadline_s),
+            case=case,
             tell=partial(self._tell, call),
         )
         wake = LiveWake(
