@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
 from ..settings_providers import ApnsSection
-from .apns_credential import CertificateCredential, Credential, KeyCredential, read_key
+from .apns_credential import CertificateCredential, Credential, KeyCredential, read_key, tls_context
 
 PRODUCTION, SANDBOX = "production", "sandbox"
 _APPLE = {PRODUCTION: "api.push.apple.com", SANDBOX: "api.development.push.apple.com"}
@@ -63,6 +63,7 @@ def apns_apps(sections: Iterable[ApnsSection]) -> Iterator[ApnsApp]:
     for number, section in enumerate(sections):
         name = f"providers.apns[{number}]"
         credential = _credential(name, section)
+        tls_context(section.ca_file, name=f"{name}.ca_file")
         yield ApnsApp(
             app_id=section.app_id,
             team_id=section.team_id,

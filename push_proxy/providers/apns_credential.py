@@ -196,15 +196,15 @@ def read_key(name: str, path: Path, *, team_id: str, key_id: str) -> ApnsKey:
     return ApnsKey.of(key, team_id=team_id, key_id=key_id)
 
 
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None, *, name: str = "ca_file") -> ssl.SSLContext:
     """For HTTP/2 to a server that the system trusts, or that ``ca_file`` vouches for.
 
-    Raises `errors.ConfigurationError`.
+    ``name`` is the configuration key that names it. Raises `errors.ConfigurationError`.
     """
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"ca_file {ca_file}: cannot be used: {error}") from None
+        raise ConfigurationError(f"{name}: {ca_file} cannot be used: {error}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
     return context

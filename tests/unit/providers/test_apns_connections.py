@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from push_proxy.core.events import PushOutcome as O
-from push_proxy.ports import AppState
+from push_proxy.ports import AppState, PushResult
 from push_proxy.providers.apns import ApnsProvider
 from push_proxy.providers.apns_app import ApnsApp, apns_apps
 from push_proxy.providers.apns_credential import KeyCredential
 from push_proxy.providers.apns_request import ApnsTimes
 from push_proxy.providers.apns_token import ApnsKey, ProviderToken
 from push_proxy.store.memory import MemoryStore
-from tests.doubles.apns import ApnsDouble, Goaway, error, held, silence
+from tests.doubles.apns import ApnsDouble, Goaway, drop, error, going_away, held, silence
 from tests.lab.process import poll_until
 
 from .apns_bench import (
@@ -270,6 +271,31 @@ async def test_close_ends_everything(apns: ApnsDouble) -> None:
         assert apns.connections <= 2
     assert await poll_until(lambda: not apns.open_lines, within_s=2)
     assert await poll_until(lambda: len(asyncio.all_tasks() - before) == 0, within_s=2)
+
+
+async def test_on_the_loop_of_the_service(apns: ApnsDouble) -> None:
+    """The service runs on uvloop: pushes, a GOAWAY, a broken connection and the end work there."""
+    phone = apns.device()
+
+    async def service() -> list[PushResult]:
+        async with provider(section(apns), request_s=3) as one:
+            await warm(one)
+            results = [await one.send(push(device(phone.token))) for _ in range(3)]
+        assert await poll_until(lambda: len(asyncio.all_tasks()) == 1, within_s=2)
+        return results
+
+    def on_uvloop() -> list[PushResult]:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(service())
+
+    apns.next(going_away(), drop())
+    results = await asyncio.to_thread(on_uvloop)
+    assert [(each.outcome, each.attempts) for each in results] == [
+        (O.ACCEPTED, 1),
+        (O.ACCEPTED, 2),
+        (O.ACCEPTED, 1),
+    ]
+    faultless(apns)
 
 
 # ---- provider tokens over connections -------------------------------------------------------

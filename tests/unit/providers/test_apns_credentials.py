@@ -169,6 +169,18 @@ def test_entry_without_credential(tmp_path: Path) -> None:
         list(apns_apps([_entry(team_id="T")]))
 
 
+@pytest.mark.parametrize("content", [None, b"rubbish"])
+async def test_authority_that_cannot_be_used(
+    apns: ApnsDouble, tmp_path: Path, content: bytes | None
+) -> None:
+    """A `ca_file` that is missing or holds no certificate is told at start."""
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"^providers\.apns\[0\]\.ca_file: .*ca\.pem"):
+        list(apns_apps([section(apns, ca_file=file)]))
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "https://relay.example.com/apns"])
 async def test_url_that_cannot_be_used(apns: ApnsDouble, url: str) -> None:
     """A server that is not plain HTTPS cannot speak APNs."""
