@@ -109,8 +109,9 @@ class ApnsPool(APNsBaseConnectionPool):
         try:
             return await waiter.found
         except asyncio.CancelledError:
-            if waiter.found.done() and not waiter.found.cancelled():
-                waiter.found.result().release()
+            found = waiter.found
+            if found.done() and not found.cancelled() and found.exception() is None:
+                found.result().release()
                 self.review()
             raise
         finally:
@@ -197,6 +198,8 @@ class ApnsPool(APNsBaseConnectionPool):
         """Whoever came first gets the first room."""
         now = self.loop.time()
         for waiter in tuple(self._waiters):
+            if waiter.found.done():
+                continue  # cancelled, and about to learn of it
             connection = self._best(waiter, now)
             if connection is not None:
                 connection.reserve()

@@ -189,6 +189,26 @@ async def test_hanging_pushes_delay_nobody(apns: ApnsDouble) -> None:
     faultless(apns)
 
 
+async def test_a_burst_that_gives_up_at_once(workdir: Path) -> None:
+    """Pushes that run out of time together, on streams and in line, leave nothing behind.
+
+    The room that one of them frees is given to nobody who is just going, too.
+    """
+    async with ApnsDouble(workdir / "apns", streams=2) as apns:
+        phone = apns.device()
+        async with provider(section(apns)) as one:
+            await one.send(push(device(phone.token)))
+            apns.always_for(phone.token, silence())
+            results = await asyncio.gather(
+                *(one.send(push(device(phone.token), life_s=0.4)) for _ in range(60))
+            )
+            assert {each.reason for each in results} <= {"timeout", "no_connection", "expired"}
+            assert all(line.load == 0 for line in connections(one))
+            apns.always_for(phone.token, None)
+            assert (await one.send(push(device(phone.token)))).outcome is O.ACCEPTED
+        faultless(apns)
+
+
 async def test_large_bodies_and_flow_control(apns: ApnsDouble) -> None:
     """More than a window takes waits for it; answers with bodies use up no window for ever."""
     phone = apns.device()
