@@ -185,6 +185,7 @@ class Service:
             metrics=self._metrics.render,
             serves=self._providers.serves,
             mailbox=path.mailboxes.of,
+            missed_calls=path.missed_book,
             sip_listening=path.signaling.listening,
             pbx_state=path.pbx_state,
             dead_letters=events.letters,

@@ -23,7 +23,9 @@ from .runtime.directory import Directory
 from .runtime.gauges import count_directory
 from .runtime.idle_devices import IdleDevices
 from .runtime.mailboxes import Mailboxes
+from .runtime.missed_book import MissedBook
 from .runtime.missed_calls import MissedCalls
+from .runtime.missed_pushes import MissedPushes
 from .runtime.outbound import Outbound
 from .runtime.outgoing_calls import OutgoingCalls
 from .runtime.pbx_addresses import PbxAddresses
@@ -58,6 +60,8 @@ class CallPath:
     calls: Calls
     outgoing: OutgoingCalls
     mailboxes: Mailboxes
+    missed_book: MissedBook
+    missed_pushes: MissedPushes
     wakes: Wakes
     registrations: Registrations
     losses: RegistrationLosses
@@ -115,6 +119,8 @@ class CallPath:
         self.outgoing.aclose()
         await self.mailboxes.aclose()
         await self.calls.aclose()
+        await self.missed_pushes.aclose()
+        await self.missed_book.aclose()
         await self.providers.aclose()
 
 
@@ -165,11 +171,21 @@ async def open_call_path(
         names=PbxNames(DnsLocator(settings.sip.nameserver_addresses)),
     )
     await addresses.start()
-    missed = MissedCalls(notices=notices, clock=clock, privacy=Privacy(settings.privacy))
-    calls = Calls(store=store, clock=clock, metrics=metrics, on_decided=missed.on_decided)
     tokens = Tokens(directory=directory, clock=clock, metrics=metrics, notices=notices)
     tokens.start()
     pusher = Pusher(providers=providers, clock=clock, metrics=metrics, learn=tokens.learn)
+    missed_book = MissedBook(store)
+    missed_pushes = MissedPushes(book=missed_book, directory=directory, pusher=pusher, clock=clock)
+    missed_pushes.start()
+    missed = MissedCalls(
+        book=missed_book,
+        pushes=missed_pushes,
+        directory=directory,
+        notices=notices,
+        clock=clock,
+        privacy=Privacy(settings.privacy),
+    )
+    calls = Calls(store=store, clock=clock, metrics=metrics, on_decided=missed.on_decided)
     wakes = Wakes(
         signaling=signaling,
         directory=directory,
@@ -281,6 +297,8 @@ async def open_call_path(
         calls=calls,
         outgoing=outgoing,
         mailboxes=mailboxes,
+        missed_book=missed_book,
+        missed_pushes=missed_pushes,
         wakes=wakes,
         registrations=registrations,
         losses=losses,

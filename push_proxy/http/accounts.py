@@ -157,5 +157,6 @@ async def _full_view(deps: HttpDeps, account: Account, *, only: App | None = Non
         registration,
         devices,
         voicemail=summary(said) if said else None,
+        missed_calls=await deps.missed_calls.count(account.key),
         pbx=deps.pbx_state(account),
     )

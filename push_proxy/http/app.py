@@ -14,6 +14,7 @@ from . import (
     events,
     health,
     import_export,
+    missed_calls,
     openapi,
     problems,
     pushes,
@@ -48,6 +49,7 @@ def create_app(deps: HttpDeps) -> FastAPI:
         pushes,
         enrolments,
         calls,
+        missed_calls,
         events,
         health,
     ):

@@ -10,6 +10,7 @@ from ..core.ids import AccountKey, CallId, DeviceId, TenantId
 from ..core.model import Account, Binding, CallRecord, Device
 from ..core.queued_event import DeadLetterPage, Replayed
 from ..core.registration_status import RegistrationStatus
+from ..missed_ports import MissedCallPage
 from ..ports import AppHealth
 from ..runtime.changes import Change
 from ..runtime.kept_devices import Displaced
@@ -73,6 +74,21 @@ class LiveCalls(Protocol):
 
     def get(self, call: CallId) -> CallRecord | None:
         """The newest record of a call still in memory."""
+
+
+class UnseenCalls(Protocol):
+    """Missed calls that nobody has seen: `runtime.missed_book.MissedBook`."""
+
+    async def page(self, key: AccountKey, *, limit: int, cursor: str | None) -> MissedCallPage:
+        """An account's, newest first. Raises as `ports.Store.missed_calls`."""
+
+    async def count(self, key: AccountKey) -> int | None:
+        """How many an account has; None while the store is away."""
+
+    async def see(
+        self, key: AccountKey, calls: Sequence[CallId], *, up_to: CallId | None = None
+    ) -> None:
+        """These were seen, or all up to one. Raises `errors.StoreUnavailable`."""
 
 
 class LiveWakes(Protocol):

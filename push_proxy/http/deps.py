@@ -14,7 +14,15 @@ from ..core.rates import Buckets
 from ..ports import Clock, PushResult, Store
 from ..runtime.pbx_watch import PbxState
 from ..settings import Settings
-from .backend import Accounts, DeadLetters, LiveCalls, LiveWakes, Readiness, Registrations
+from .backend import (
+    Accounts,
+    DeadLetters,
+    LiveCalls,
+    LiveWakes,
+    Readiness,
+    Registrations,
+    UnseenCalls,
+)
 from .callers import Callers
 from .idempotency import Idempotency
 
@@ -39,6 +47,8 @@ class HttpDeps:
     """Whether a provider (first) is configured for an app id (second)."""
     mailbox: Callable[[AccountKey], Awaitable[Mailbox | None]]
     """What the PBX said last of an account's voice mail."""
+    missed_calls: UnseenCalls
+    """Missed calls that nobody has seen."""
     sip_listening: Callable[[], tuple[Address, ...]]
     """The addresses really bound."""
 

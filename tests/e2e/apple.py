@@ -126,6 +126,10 @@ class Apple:
         await made.provision()
         return made
 
+    def calls(self) -> list[Request]:
+        """The requests that were about calls: not the word of a missed one, or of a call's end."""
+        return [request for request in self.apns.requests if request.push_type == "voip"]
+
     def _extension(self) -> dict[str, Any]:
         user = str(next(_numbers))
         return {"service": self.service, "pbx": self.pbx, "sink": self.sink, "user": user}

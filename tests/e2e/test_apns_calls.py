@@ -71,21 +71,25 @@ async def test_woken_call(apple: Apple) -> None:
 
 async def test_cancelled_while_waking(apple: Apple) -> None:
     """The caller gives up: the word goes to the alert token as a background push that names the
-    call, never as a VoIP push, and the VoIP token hears nothing more.
+    call, and the missed call as an alert; never as a VoIP push, and the VoIP token hears nothing
+    more.
     """
     phone = await apple.iphone()
     async with phone.caller() as caller:
         call = caller.call(phone.aor)
         await apple.apns.wait_delivered(1)
         assert (await call.cancel())[1].status == 487
-    voip, word = (await apple.apns.wait(2))[:2]
+    voip, *words = await apple.apns.wait(3)
+    word, missed = sorted(words, key=lambda each: each.push_type, reverse=True)
     assert phone.alert is not None
     _is_farewell(word, to=phone.alert.token, kind="cancel")
+    assert (missed.push_type, missed.token) == ("alert", phone.alert.token)
+    assert missed.payload["call_id"] == voip.payload["call_id"]
     assert word.payload["call_id"] == voip.payload["call_id"]
     assert word.apns_id != voip.apns_id
     record = await phone.record()
     assert (record["verdict"], record["phase"]) == ("caller_cancelled", "waking")
-    assert [each.push_type for each in apple.apns.delivered] == ["voip", "background"]
+    assert len(apple.apns.delivered) == 3
 
 
 async def test_cancelled_without_alert_token(apple: Apple) -> None:
@@ -149,7 +153,7 @@ async def test_ids_only(start_apple: StartApple) -> None:
         call = caller.call(phone.aor, from_value=ada)
         await apple.apns.wait_delivered(1)
         await call.cancel()
-        await apple.apns.wait(2)
+        await apple.apns.wait(3)
     for request in apple.apns.requests:
         said = request.body.decode() + repr(sorted(request.headers.items()))
         for secret in ("Lovelace", ADAS_NUMBER, "video", "caller", phone.aor):
@@ -204,17 +208,20 @@ async def test_restart_makes_no_new_provider_token(apple: Apple) -> None:
 
 
 async def test_certificate(start_apple: StartApple, apns: ApnsDouble) -> None:
-    """A certificate does what a key does: a call by VoIP push, its end by background push."""
+    """A certificate does what a key does: a call by VoIP push, its end by background push, and
+    that it was missed as an alert.
+    """
     apple = await start_apple(section=by_certificate(apns))
     phone = await apple.iphone()
     async with phone.caller() as caller:
         call = caller.call(phone.aor)
         await apple.apns.wait_delivered(1)
         await call.cancel()
-        await apple.apns.wait_delivered(2)
+        await apple.apns.wait_delivered(3)
     await phone.is_called()
-    assert [request.jwt for request in apple.apns.requests] == ["", "", ""]
-    assert [each.push_type for each in apple.apns.delivered] == ["voip", "background", "voip"]
+    assert [request.jwt for request in apple.apns.requests] == ["", "", "", ""]
+    kinds = [each.push_type for each in apple.apns.delivered]
+    assert (kinds[0], sorted(kinds[1:3]), kinds[3]) == ("voip", ["alert", "background"], "voip")
     assert apple.apns.tokens_seen == []
 
 

@@ -41,7 +41,7 @@ async def test_dead_token(apple: Apple) -> None:
     phone.voip.register_again()
     await phone.put_again()
     await phone.is_called()
-    assert [request.status for request in apple.apns.requests] == [410, 200]
+    assert [request.status for request in apple.calls()] == [410, 200]
 
 
 async def test_410_that_is_older_than_the_token(apple: Apple) -> None:
@@ -51,7 +51,7 @@ async def test_410_that_is_older_than_the_token(apple: Apple) -> None:
     assert await _refused(phone) == "push_rejected"
     phone.voip.register_again()
     await phone.is_called()
-    assert [request.status for request in apple.apns.requests] == [410, 200]
+    assert [request.status for request in apple.calls()] == [410, 200]
 
 
 async def test_token_of_the_other_environment(apple: Apple) -> None:
@@ -80,7 +80,7 @@ async def test_wrong_app(apple: Apple) -> None:
     assert "DeviceTokenNotForTopic" in str(status)
     phone.voip.bundle = APP_ID
     await phone.is_called()
-    assert [request.status for request in apple.apns.requests] == [400, 200]
+    assert [request.status for request in apple.calls()] == [400, 200]
     status = await apple.service.device_status(phone.account)
     assert "DeviceTokenNotForTopic" not in str(status)
 

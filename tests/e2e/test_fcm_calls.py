@@ -127,7 +127,7 @@ async def test_woken_call(start_android: StartAndroid, kind: str) -> None:
 
 async def test_cancelled_while_waking(start_android: StartAndroid) -> None:
     """The caller gives up: the phone is told so, by a message that is not urgent and names the
-    call.
+    call, and by another one that it was missed.
     """
     android = await start_android()
     ext, _ = await android.phone()
@@ -135,8 +135,10 @@ async def test_cancelled_while_waking(start_android: StartAndroid) -> None:
         call = caller.call(ext.aor)
         await android.fcm.wait_delivered(1)
         assert (await call.cancel())[1].status == 487
-    first, word = (await android.fcm.wait_delivered(2))[:2]
+    first, *words = await android.fcm.wait_delivered(3)
+    word, missed = sorted(words, key=lambda each: each.data["type"])
     assert (word.data["type"], word.priority) == ("cancel", "normal")
+    assert (missed.data["type"], missed.data["call_id"]) == ("missed", first.data["call_id"])
     assert word.data["call_id"] == first.data["call_id"]
     assert (await ext.record())["verdict"] == "caller_cancelled"
 

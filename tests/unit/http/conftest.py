@@ -21,7 +21,8 @@ from push_proxy.core.ids import (
     account_key,
 )
 from push_proxy.core.message_summary import Mailbox
-from push_proxy.core.model import Address, Binding, CallRecord, Direction
+from push_proxy.core.missed import MissedCall
+from push_proxy.core.model import Address, Binding, CallRecord, Direction, Verdict
 from push_proxy.core.notices import Notice, NoticeType
 from push_proxy.core.payload import Push
 from push_proxy.core.queued_event import DeadLetter, QueuedEvent
@@ -35,6 +36,7 @@ from push_proxy.http.callers import Callers
 from push_proxy.http.deps import HttpDeps
 from push_proxy.ports import PushResult
 from push_proxy.runtime.directory import Directory
+from push_proxy.runtime.missed_book import MissedBook
 from push_proxy.runtime.pbx_watch import PbxState
 from push_proxy.settings_file import check
 from push_proxy.store.memory import MemoryStore
@@ -171,6 +173,7 @@ class Api:
             metrics=lambda: b"push_proxy_build_info 1\n",
             serves=lambda provider, app: (provider, app) in self.served,
             mailbox=self.mailbox,
+            missed_calls=MissedBook(self.store),
             sip_listening=lambda: self.listening,
             pbx_state=lambda account: self.pbx_states.get(account.key),
             push=self.push,
@@ -241,6 +244,20 @@ class Api:
         record = dataclasses.replace(record, **fields)
         await self.store.put_call(record)
         return record
+
+    async def missed_call(self, name: str = "call-1", **fields: Any) -> MissedCall:
+        missed = MissedCall(
+            call=CallId(name),
+            account=account_key(TENANT, AccountId("101")),
+            sip_call_id="abc@192.0.2.9",
+            caller="+4144",
+            verdict=Verdict.NO_ANSWER,
+            started_at=Instant(self.clock.now() - 20),
+            missed_at=self.clock.now(),
+        )
+        missed = dataclasses.replace(missed, **fields)
+        await self.store.put_missed_call(missed)
+        return missed
 
     async def dead_letter(
         self,

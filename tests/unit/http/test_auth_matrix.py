@@ -15,6 +15,7 @@ DEVICE_PATH = "/v1/accounts/101/devices/d1"
 CALL_PATH = "/v1/calls/call-1"
 EVENT = {"event": "push_received", "device": "d1"}
 ACTION = {"action": "decline", "device": "d1"}
+MISSED = "/v1/accounts/101/missed-calls"
 LETTERS = "/v1/events/dead-letters"
 
 # Method, path, body, the scope that opens it, what a device's own key gets.
@@ -34,6 +35,8 @@ ROUTES: list[tuple[str, str, Any, str, int]] = [
     ("GET", CALL_PATH, None, "calls", 200),
     ("POST", f"{CALL_PATH}/events", EVENT, "calls", 202),
     ("POST", f"{CALL_PATH}/actions", ACTION, "calls", 202),
+    ("GET", MISSED, None, "calls", 200),
+    ("POST", f"{MISSED}/seen", {"ids": ["call-1"]}, "calls", 204),
     ("GET", LETTERS, None, "accounts", 403),
     ("POST", f"{LETTERS}/replay", {}, "accounts", 403),
     ("DELETE", LETTERS, None, "accounts", 403),
@@ -52,6 +55,7 @@ async def things(api: Api) -> None:
     await api.account("102")
     await api.device("102")
     await api.call_record()
+    await api.missed_call()
     await api.dead_letter()
 
 
@@ -109,6 +113,7 @@ async def test_another_tenants_key_finds_nothing(
         return (
             api.directory.accounts(),
             calls,
+            [await api.store.missed_calls(a.key, limit=9, cursor=None) for a in accounts],
             letters,
             [api.directory.devices(a.key) for a in accounts],
         )

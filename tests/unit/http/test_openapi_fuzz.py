@@ -58,6 +58,7 @@ async def _things() -> None:
     await API.account()
     await API.device()
     await API.call_record()
+    await API.missed_call()
     await API.dead_letter()
 
 
