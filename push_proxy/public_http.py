@@ -22,8 +22,7 @@ BODY_LIMIT = 4096
 _BODY_S = 1.0
 _KEEP_ALIVE_S = 75.0
 _DNS_S = 30
-# Not the loop's own few threads: a name server that keeps silent would hold up all of them.
-_lookups = ThreadPoolExecutor(max_workers=8, thread_name_prefix="public-dns")
+_LOOKUPS = 8
 
 
 class AddressRefused(OSError):
@@ -69,7 +68,7 @@ class PublicHttp:
         """
         self._allow_private = allow_private
         self._tls = tls_context(ca_file)
-        self._resolver = resolver
+        self._resolver = Resolver(allow_private=allow_private, system=resolver)
         self._session: aiohttp.ClientSession | None = None
 
     async def post(
@@ -97,6 +96,7 @@ class PublicHttp:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        await self._resolver.close()
 
     def _open(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -105,7 +105,7 @@ class PublicHttp:
                 ssl=self._tls,
                 keepalive_timeout=_KEEP_ALIVE_S,
                 ttl_dns_cache=_DNS_S,
-                resolver=Resolver(allow_private=self._allow_private, system=self._resolver),
+                resolver=self._resolver,
                 # The last gate before a connection, and the only one for numeric hosts.
                 socket_factory=None if self._allow_private else _public_socket,
             ),
@@ -147,14 +147,24 @@ class Resolver(AbstractResolver):
 
 
 class _SystemResolver(AbstractResolver):
+    """With threads of its own: one app's name servers that keep silent hold up nobody else."""
+
+    def __init__(self) -> None:
+        self._threads: ThreadPoolExecutor | None = None
+
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="dns")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(_lookups, _look_up, host, port, family)
+        return await loop.run_in_executor(self._threads, _look_up, host, port, family)
 
     async def close(self) -> None:
-        pass
+        if self._threads is not None:
+            # Nobody waits for what is under way: it may take a minute.
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
 
 
 def _look_up(host: str, port: int, family: int) -> list[ResolveResult]:

@@ -1,14 +1,18 @@
 """HTTP to strangers' URLs, seen from the server that must or must not be reached."""
 
+import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from push_proxy.public_http import PublicHttp, Unanswered
+from push_proxy.tasks import spawn
 
 
 @dataclass
@@ -140,6 +144,35 @@ async def test_proxies_of_the_environment_are_not_asked(
     http = PublicHttp(resolver=Names(["127.0.0.1"]))
     assert await refused(http, "http://somewhere.example/") == "address_refused"
     assert server.paths == []
+
+
+async def test_silent_name_servers_hold_up_their_own_app_alone(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of one app's names hang, another app's are looked up at once."""
+    real, over = socket.getaddrinfo, threading.Event()
+
+    def lookup(host: str, *rest: Any, **more: Any) -> Any:
+        if host.startswith("silent"):
+            over.wait(10)
+        return real(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    strangers, ours = PublicHttp(), PublicHttp(allow_private=True)
+    hung = [
+        spawn(strangers.post(f"http://silent{n}.example/", b"", {}, timeout_s=0.5), name="test")
+        for n in range(40)
+    ]
+    try:
+        await asyncio.sleep(0.1)
+        answer = await ours.post(f"http://localhost:{server.port}/", b"", {}, timeout_s=2)
+        assert answer.status == 200
+        faults = await asyncio.gather(*hung, return_exceptions=True)
+        assert {str(fault) for fault in faults} == {"timeout"}
+    finally:
+        over.set()
+        await strangers.aclose()
+        await ours.aclose()
 
 
 async def test_redirects_are_not_followed(server: Server) -> None:
