@@ -40,13 +40,18 @@ class ApnsProvider:
         request_s: float = 2.5,
         times: ApnsTimes | None = None,
     ) -> None:
-        """``request_s``: how long each of the (at most two) requests of a push may take."""
+        """``request_s``: how long each of the (at most two) requests of a push may take.
+
+        Raises `errors.ConfigurationError` when a file of certificates cannot be used.
+        """
         self._apps = {app.app_id: app for app in apps}
         self._clock = clock
         self._privacy = privacy
         self._request_s = request_s
         self._times = times or ApnsTimes()
         self._pools: dict[tuple[str, Server, str], ApnsPool] = {}
+        # Made here: reading the system's certificates takes longer than a call may stand still.
+        self._tls = {_trust(app): app.credential.tls(app.ca_file) for app in self._apps.values()}
         self._closed = False
         self._delivery = Delivery(self.name, clock, request_s=request_s)
         for app in self._apps.values():
@@ -144,7 +149,8 @@ class ApnsProvider:
         return health
 
     def _key(self, app: ApnsApp, environment: str) -> tuple[str, Server, str]:
-        return app.credential.identity, app.servers[environment], str(app.ca_file)
+        identity, ca_file = _trust(app)
+        return identity, app.servers[environment], ca_file
 
     def _pool(self, app: ApnsApp, environment: str) -> ApnsPool:
         """Its connections, opened when they are first asked for and kept from then on.
@@ -157,9 +163,14 @@ class ApnsProvider:
         pool = self._pools.get(key)
         if pool is None:
             server = app.servers[environment]
-            opener = Opener(server.host, server.port, app.credential.tls(app.ca_file))
+            opener = Opener(server.host, server.port, self._tls[_trust(app)])
             pool = self._pools[key] = ApnsPool(opener, app.credential, times=self._times)
         return pool
+
+
+def _trust(app: ApnsApp) -> tuple[str, str]:
+    """What its connections show, and whom they believe."""
+    return app.credential.identity, str(app.ca_file)
 
 
 def _refusing(fault: str) -> Send:

@@ -66,6 +66,22 @@ async def test_only_the_environments_in_use(apns: ApnsDouble) -> None:
         assert {line.environment for line in apns.lines} == {"production", "sandbox"}
 
 
+async def test_no_file_is_read_beside_calls(apns: ApnsDouble, tmp_path: Path) -> None:
+    """Certificates are read when the provider is made, for both environments.
+
+    Those of the system take tens of milliseconds, in which no call would go on.
+    """
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(apns.ca_file.read_bytes())
+    async with provider(section(apns, ca_file=ca_file), started=False) as one:
+        ca_file.unlink()
+        one.start(MemoryStore(CLOCK))
+        for at in ("production", "sandbox"):
+            phone = apns.device(environment=at)
+            result = await one.send(push(device(phone.token, environment=at)))
+            assert result.outcome is O.ACCEPTED
+
+
 async def test_apps_of_one_key_share_connections(apns: ApnsDouble, tmp_path: Path) -> None:
     """Apps of one key share token and connections, whatever the key's file is called."""
     first, second = apns.device(), apns.device("com.example.other")
