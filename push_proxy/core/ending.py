@@ -164,7 +164,7 @@ def _end(
     late_s = live.settings.late_invite_s
     shown = tuple(part for part in unaware if part.late_invite) if late_s else ()
     here = tuple(order for part in shown for order in _late_invite(part, reason))
-    late = tuple(part.device for part in shown if part.held_since is None)
+    late = tuple(part.device for part in shown if not part.registered)
     forget = (ForgetInvite(),) if live.stored else ()
     answered = result.phase is CallState.ANSWERED
     move = Move(CallState.ANSWERED if answered else CallState.ENDED)
@@ -187,7 +187,7 @@ def _hears_sip(live: Live, part: Part) -> bool:
 
 def _late_invite(part: Part, reason: str) -> tuple[Action, ...]:
     """One that waited for others has registered already: it will not do so again."""
-    if part.held_since is None or part.binding is None:
+    if not part.registered or part.binding is None:
         return ()
     order = LateInvite(binding=part.binding, reason=reason)
     return order, Note("late_invite_sent", part.device)

@@ -145,6 +145,7 @@ def pushed(part: Part, call: CallId, now: Instant) -> tuple[Part, PushId]:
         pending=(*part.pending, push),
         pushed_at=now,
         given_up=False,
+        held_since=None,
     )
     return part, push
 

@@ -14,6 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from push_proxy.core.diversion import Diversions
 from push_proxy.core.events import (
     AppActed,
     AppAction,
@@ -37,7 +38,9 @@ from push_proxy.core.events import (
     WakeSettings,
 )
 from push_proxy.core.ids import AccountKey, BranchId, CallId, DeviceId, Instant, ResponseId
-from push_proxy.core.model import Address, Binding, Ringing
+from push_proxy.core.model import Address, Binding, Ringing, RingMode
+from push_proxy.core.policy import PolicyCase
+from push_proxy.core.policy_rules import Policy, Rejection, Rule, When
 from push_proxy.core.wake import Ended, Live, State, deadline, start, step
 from tests.property.wire import Wire
 
@@ -50,6 +53,8 @@ STATUSES = (
     183,
     200,
     200,
+    202,
+    300,
     302,
     401,
     408,
@@ -62,6 +67,7 @@ STATUSES = (
     488,
     500,
     503,
+    600,
     603,
 )
 REASONS = ("", "Q.850;cause=16", "Q.850;cause=0", 'SIP;cause=200;text="elsewhere, really"')
@@ -98,6 +104,27 @@ SETTINGS = st.builds(
     repush_after_s=st.sampled_from([None, 1.0, 5.0]),
     ack_s=st.sampled_from([None, 3.0]),
     fresh_answer_s=st.sampled_from([1.0, 7.0]),
+    late_invite_s=st.sampled_from([0.0, 30.0, 90.0]),
+    ring_mode=st.sampled_from(RingMode),
+    together_s=st.sampled_from([3.0, 10.0]),
+)
+RULES = st.builds(
+    Rule,
+    when=st.sampled_from([tuple(When), (When.NOT_WOKEN, When.BUSY), (When.DECLINED,)]),
+    callers=st.sampled_from([(), ("+44*",), ("+49*",)]),
+    redirect=st.just("sip:800@pbx.example"),
+) | st.builds(
+    Rule,
+    when=st.sampled_from([(When.ALWAYS,), (When.NO_DEVICE, When.NO_ANSWER), (When.DEVICE_ERROR,)]),
+    callers=st.sampled_from([("+49*",), ()]),
+    reject=st.sampled_from([Rejection(486), Rejection(603)]),
+)
+CASES = st.builds(
+    PolicyCase,
+    policy=st.builds(Policy, rules=st.lists(RULES, min_size=1, max_size=2).map(tuple)),
+    aor=st.just("sip:101@pbx.example"),
+    callers=st.just(("+442079460001",)),
+    diversions=st.builds(Diversions, count=st.sampled_from([0, 5])),
 )
 
 
@@ -120,6 +147,7 @@ def candidates(draw: st.DrawFn) -> tuple[Candidate, ...]:
                 fresh=bound is not None and flow and draw(st.booleans()),
                 flow=flow,
                 returns=not flow and draw(st.booleans()),
+                late_invite=draw(st.booleans()),
             )
         )
     return tuple(found)
@@ -139,6 +167,7 @@ class Races(RuleBasedStateMachine):
         chosen=SETTINGS,
         requires_100rel=st.booleans(),
         expires_s=st.sampled_from([None, None, None, 8.0]),
+        case=st.none() | CASES,
     )
     def invited(
         self,
@@ -146,6 +175,7 @@ class Races(RuleBasedStateMachine):
         chosen: WakeSettings,
         requires_100rel: bool,
         expires_s: float | None,
+        case: PolicyCase | None,
     ) -> None:
         self.now = Instant(1000.0)
         self.answers = 0
@@ -154,6 +184,7 @@ class Races(RuleBasedStateMachine):
             received_at=self.now,
             requires_100rel=requires_100rel,
             expires_s=expires_s,
+            case=case,
         )
         self.wire = Wire(invite, devices, chosen)
         self.state, actions = start(invite, devices, chosen, self.now)

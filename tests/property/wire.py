@@ -13,6 +13,7 @@ from push_proxy.core.actions import (
     Finish,
     ForgetInvite,
     Fork,
+    LateInvite,
     Move,
     Note,
     PushType,
@@ -24,6 +25,7 @@ from push_proxy.core.actions import (
 )
 from push_proxy.core.events import (
     AppActed,
+    CallerCancelled,
     Candidate,
     DeviceRegistered,
     DeviceUnregistered,
@@ -37,7 +39,7 @@ from push_proxy.core.events import (
 )
 from push_proxy.core.forking import COMPLETED_ELSEWHERE, instance_of, is_flow_failure
 from push_proxy.core.ids import BranchId, DeviceId, PushId
-from push_proxy.core.model import Binding, CallState, Outcome, Ringing, Verdict
+from push_proxy.core.model import Binding, CallState, Outcome, Ringing, RingMode, Verdict
 
 
 @dataclass
@@ -94,6 +96,7 @@ class Wire:
     pushes: dict[DeviceId, Pushed] = field(default_factory=dict)
     acted: set[DeviceId] = field(default_factory=set)
     registered: set[DeviceId] = field(default_factory=set)
+    bound: dict[DeviceId, Binding] = field(default_factory=dict)
     finals: list[int] = field(default_factory=list)
     provisionals: list[int] = field(default_factory=list)
     own_ringing: int = 0
@@ -112,6 +115,12 @@ class Wire:
     losses: Counter[DeviceId] = field(default_factory=Counter)
     known: set[DeviceId] = field(default_factory=set)
     """Devices that are part of the call."""
+    late: set[DeviceId] = field(default_factory=set)
+    """Devices that still show the call after its end, and have not been told by SIP."""
+    late_reason: str | None = None
+    """What those are to be told, if that is known."""
+    due: DeviceId | None = None
+    """The device that the late INVITE has to go to in this very step."""
 
     def __post_init__(self) -> None:
         self.known = {candidate.device for candidate in self.candidates}
@@ -122,6 +131,18 @@ class Wire:
     @property
     def wake_end(self) -> float:
         return self.invite.received_at + self.settings.deadline_s
+
+    @property
+    def gathers_until(self) -> float:
+        """Until when nobody rings while another device may still wake."""
+        together = self.settings.ring_mode is RingMode.TOGETHER
+        end = min(self.settings.together_s, self.settings.deadline_s) if together else 0.0
+        return self.invite.received_at + end
+
+    def sleepers(self) -> set[DeviceId]:
+        """Devices that may still wake, the deadlines apart."""
+        pushed = {d for d, sent in self.pushes.items() if sent.pending or sent.accepted}
+        return (pushed | set(self.returning)) - self.registered - self.acted
 
     @property
     def over(self) -> bool:
@@ -142,12 +163,19 @@ class Wire:
 
     def tell(self, event: Event, now: float) -> None:
         """An event is about to reach the machine."""
+        self.due = None
         match event:
             case ResponseReceived():
                 self._response(event, now)
+            case CallerCancelled(reason) if not self.over:
+                self.late_reason = reason
             case DeviceRegistered(binding):
+                if binding.device in self.late:
+                    in_time = now < self.ended_at + self.settings.late_invite_s
+                    self.due = binding.device if in_time else None
                 self.returning.pop(binding.device, None)
                 self.registered.add(binding.device)
+                self.bound[binding.device] = binding
                 self.known.add(binding.device)
             case PushAnswered() if event.push in self.push_of(event.device).pending:
                 pushed = self.push_of(event.device)
@@ -210,15 +238,22 @@ class Wire:
         was_over = self.over
         for action in actions:
             if was_over:
-                assert isinstance(action, AckAndBye | ForgetInvite | Note), (
+                assert isinstance(action, AckAndBye | ForgetInvite | LateInvite | Note), (
                     f"{action} after the end"
                 )
-            self._take(action, now)
+            if not isinstance(action, LateInvite):
+                self._take(action, now)
         due = [branch for branch, line in self.lines.items() if line.answer_due]
         assert not due, f"a 2xx was neither relayed nor ended, on {due}"
         if self.over and not was_over:
             self.ended_at = now
             self._check_end()
+        if not self.over:
+            self._check_rung(now)
+        for action in actions:
+            if isinstance(action, LateInvite):
+                self._late(action)
+        assert self.due is None, f"{self.due} still shows a call that is over"
 
     def _take(self, action: Action, now: float) -> None:  # noqa: C901, PLR0912 - a case per action
         match action:
@@ -264,6 +299,25 @@ class Wire:
             case Note():
                 pass
 
+    def _late(self, late: LateInvite) -> None:
+        device = late.binding.device
+        assert self.over, "a late INVITE for a live call"
+        assert device == self.due or device in self.late & self.registered, "nobody needs it"
+        assert device in self.late, "told twice"
+        assert self.late_reason in {None, late.reason}
+        self.late.discard(device)
+        self.due = None
+
+    def _check_rung(self, now: float) -> None:
+        """Who is awake rings, or waits for somebody who may come."""
+        if now < self.gathers_until and self.sleepers() and not self.lines:
+            return
+        rung = {line.binding.device for line in self.lines.values()}
+        phones = {instance_of(line.binding) for line in self.lines.values()}
+        for device, binding in self.bound.items():
+            if device in self.registered and device not in self.acted:
+                assert device in rung or instance_of(binding) in phones, f"{device} is not rung"
+
     def _final(self, status: int) -> None:
         self.finals.append(status)
         assert len(self.finals) == 1, f"several final responses: {self.finals}"
@@ -296,6 +350,8 @@ class Wire:
 
     def _fork(self, fork: Fork, now: float) -> None:
         assert fork.branch not in self.lines
+        if not self.lines and now < self.gathers_until and self.settings.ack_s is None:
+            assert not self.sleepers(), "rung though others still wake"
         assert not self.finals
         device = fork.binding.device
         assert device not in self.acted, "rung after its owner refused"
@@ -317,6 +373,11 @@ class Wire:
         assert push.device not in self.acted
         assert push.device not in self.registered, "pushed though it has registered"
         end = max(self.wake_end, self.returning.get(push.device, 0))
+        if self.settings.ring_mode is RingMode.TOGETHER and self.lines:
+            first = min(line.made_at for line in self.lines.values())
+            end = max(end, first + self.settings.deadline_s)
+        if self.invite.expires_s is not None:
+            end = min(end, self.invite.received_at + self.invite.expires_s)
         assert 0 < push.deadline_s <= end - now + 1e-6, "too late to be of use"
         pushed = self.push_of(push.device)
         pushed.calls += 1
@@ -336,6 +397,13 @@ class Wire:
         winner = self.lines[self.winner].binding.device if self.winner is not None else None
         for candidate in self.candidates:
             self._check_farewell(candidate.device, won=candidate.device == winner)
+            shown = candidate.late_invite and self.push_of(candidate.device).farewells
+            if shown and self.settings.late_invite_s:
+                self.late.add(candidate.device)
+        if self.winner is not None:
+            self.late_reason = COMPLETED_ELSEWHERE
+        for device in self.late & self.registered:
+            self.due = device
 
     def _check_farewell(self, device: DeviceId, *, won: bool) -> None:
         pushed = self.push_of(device)
@@ -348,7 +416,8 @@ class Wire:
             line.binding.device == device and line.status > 0 and not line.says_nothing
             for line in self.lines.values()
         )
-        if won or refused or hears or device in self.registered or pushed.calls == 0:
+        rung = device in self.registered and bool(self.lines)
+        if won or refused or hears or rung or pushed.calls == 0:
             assert not pushed.farewells, "a terminal push to one that knows"
         elif pushed.accepted:
             assert pushed.farewells, "may ring for a dead call: no terminal push"
