@@ -210,7 +210,7 @@ class Service:
         providers: list[PushProvider] = []
         try:
             settings = load()
-            webhooks = configured_webhooks(settings.events)
+            webhooks = await asyncio.to_thread(configured_webhooks, settings.events)
             # Libraries that a provider is the first to need take half a second to import.
             providers = await asyncio.to_thread(configured_providers, settings, self._clock)
             if self._path is not None:

@@ -65,8 +65,9 @@ class Events:
     async def replace(self, webhooks: Iterable[Webhook]) -> None:
         """Go on with these. What waits for a webhook that stays goes on waiting."""
         wanted = {webhook.key: webhook for webhook in webhooks}
+        # Each reads whom it trusts: that takes longer than calls may stand still.
         made = {
-            key: self._worker(webhook)
+            key: await asyncio.to_thread(self._worker, webhook)
             for key, webhook in wanted.items()
             if key not in self._workers or self._workers[key].webhook != webhook
         }

@@ -1,7 +1,10 @@
 """Events outlive restarts, reloads and a store that is away; two nodes deliver each once."""
 
 import asyncio
+import ssl
+import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -109,6 +112,24 @@ async def test_a_reload_keeps_what_waits(
     events.tell(notice(2))
     await second_sink.wait(1)
     assert numbers(second_sink) == ["2"]
+
+
+async def test_a_reload_reads_no_file_beside_calls(
+    scene: Scene, push_sink: PushSink, second_sink: PushSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's certificates take tens of milliseconds: a thread of its own reads them."""
+    events = scene.open(webhook(push_sink))
+    loop, readers = threading.get_ident(), set[int]()
+    real = ssl.create_default_context
+
+    def noted(*given: Any, **more: Any) -> ssl.SSLContext:
+        readers.add(threading.get_ident())
+        return real(*given, **more)
+
+    monkeypatch.setattr(ssl, "create_default_context", noted)
+    await events.replace([webhook(push_sink), webhook(second_sink)])
+    assert readers
+    assert loop not in readers
 
 
 async def test_a_webhook_that_goes_is_told_no_more(
