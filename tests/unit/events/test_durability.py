@@ -105,8 +105,8 @@ async def test_a_reload_keeps_what_waits(
     events.tell(notice(1))
     await push_sink.wait(1)
     push_sink.key = b"another key than before"
-    push_sink.reply = Reply()
     await events.replace([webhook(push_sink), webhook(second_sink)])
+    push_sink.reply = Reply()
     pushes = await push_sink.wait(len(push_sink.pushes) + 1)
     assert pushes[-1].signature_error == ""
     events.tell(notice(2))
