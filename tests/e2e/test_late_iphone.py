@@ -42,7 +42,12 @@ async def test_late_after_cancel(apple: Apple) -> None:
         await incoming.expect_cancel()
         assert (await app.register()).status == 200
         await app.agent.expect_nothing(within=0.5, method="INVITE")
-    record = await phone.record()
+    record = await phone.service.eventually(
+        phone.record,
+        lambda found: "late_invite_sent" in phone.service.events(found),
+        within=5,
+        what="line of the timeline",
+    )
     assert (record["verdict"], record["phase"]) == ("caller_cancelled", "waking")
     assert phone.service.events(record).count("late_invite_sent") == 1
 
