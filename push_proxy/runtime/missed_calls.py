@@ -39,8 +39,6 @@ class MissedCalls:
         self._notices.tell(notice)
         devices = [device.device for device in self._directory.devices(call.account)]
         missed = missed_call(call, devices=devices, now=now)
-        if missed is None or self._directory.account(call.account) is None:
-            return
-        entry = self._book.keep(missed)
+        entry = None if missed is None else self._book.keep(missed)
         if entry is not None:
-            self._pushes.send(entry, missed.owed)
+            self._pushes.send(entry, entry.missed.owed)

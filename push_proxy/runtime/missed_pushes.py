@@ -71,7 +71,7 @@ class MissedPushes:
         ``again``: a refusal is final.
         """
         for device in devices:
-            if entry.over or device not in entry.missed.owed or device in entry.pushing:
+            if device not in entry.missed.owed or device in entry.pushing:
                 continue
             if len(self._tasks) >= MOST_WAITING:
                 self._stays_owed(entry, device)

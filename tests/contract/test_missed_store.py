@@ -84,6 +84,14 @@ async def test_all_up_to_one_are_seen(store: Store, clock: HandClock) -> None:
     assert await kept(store) == ["d", "c"]
 
 
+async def test_all_up_to_one_that_was_seen_already(store: Store, clock: HandClock) -> None:
+    """By name, on another device: it still says where to end."""
+    await with_missed(store, clock, "a", "b", "c")
+    await store.see_missed_calls(ALICE, [CallId("b")])
+    assert await store.see_missed_calls(ALICE, [], up_to=CallId("b")) == ("a",)
+    assert await kept(store) == ["c"]
+
+
 async def test_one_seen_does_not_come_back(store: Store, clock: HandClock) -> None:
     """Not by a write that was late, nor when it was seen before it was written at all."""
     await with_missed(store, clock, "a")

@@ -324,6 +324,44 @@ async def test_a_register_while_the_push_is_under_way(scene: Scene) -> None:
     assert scene.nothing_in_memory()
 
 
+async def test_a_register_long_before_the_push_is_answered(scene: Scene) -> None:
+    """The store says that it is owed still: it is on its way already."""
+    scene.box.gate = asyncio.Event()
+    await scene.miss()
+    assert await scene.registers() == await scene.registers(TABLET) == []
+    scene.box.gate.set()
+    await scene.service.settled()
+    assert len(scene.told()) == 2
+    assert await scene.registers() == []
+    assert scene.nothing_in_memory()
+
+
+async def test_seen_while_its_push_waits_for_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not leave any more."""
+    monkeypatch.setattr(missed_pushes, "AT_ONCE", 1)
+    scene.box.gate = asyncio.Event()
+    await scene.miss("c1")
+    await scene.miss("c2")
+    assert scene.told() == [("c1", PHONE)]
+    await scene.book.see(KEY, [CallId("c2")])
+    scene.box.gate.set()
+    await scene.service.settled()
+    assert scene.told() == [("c1", PHONE), ("c1", TABLET)]
+    assert scene.nothing_in_memory()
+
+
+async def test_seen_before_it_was_written(scene: Scene) -> None:
+    """The store is back, and has not taken yet what waited: it is seen all the same."""
+    scene.store.away = True
+    await scene.miss("c1")
+    await scene.miss("c2")
+    scene.store.away = False
+    await scene.book.see(KEY, [], up_to=CallId("c1"))
+    assert await scene.kept() == ["c2"]
+
+
 async def test_two_devices_that_register_at_once(scene: Scene) -> None:
     """One reading of the store serves both."""
     scene.box.outcome = PushOutcome.UNAVAILABLE
