@@ -1,6 +1,6 @@
 """Apps whose pushes would all fail alike: nothing is sent for a while, then one trial."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.events import PushOutcome
 from ..core.ids import Instant
@@ -13,6 +13,8 @@ class _Open:
     reason: str
     outcome: PushOutcome
     until: Instant
+    tried: bool = False
+    """A trial is on its way."""
 
 
 class Circuits:
@@ -23,18 +25,20 @@ class Circuits:
         self._worked: set[str] = set()
 
     def blocked(self, app_id: str, now: Instant) -> Attempt | None:
-        """Why nothing is to be sent for this app now; None: send.
+        """Why nothing is to be sent for this app now, and for how long (``pause_s``); None: send.
 
         When its time is over one caller gets None, and the others go on being refused until
-        that trial was judged, or has had its time.
+        that trial was judged, or has had its time: that may be at any moment (``pause_s`` of 0).
         """
         circuit = self._open.get(app_id)
         if circuit is None:
             return None
         if now >= circuit.until:
-            self._open[app_id] = _Open(circuit.reason, circuit.outcome, Instant(now + _TRIAL_S))
+            until = Instant(now + _TRIAL_S)
+            self._open[app_id] = replace(circuit, until=until, tried=True)
             return None
-        return Attempt(circuit.outcome, circuit.reason)
+        pause_s = 0.0 if circuit.tried else circuit.until - now
+        return Attempt(circuit.outcome, circuit.reason, pause_s=pause_s)
 
     def judged(self, app_id: str, attempt: Attempt, now: Instant) -> None:
         """Learn from an answer."""

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -18,10 +19,15 @@ from .circuit import Circuits
 _log = structlog.get_logger(__name__)
 
 ATTEMPTS = 2
+PATIENCE_S = 60.0
+"""No push is tried for longer, were it worth something for days: no call waits longer, either."""
 _QUIET_S = 60.0
+_LOOK_S = 0.2
 
 Send = Callable[[int, float], Awaitable[Attempt]]
 """One request: which one it is (0, 1), and how long it may take, seconds."""
+Blocked = Callable[[Instant], Attempt | None]
+"""Why nothing is to be sent now (`Circuits.blocked`); None: send."""
 
 
 class Delivery:
@@ -46,7 +52,7 @@ class Delivery:
         app_id = push.device.app_id
         started = self._clock.now()
         attempts = 0
-        last = self.circuits.blocked(app_id, started)
+        last = await admitted(partial(self.circuits.blocked, app_id), push, self._clock)
         if last is None:
             attempts, last = await self._tries(push, send)
         if last.outcome not in {PushOutcome.ACCEPTED, PushOutcome.SKIPPED}:
@@ -64,14 +70,15 @@ class Delivery:
 
     async def _tries(self, push: Push, send: Send) -> tuple[int, Attempt]:
         last = Attempt(UNAVAILABLE, "expired")
+        ends_at = min(push.expires_at, self._clock.now() + PATIENCE_S)
         for number in range(ATTEMPTS):
-            left_s = push.expires_at - self._clock.now()
+            left_s = ends_at - self._clock.now()
             if left_s <= 0:
                 return number, last
             last = await self._try(push, send, number, min(self._request_s, left_s))
             if not last.again or number + 1 == ATTEMPTS:
                 return number + 1, last
-            if push.expires_at - self._clock.now() <= last.pause_s:
+            if ends_at - self._clock.now() <= last.pause_s:
                 return number + 1, last
             if last.pause_s:
                 await asyncio.sleep(last.pause_s)
@@ -102,6 +109,21 @@ class Delivery:
             reason=attempt.reason,
             advice=push_advice(self._provider, attempt.reason),
         )
+
+
+async def admitted(blocked: Blocked, push: Push, clock: Clock) -> Attempt | None:
+    """None as soon as the push may be sent; else why not, at once if it cannot be in its time.
+
+    A provider that wants a pause costs calls that pause, not their push.
+    """
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + min(push.expires_at - clock.now(), PATIENCE_S)
+    while (refusal := blocked(clock.now())) is not None:
+        throttled = refusal.outcome is PushOutcome.UNAVAILABLE
+        if not throttled or refusal.pause_s >= ends_at - loop.time():
+            return refusal
+        await asyncio.sleep(min(refusal.pause_s or _LOOK_S, _LOOK_S))
+    return None
 
 
 def on_wall_clock(push: Push, now: Instant) -> Push:

@@ -8,8 +8,8 @@ from ..core.events import PushOutcome
 from ..core.payload import Privacy, Push
 from ..ports import AppHealth, AppState, Check, Clock, PushResult, SharedValues
 from ..tasks import spawn
-from .attempt import MISCONFIGURED, Attempt
-from .delivery import Delivery, on_wall_clock
+from .attempt import MISCONFIGURED, UNAVAILABLE, Attempt
+from .delivery import PATIENCE_S, Delivery, on_wall_clock
 from .fcm_check import checked
 from .fcm_message import message
 from .fcm_project import FcmApp, Project
@@ -84,7 +84,8 @@ class FcmProvider:
         began = self._clock.now()
         if not project.access.good:
             # The time for it is the push's, not that of its first request.
-            await project.access.settle(timeout_s=push.expires_at - began - _SENDING_S)
+            wait_s = min(push.expires_at - began, PATIENCE_S) - _SENDING_S
+            await project.access.settle(timeout_s=wait_s)
         said = on_wall_clock(push, self._clock.now())
         requests, shortest, refused = 0, False, False
 
@@ -94,7 +95,14 @@ class FcmProvider:
                 said, privacy=self._privacy, shortest=shortest, direct_boot=app.direct_boot_ok
             )
             try:
-                attempt = await project.send(made, timeout_s=timeout_s, renewed=refused)
+                # A place among those that are asked: not kept while the push waits to be repeated.
+                async with project.lines.turn(timeout_s=push.expires_at - self._clock.now()):
+                    left_s = push.expires_at - self._clock.now()
+                    if left_s <= 0:
+                        return Attempt(UNAVAILABLE, "expired")
+                    attempt = await project.send(
+                        made, timeout_s=min(timeout_s, left_s), renewed=refused
+                    )
             except NoToken as none:
                 return none.attempt
             requests += 1
@@ -102,8 +110,7 @@ class FcmProvider:
             refused = attempt.reason == UNAUTHENTICATED
             return project.weighed(attempt, push.device.token)
 
-        async with project.lines.turn(timeout_s=push.expires_at - self._clock.now()):
-            result = await self._delivery.deliver(push, ask)
+        result = await self._delivery.deliver(push, ask)
         return replace(result, attempts=requests, elapsed_s=self._clock.now() - began)
 
     def health(self) -> Sequence[AppHealth]:

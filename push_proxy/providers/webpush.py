@@ -11,7 +11,7 @@ from ..core.web_subscription import BadSubscription, web_subscription
 from ..ports import AppHealth, Check, Clock, PushResult, SharedValues, TokenFate
 from ..public_http import PublicHttp, Unanswered
 from .attempt import Attempt
-from .delivery import Delivery, on_wall_clock
+from .delivery import Delivery, admitted, on_wall_clock
 from .retry_after import retry_after_s
 from .unanswered import judge_silence
 from .vapid import VapidKey
@@ -96,7 +96,7 @@ class WebpushProvider:
                 token=TokenFate.DEAD,
             )
         service = app.services.at(subscription.origin)
-        if (blocked := service.blocked(self._clock.now())) is not None:
+        if (blocked := await admitted(service.blocked, push, self._clock)) is not None:
             return PushResult(outcome=blocked.outcome, reason=blocked.reason, attempts=0)
         said = on_wall_clock(push, self._clock.now())
         shortest = False
