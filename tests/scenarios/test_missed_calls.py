@@ -132,7 +132,7 @@ async def test_each_device_is_pushed_once(extension: MakeExtension) -> None:
 
 
 async def test_what_was_seen_leaves_the_list(extension: MakeExtension) -> None:
-    """By name or all up to one, once or twice, with the app's own key: nobody hears of it again."""
+    """By name or all up to one, once or twice: nobody hears of it again."""
     ext = await extension()
     calls = [await missed(ext) for _ in range(3)]
     await ext.pushed(3, kind="missed")
