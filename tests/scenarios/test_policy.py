@@ -350,3 +350,24 @@ async def test_a_new_policy_counts_for_the_next_call(extension: MakeExtension) -
     await incoming.expect_ack()
     await ext.put(policy={"rules": [{"when": "always", "reject": {"status": 486}}]})
     assert (await ext.call().final(within=1)).status == 486
+
+
+async def test_a_ring_is_cut_beside_a_pbx_that_tells_little(extension: MakeExtension) -> None:
+    """Two accounts send all calls on to each other. The PBX names only who diverted last, counts
+    nothing and writes its own address, as Asterisk does: the first account knows the call again.
+    """
+    one, other = await extension(), await extension()
+    await one.put(policy=sending_on("always", to=other.aor))
+    await other.put(policy=sending_on("always", to=one.aor))
+    assert (await one.call().final(within=1)).status == 302
+    by_one = ("Diversion", f"<sip:{one.user}@127.0.0.1>;reason=unconditional")
+    assert (await other.call(headers=(by_one,)).final(within=1)).status == 302
+    by_other = ("Diversion", f'"Ext" <sip:{other.user}@127.0.0.1>;reason=unknown')
+    back = one.call(headers=(by_other,))
+    await one.pushed()
+    incoming = await one.rung(one.phone())
+    incoming.accept()
+    await back.answered()
+    await incoming.expect_ack()
+    elsewhere = one.call(caller="201", headers=(by_other,))
+    assert (await elsewhere.final(within=1)).status == 302, "another caller's is another call"
