@@ -52,6 +52,12 @@ class _Live:
         """Nothing of it has to be in memory: what is still to come finds it in the store."""
         return self.record.state in {CallState.ANSWERED, CallState.ENDED}
 
+    def add(self, entry: TimelineEntry) -> None:
+        if len(self.timeline) >= TIMELINE_LIMIT:
+            del self.timeline[TIMELINE_LIMIT // 2]
+        self.timeline.append(entry)
+        self.dirty = True
+
     def snapshot(self) -> CallRecord:
         return replace(self.record, timeline=tuple(self.timeline))
 
@@ -83,6 +89,7 @@ class Calls:
         self._memory_limit = memory_limit
         self._on_decided = on_decided
         self._live: dict[CallId, _Live] = {}
+        self._late: dict[CallId, list[TimelineEntry]] = {}
         self._due: dict[CallId, None] = {}
         self._timer: Timer | None = None
         self._writes = WriteBehind("calls")
@@ -130,14 +137,18 @@ class Calls:
             self._make_room()
 
     def note(self, call: CallId, entry: TimelineEntry) -> bool:
-        """One more line of the timeline; False when the call is not in memory any more."""
+        """One more line of the timeline; False when the call is not in memory any more.
+
+        It is added to the record in the store then: a phone that woke too late may come long
+        after the call's end has been written.
+        """
         live = self._live.get(call)
         if live is None:
+            if self._writes.waiting < self._memory_limit:
+                self._late.setdefault(call, []).append(entry)
+                self._writes.submit(("late", call), partial(self._add_late, call))
             return False
-        if len(live.timeline) >= TIMELINE_LIMIT:
-            del live.timeline[TIMELINE_LIMIT // 2]
-        live.timeline.append(entry)
-        live.dirty = True
+        live.add(entry)
         if live.decided:
             self._touch(call)
         return True
@@ -256,6 +267,17 @@ class Calls:
             raise
         if live.record.state is CallState.ENDED and not live.dirty:
             self._live.pop(call, None)
+
+    async def _add_late(self, call: CallId) -> None:
+        if call not in self._live:
+            record = await self._store.get_call(call)
+            if record is not None:
+                self._live.setdefault(call, _Live(record))
+        entries, live = self._late.pop(call, ()), self._live.get(call)
+        if live is not None:
+            for entry in entries:
+                live.add(entry)
+            self._write((call,))
 
     def _make_room(self) -> None:
         """Answered calls are read from the store when they end; what is not there is lost."""

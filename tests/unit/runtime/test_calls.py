@@ -97,6 +97,39 @@ async def test_a_short_call_is_written_once(scene: Scene) -> None:
     assert scene.calls.get(CALL) is None
 
 
+async def test_what_comes_after_the_end_is_added_to_the_record(scene: Scene) -> None:
+    """A phone that woke too late, long after the record was written, also while the store is
+    away: every line of it, in order, and memory keeps nothing.
+    """
+    scene.open()
+    scene.calls.move(CALL, CallState.ENDED, scene.clock.now())
+    scene.calls.finish(CALL, NO_ANSWER)
+    await scene.pass_time(1)
+    assert scene.calls.get(CALL) is None
+    lines = ["registered_late", "late_invite_sent"]
+    for line in lines:
+        assert not scene.calls.note(CALL, TimelineEntry(scene.clock.now(), line))
+    await scene.pass_time(1)
+    scene.store.away = True
+    scene.calls.note(CALL, TimelineEntry(scene.clock.now(), "push_received"))
+    await scene.pass_time(1)
+    scene.store.away = False
+    await scene.calls.aclose()
+    written = await scene.store.get_call(CALL)
+    assert written is not None
+    assert [entry.event for entry in written.timeline] == [*lines, "push_received"]
+    assert (written.outcome, written.state) == (NO_ANSWER, CallState.ENDED)
+    assert scene.calls.get(CALL) is None
+
+
+async def test_nobody_knows_the_call(scene: Scene) -> None:
+    """A line about a call that was erased makes no record."""
+    scene.calls.note(CALL, TimelineEntry(scene.clock.now(), "push_received"))
+    await scene.pass_time(1)
+    assert scene.store.written == []
+    assert scene.calls.get(CALL) is None
+
+
 async def test_a_long_call_is_written_at_its_turns(scene: Scene) -> None:
     """Waking, answered, ended; an answered call waits in memory for its BYE."""
     scene.open()
