@@ -48,6 +48,7 @@ from .signaling.contract import Signaling, StackSettings
 from .signaling.facts import Fact
 
 _KEY_BYTES = 32
+_FAREWELL_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +122,8 @@ class CallPath:
         await self.calls.aclose()
         await self.missed_pushes.aclose()
         await self.missed_book.aclose()
+        # Phones that were woken are being told that their calls are over.
+        await self.providers.settle(within_s=_FAREWELL_S)
         await self.providers.aclose()
 
 

@@ -32,6 +32,8 @@ class Providers:
         self._providers = tuple(providers)
         self._shared: SharedValues | None = None
         self._in_use: Counter[PushProvider] = Counter()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         self._idle: dict[PushProvider, asyncio.Event] = {}
         self._closing: dict[asyncio.Task[None], PushProvider] = {}
 
@@ -73,6 +75,7 @@ class Providers:
     def in_use(self, provider: PushProvider) -> Iterator[None]:
         """Around a push: a provider that is replaced meanwhile finishes it first."""
         self._in_use[provider] += 1
+        self._quiet.clear()
         try:
             yield
         finally:
@@ -81,6 +84,8 @@ class Providers:
                 del self._in_use[provider]
                 if (idle := self._idle.get(provider)) is not None:
                     idle.set()
+                if not self._in_use:
+                    self._quiet.set()
 
     def replace(self, providers: Iterable[PushProvider]) -> None:
         """Use these from now on; the former ones are closed when their pushes are answered."""
@@ -92,6 +97,14 @@ class Providers:
             closing = spawn(self._close(provider), name="close a push provider")
             self._closing[closing] = provider
             closing.add_done_callback(self._closing.pop)
+
+    async def settle(self, *, within_s: float) -> None:
+        """Return when no push is on its way any more, or after that time."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._quiet.wait()
+        except TimeoutError:
+            _log.warning("stopped in the middle of pushes", count=self._in_use.total())
 
     async def aclose(self) -> None:
         """Close all, whatever they are doing."""

@@ -3,7 +3,7 @@
 from tests.lab import sdp
 from tests.lab.fixtures import MakeBaresip
 from tests.lab.kamailio import Kamailio
-from tests.lab.push_sink import PushSink
+from tests.lab.push_sink import PushSink, Reply
 from tests.lab.service import LabService
 from tests.lab.sip_dialog import Dialog
 
@@ -165,3 +165,18 @@ async def test_call_after_restart(
         assert (await call.final()).status == 486
     page = await own_service.expect("GET", f"/v1/calls?account={ext.account}")
     assert first["id"] in [found["id"] for found in page["calls"]]
+
+
+async def test_a_stop_tells_phones_that_were_woken(
+    own_service: LabService, kamailio: Kamailio, push_sink: PushSink
+) -> None:
+    """Stopped while a phone wakes: the push that ends its ringing leaves, once more if need be."""
+    ext = await new_extension(own_service, kamailio, push_sink)
+    async with ext.caller() as caller:
+        call = caller.call(ext.aor)
+        await push_sink.next(kind="call")
+        push_sink.reply = Reply(status=503, after_s=0.7)
+        await own_service.stop()
+        response = await call.final()
+    assert response.status >= 400
+    assert [push.type for push in push_sink.pushes].count("cancel") == 2

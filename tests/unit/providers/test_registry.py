@@ -109,3 +109,25 @@ async def test_a_stop_waits_for_no_push(events: list[str], steps: int) -> None:
         async with asyncio.timeout(1):
             await providers.aclose()
     assert sorted(events) == ["new closed", "old closed"]
+
+
+async def test_a_push_that_ends_a_ringing_may_finish(events: list[str]) -> None:
+    """A stop gives pushes on their way a moment, and no more than that."""
+    fake = Fake(events, "one")
+    providers = Providers([fake])
+    pusher = Pusher(
+        providers=providers, clock=SystemClock(), metrics=Metrics(), learn=lambda *_: None
+    )
+    async with asyncio.timeout(1):
+        await providers.settle(within_s=60)
+    pushing = asyncio.gather(pusher.send(PUSH), pusher.send(PUSH))
+    await asyncio.sleep(0)
+    await providers.settle(within_s=0.1)
+    assert not pushing.done()
+    settling = asyncio.gather(providers.settle(within_s=60))
+    fake.answer.set()
+    async with asyncio.timeout(1):
+        await settling
+    assert events == ["one answered", "one answered"]
+    await pushing
+    await providers.aclose()
