@@ -62,11 +62,13 @@ def body(
 def _topic(push: Push) -> str:
     """Of pushes with the same topic the service keeps the last one alone (RFC 8030 §5.4).
 
-    A call that is still in its queue gives way to its own end, and to its own second push.
+    A call that is still in its queue gives way to its own end, and to its own second push. That it
+    was missed stays there until the browser comes, whatever else is said of the call.
     """
     if push.call is None:
         return push.type.value
-    return _b64(hashlib.sha256(push.call.encode()).digest()[:24])
+    about = f"missed {push.call}" if push.type is PushType.MISSED else push.call
+    return _b64(hashlib.sha256(about.encode()).digest()[:24])
 
 
 def _text(fields: Mapping[str, str]) -> bytes:
