@@ -47,7 +47,7 @@ class Sending:
         self._slim = False
         self._route = Route()
 
-    async def send(self, number: int, timeout_s: float) -> Attempt:
+    async def send(self, _: int, timeout_s: float) -> Attempt:
         """One request, within ``timeout_s``."""
         request = ApnsRequest(
             token=self._token,
@@ -63,7 +63,7 @@ class Sending:
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await pool.exchange(request, self._route)
-                if answer.reason == EXPIRED_PROVIDER_TOKEN and number == 0:
+                if answer.reason == EXPIRED_PROVIDER_TOKEN:
                     return await self._renewed(answer, pool)
         except TimeoutError:
             reason = (pool.fault or "no_connection") if self._route.waits else "timeout"

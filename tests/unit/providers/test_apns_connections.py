@@ -413,6 +413,27 @@ async def test_expired_token_is_renewed_and_sent_again(apns: ApnsDouble) -> None
     assert apns.requests[-1].connection != apns.requests[-2].connection
 
 
+async def test_token_that_expires_at_the_second_try_blocks_nobody(apns: ApnsDouble) -> None:
+    """A push that had its second try already is lost; the next one has a renewed token."""
+    wall, phone = Wall(), apns.device()
+    wall.ahead_s = -40 * MINUTE
+    apns.ahead_s = wall.ahead_s
+    one = with_wall(apns, wall)
+    try:
+        one.start(MemoryStore(CLOCK))
+        await one.send(push(device(phone.token)))
+        wall.ahead_s += 30 * MINUTE
+        apns.ahead_s = wall.ahead_s
+        apns.next(error("InternalServerError"), error("ExpiredProviderToken"))
+        lost = await one.send(push(device(phone.token)))
+        after = await one.send(push(device(phone.token)))
+    finally:
+        await one.aclose()
+    assert (lost.outcome, lost.reason) == (O.UNAVAILABLE, "ExpiredProviderToken")
+    assert after.outcome is O.ACCEPTED
+    assert len(apns.tokens_seen) == 2
+
+
 async def test_too_many_tokens_goes_back_to_the_old_one(apns: ApnsDouble) -> None:
     """A renewed token that APNs finds too soon is dropped: the old one goes on elsewhere."""
     wall, phone = Wall(), apns.device()
