@@ -152,3 +152,36 @@ async def test_failures_are_told_once_a_minute(clock: ManualClock, delivery: Del
         clock.advance(61)
         await delivery.deliver(a_push(clock), Requests(SILENT, SILENT))
     assert [line["reason"] for line in logs] == ["timeout", "timeout"]
+
+
+async def test_a_short_pause_costs_calls_no_push() -> None:
+    """A provider wants a second's rest: pushes that outlive it wait, then one goes first."""
+    throttled = Attempt(UNAVAILABLE, "http_429", blocks_s=0.3)
+    clock = SystemClock()
+    delivery = Delivery("test", clock)
+    await delivery.deliver(a_push(clock), Requests(throttled))
+    started = time.monotonic()
+    results = await asyncio.gather(
+        *(delivery.deliver(a_push(clock), Requests(Attempt(ACCEPTED, "ok"))) for _ in range(20))
+    )
+    assert {(each.outcome, each.attempts) for each in results} == {(ACCEPTED, 1)}
+    assert time.monotonic() - started >= 0.3
+
+
+async def test_a_long_pause_is_an_answer_at_once() -> None:
+    """A call that would be over before the provider wants to hear of it is not kept waiting."""
+    throttled = Attempt(UNAVAILABLE, "http_429", blocks_s=60)
+    clock = SystemClock()
+    delivery = Delivery("test", clock)
+    await delivery.deliver(a_push(clock), Requests(throttled))
+    async with asyncio.timeout(1):
+        result = await delivery.deliver(a_push(clock), Requests())
+    assert (result.outcome, result.reason, result.attempts) == (UNAVAILABLE, "http_429", 0)
+
+
+async def test_a_push_of_days_is_not_tried_for_days(clock: ManualClock, delivery: Delivery) -> None:
+    """One that tells of a missed call is given up when its provider wants an hour's rest."""
+    later = Attempt(UNAVAILABLE, "http_503", again=True, pause_s=3600)
+    async with asyncio.timeout(1):
+        result = await delivery.deliver(a_push(clock, left_s=86_400), Requests(later))
+    assert (result.outcome, result.attempts) == (UNAVAILABLE, 1)
