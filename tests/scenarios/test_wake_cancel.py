@@ -171,3 +171,32 @@ async def test_cancel_of_nothing(extension: MakeExtension) -> None:
     cancel = stray.replace(b"INVITE", b"CANCEL")
     response = await ext.pbx.agent.request(cancel, ext.service.sip_address)
     assert response.status == 481
+
+
+async def test_what_a_late_phone_reports_is_kept(extension: MakeExtension) -> None:
+    """The call's end has long been written: that the push came all the same, and when, is added
+    to its record, where whoever asks why the phone did not ring finds it.
+    """
+    ext = await extension()
+    call = ext.call()
+    await ext.pushed()
+    await call.cancel()
+    record = await ext.record(call)
+    written = f"/v1/calls?account={ext.account}&verdict=caller_cancelled"
+    await ext.service.eventually(
+        lambda: ext.service.expect("GET", written),
+        lambda page: bool(page["calls"]),
+        within=5,
+        what="record in the store",
+    )
+    report = {"event": "push_received", "device": "handset"}
+    path = f"/v1/calls/{record['id']}"
+    status, fate = await ext.service.request("POST", f"{path}/events", report)
+    assert (status, fate["taken"], fate["verdict"]) == (202, False, "caller_cancelled")
+    kept = await ext.service.eventually(
+        lambda: ext.service.expect("GET", path),
+        lambda found: "push_received" in ext.service.events(found, "handset"),
+        within=5,
+        what="late report in the record",
+    )
+    assert (kept["state"], kept["verdict"]) == ("ended", "caller_cancelled")
