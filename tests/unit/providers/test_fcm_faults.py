@@ -7,6 +7,7 @@ import time
 
 import httpx
 
+from push_proxy.core.actions import PushType
 from push_proxy.core.events import PushOutcome
 from push_proxy.providers.fcm_lines import AT_ONCE
 from push_proxy.providers.registry import Providers
@@ -161,6 +162,26 @@ async def test_its_turn_never_came(fcm: FcmDouble) -> None:
     result = await provider.send(a_push(phone, left_s=0.5))
     assert brief(result) == ("unavailable", "expired", 0)
     assert len(fcm.requests) == AT_ONCE
+    for each in crowd:
+        each.cancel()
+    await asyncio.wait(crowd)
+    await provider.aclose()
+
+
+async def test_pushes_that_wait_to_be_repeated_hold_up_no_call(fcm: FcmDouble) -> None:
+    """However many pushes wait as long as FCM asked them to, a call's push is sent at once."""
+    patient, phone = fcm.device(), fcm.device()
+    fcm.always_for(patient.token, error("UNAVAILABLE", retry_after=30))
+    provider = a_provider(fcm)
+    crowd = [
+        spawn(provider.send(a_push(patient, PushType.MISSED, left_s=86_400.0)), name="patient")
+        for _ in range(AT_ONCE)
+    ]
+    await fcm.wait(AT_ONCE, within=15)
+    await asyncio.sleep(0.2)
+    assert not any(each.done() for each in crowd)
+    async with asyncio.timeout(2):
+        assert brief(await provider.send(a_push(phone))) == ("accepted", "http_200", 1)
     for each in crowd:
         each.cancel()
     await asyncio.wait(crowd)
