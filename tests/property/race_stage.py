@@ -37,7 +37,8 @@ from push_proxy.core.model import Address, Binding
 from push_proxy.core.wake import Ended, State, deadline, start, step
 from tests.property.wire import Wire
 
-RUNS = 1000
+TIMES = int(os.environ.get("PUSH_PROXY_RACES", "1"))
+RUNS = 1000 * TIMES
 SEED = os.environ.get("PUSH_PROXY_RACE_SEED", "")
 """One run only, with this seed: what a failure names."""
 
@@ -48,8 +49,7 @@ Race = Callable[["Stage"], None]
 
 def run(race: Race) -> None:
     """The race a thousand times (``PUSH_PROXY_RACES`` multiplies); a failure names its seed."""
-    times = RUNS * int(os.environ.get("PUSH_PROXY_RACES", "1"))
-    for seed in [int(SEED)] if SEED else range(times):
+    for seed in [int(SEED)] if SEED else range(RUNS):
         stage = Stage(random.Random(seed))
         try:
             race(stage)

@@ -6,6 +6,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from push_proxy.core.actions import AckAndBye, CancelBranch, Fork, LateInvite, PushType, SendPush
 from push_proxy.core.events import (
     AppActed,
@@ -24,9 +26,11 @@ from push_proxy.core.events import (
 from push_proxy.core.forking import COMPLETED_ELSEWHERE
 from push_proxy.core.ids import DeviceId, PushId
 from push_proxy.core.model import RingMode, Verdict
-from tests.property.race_stage import Call, Stage, asleep, awake, binding, run
+from tests.property.race_stage import TIMES, Call, Stage, asleep, awake, binding, run
 
 PHONE = DeviceId("p")
+
+pytestmark = pytest.mark.timeout(120 * TIMES)
 
 
 def answers(stage: Stage, *, rings: bool = True, status: int = 200, most_s: float = 1.0) -> None:

@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -44,7 +45,7 @@ from push_proxy.core.policy_rules import Policy, Rejection, Rule, When
 from push_proxy.core.wake import Ended, Live, State, deadline, start, step
 from tests.property.wire import Wire
 
-EXAMPLES = int(os.environ.get("PUSH_PROXY_RACES", "400"))
+TIMES = int(os.environ.get("PUSH_PROXY_RACES", "1"))
 DEVICES = tuple(DeviceId(name) for name in ("a", "b", "c"))
 STRANGER = DeviceId("~new")
 STATUSES = (
@@ -384,12 +385,13 @@ class Races(RuleBasedStateMachine):
         assert self.wire.forgets == int(self.wire.store_answer or 0)
 
 
+@pytest.mark.timeout(400 * TIMES)  # a failure is made small before it is shown
 def test_any_interleaving_keeps_the_invariants() -> None:
     """Exactly one final response, one open INVITE per phone, nothing but cleaning up after."""
     run_state_machine_as_test(
         Races,
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=1000 * TIMES,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,

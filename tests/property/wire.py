@@ -119,8 +119,8 @@ class Wire:
     """Devices that still show the call after its end, and have not been told by SIP."""
     late_reason: str | None = None
     """What those are to be told, if that is known."""
-    due: DeviceId | None = None
-    """The device that the late INVITE has to go to in this very step."""
+    due: set[DeviceId] = field(default_factory=set)
+    """Devices that the late INVITE has to go to in this very step."""
 
     def __post_init__(self) -> None:
         self.known = {candidate.device for candidate in self.candidates}
@@ -163,16 +163,16 @@ class Wire:
 
     def tell(self, event: Event, now: float) -> None:
         """An event is about to reach the machine."""
-        self.due = None
+        self.due = set()
         match event:
             case ResponseReceived():
                 self._response(event, now)
             case CallerCancelled(reason) if not self.over:
                 self.late_reason = reason
             case DeviceRegistered(binding):
-                if binding.device in self.late:
-                    in_time = now < self.ended_at + self.settings.late_invite_s
-                    self.due = binding.device if in_time else None
+                in_time = now < self.ended_at + self.settings.late_invite_s
+                if binding.device in self.late and in_time:
+                    self.due = {binding.device}
                 self.returning.pop(binding.device, None)
                 self.registered.add(binding.device)
                 self.bound[binding.device] = binding
@@ -253,7 +253,7 @@ class Wire:
         for action in actions:
             if isinstance(action, LateInvite):
                 self._late(action)
-        assert self.due is None, f"{self.due} still shows a call that is over"
+        assert not self.due, f"{self.due} still shows a call that is over"
 
     def _take(self, action: Action, now: float) -> None:  # noqa: C901, PLR0912 - a case per action
         match action:
@@ -302,11 +302,10 @@ class Wire:
     def _late(self, late: LateInvite) -> None:
         device = late.binding.device
         assert self.over, "a late INVITE for a live call"
-        assert device == self.due or device in self.late & self.registered, "nobody needs it"
-        assert device in self.late, "told twice"
+        assert device in self.due, "nobody needs it"
         assert self.late_reason in {None, late.reason}
         self.late.discard(device)
-        self.due = None
+        self.due.discard(device)
 
     def _check_rung(self, now: float) -> None:
         """Who is awake rings, or waits for somebody who may come."""
@@ -402,8 +401,7 @@ class Wire:
                 self.late.add(candidate.device)
         if self.winner is not None:
             self.late_reason = COMPLETED_ELSEWHERE
-        for device in self.late & self.registered:
-            self.due = device
+        self.due = self.late & self.registered
 
     def _check_farewell(self, device: DeviceId, *, won: bool) -> None:
         pushed = self.push_of(device)
