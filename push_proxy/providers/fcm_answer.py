@@ -1,6 +1,7 @@
 """What FCM said, read from the wire."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from .retry_after import retry_after_s
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 _QUOTA_FAILURE = "type.googleapis.com/google.rpc.QuotaFailure"
+_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+"""Of an error. Anything else is not theirs, and may hold what no log is to show."""
 _TARGETS = frozenset({"message.token", "message.fid"})
 
 
@@ -56,7 +59,7 @@ def read(status: int, body: bytes, *, retry_after: str | None, unix: float) -> A
     malformed = bool(fields & _TARGETS) if fields else of_token
     return Answer(
         status=status,
-        code=code if isinstance(code, str) else "",
+        code=code if isinstance(code, str) and _NAME.fullmatch(code) else "",
         of_fcm=bool(own.get("errorCode")),
         about_target=status == 400 and malformed,
         too_big=status == 400 and too_big,

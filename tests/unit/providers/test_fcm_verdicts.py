@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import pytest
 
 from push_proxy.core.events import PushOutcome
 from push_proxy.ports import AppState, TokenFate
+from push_proxy.providers.fcm_answer import read
+from push_proxy.providers.fcm_verdicts import verdict
 from tests.doubles.fcm import (
     FcmDouble,
     Play,
@@ -129,6 +132,15 @@ async def test_verdict(fcm: FcmDouble, row: Row) -> None:
     assert (result.token, result.dead_since) == (row.token, None)
     assert health.state is row.state
     assert health.reason == (row.reason if row.state in (BLOCKED, THROTTLED) else "")
+
+
+@pytest.mark.parametrize("name", ["token fGh2", "X" * 100, "a\nline", ""])
+def test_what_is_no_name_of_an_error_is_not_repeated(name: str) -> None:
+    """Reasons go into logs and timelines: what stands in Google's place there does not."""
+    body = json.dumps({"error": {"status": name}}).encode()
+    answer = read(400, body, retry_after=None, unix=0.0)
+    assert answer.code == ""
+    assert verdict(answer, renewed=False).reason == "http_400"
 
 
 async def test_the_second_request_helps(fcm: FcmDouble) -> None:
