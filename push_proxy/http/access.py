@@ -26,7 +26,7 @@ _DEVICE_KEY = HTTPBearer(
     scheme_name="deviceKey",
     auto_error=False,
     description="A device's key, got for a one-time enrolment code: opens its own device, its "
-    "account's status and its account's calls.",
+    "account's status, its calls and missed calls.",
 )
 _Credentials = HTTPAuthorizationCredentials | None
 
