@@ -4,6 +4,7 @@
 `wire`, what holds in this one here. The guard behind each: tests/README.md.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -158,6 +159,8 @@ def register_burst(stage: Stage) -> None:
     """Race 5: retransmissions, new Call-IDs and refreshed tokens, all within a moment."""
     answers(stage, rings=stage.maybe(), most_s=2.0)
     call = stage.invite(asleep("p"), settings=stage.settings(ack_s=None))
+    if stage.maybe():
+        stage.on(Fork, _second_connection(stage))
     begins_s = stage.soon(3.0)
     for number in range(stage.draw.randint(2, 6)):
         bound = binding("p", token=stage.draw.choice("TU"), call_id=f"{number % 3}")
@@ -168,6 +171,16 @@ def register_burst(stage: Stage) -> None:
     stage.play()
     assert answered(call)
     assert len(call.forks()) == 1
+
+
+def _second_connection(stage: Stage) -> Callable[[Call, Fork], None]:
+    """The phone has the call, and registers from another port as well."""
+
+    def rung(call: Call, fork: Fork) -> None:
+        stage.at(0.0, lambda: stage.responds(call, fork.branch, 180))
+        stage.at(0.001 + stage.soon(), lambda: stage.registers(binding("p", 5001)))
+
+    return rung
 
 
 def test_race_5_a_burst_of_registers() -> None:
@@ -241,6 +254,41 @@ def _ended_s(call: Call) -> float:
 def test_race_7_a_register_at_the_deadline() -> None:
     """One final response, and either an INVITE before it or a farewell after it, not both."""
     run(register_at_the_deadline)
+
+
+def push_at_the_deadline(stage: Stage) -> None:
+    """Race 7: as the wait for one phone ends its token rotates, while another phone rings on."""
+    chosen = stage.settings(deadline_s=15.0, ack_s=None, repush_after_s=5.0)
+    ring_mode = stage.draw.choice(list(RingMode))
+    call = stage.invite(
+        awake("b"), asleep("p"), settings=replace(chosen, ring_mode=ring_mode, together_s=3.0)
+    )
+    rings = call.forks()
+
+    def rung(call: Call, fork: Fork) -> None:
+        stage.at(stage.soon(), lambda: stage.responds(call, fork.branch, 180))
+        stage.at(30.0, lambda: stage.responds(call, fork.branch, 200))
+
+    stage.on(Fork, rung)
+    for fork in rings:
+        rung(call, fork)
+
+    def rotated() -> None:
+        call.wire.rotations += 1
+        stage.tell(call, TokenRotated(PHONE))
+
+    for _ in range(2):
+        stage.at(stage.near(15.0), rotated)
+    stage.play()
+    assert answered(call)
+    assert len(call.forks()) == 1
+    for push in call.pushes(device="p"):
+        assert 0 < push.deadline_s <= 15.0
+
+
+def test_race_7_a_push_at_the_deadline() -> None:
+    """Every push is in time for its phone to be waited for, or is not sent."""
+    run(push_at_the_deadline)
 
 
 def a_dead_flow(stage: Stage) -> None:
