@@ -12,6 +12,7 @@ from push_proxy.errors import StoreUnavailable
 from push_proxy.providers.apns_token import ApnsKey, ProviderToken
 from push_proxy.runtime.clock import ManualClock
 from push_proxy.store.memory import MemoryStore
+from tests.lab.process import poll_until
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 KEY = ApnsKey.of(PRIVATE, team_id="TEAM", key_id="KEY")
@@ -124,6 +125,23 @@ async def test_without_the_store(clock: ManualClock, *, hangs: bool) -> None:
     one = node(clock, AwayStore(hangs=hangs))
     async with asyncio.timeout(3):
         assert await one.ready()
+
+
+async def test_a_store_that_surprises(clock: ManualClock) -> None:
+    """A fault nobody foresaw ends neither the first token nor those that follow it."""
+
+    class Odd:
+        async def share(self, *_: object, **__: object) -> bytes:
+            raise KeyError("what is this")
+
+    one = node(clock)
+    one.start(Odd())
+    try:
+        first = await one.ready()
+        clock.advance(40 * MINUTE)
+        assert await poll_until(lambda: one.current != first, within_s=5)
+    finally:
+        await one.aclose()
 
 
 @pytest.mark.parametrize("kept", [b"", b"rubbish", b"0 a.b.c", b"x y", b"\xff \xff"])
