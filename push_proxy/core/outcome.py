@@ -60,10 +60,12 @@ _ADVICE: dict[Verdict, str] = {
     Verdict.REGISTERED_NOT_RINGING: "The call was sent to the app but it did not ring: check the"
     " app's log, and NAT or firewall between the phone and us.",
     Verdict.DEVICE_ERROR: "The app refused the call with an error: its log says why.",
-    Verdict.PUSH_REJECTED: "The push service refused the device's token: the app has to hand in"
-    " a new one, and its app id has to match the provider's configuration.",
-    Verdict.PROVIDER_UNAVAILABLE: "The push service did not take the push in time: check that it"
-    " is reachable from here.",
+    Verdict.PUSH_REJECTED: "The push service refused the push. push_rejected in the timeline: the"
+    " app has to hand in a new token; push_misconfigured: our credentials or the app id are wrong."
+    " docs/push-reasons.md says what to do about the reason that stands there.",
+    Verdict.PROVIDER_UNAVAILABLE: "The push service did not take the push in time."
+    " docs/push-reasons.md says what to do about the reason at push_unavailable in the timeline;"
+    " if none is there, check that the service is reachable from here.",
     Verdict.NO_DEVICE: "The account has no device that can be woken: let the app register its"
     " push token.",
     Verdict.PROXY_ERROR: "This service was stopped while the call waited, or failed: its log says"

@@ -42,6 +42,21 @@ def test_a_token_that_has_ended_is_named() -> None:
     assert "Unregistered" not in further.advice
 
 
+@pytest.mark.parametrize(
+    ("failure", "event"),
+    [
+        (PushOutcome.MISCONFIGURED, "push_misconfigured"),
+        (PushOutcome.REJECTED, "push_rejected"),
+        (PushOutcome.UNAVAILABLE, "push_unavailable"),
+    ],
+)
+def test_a_push_not_taken_is_explained_by_its_reason(failure: PushOutcome, event: str) -> None:
+    """A revoked key is no fault of the app's token: the advice leads to the reason."""
+    ended = exhausted((part(Reach.PUSHED, failure=failure),), status=480, ended_by="deadline")
+    assert event in ended.advice
+    assert "docs/push-reasons.md" in ended.advice
+
+
 def test_every_verdict_has_a_fault() -> None:
     """And only overload and our own errors are ours."""
     assert set(FAULTS) == set(Verdict)
