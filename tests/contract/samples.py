@@ -24,6 +24,7 @@ from push_proxy.core.model import (
     RegisterPolicy,
     RegistrationRecord,
     Ringing,
+    RingMode,
     TimelineEntry,
     TokenFault,
     TokenState,
@@ -62,7 +63,12 @@ def account(name: str = "alice", tenant: str = "acme", **changes: Any) -> Accoun
         register=RegisterPolicy.ALWAYS,
         enabled=False,
         expires_s=300,
-        wake=WakeOverrides(deadline_s=20.0, ringing=Ringing.IMMEDIATELY),
+        wake=WakeOverrides(
+            deadline_s=20.0,
+            ringing=Ringing.IMMEDIATELY,
+            ring_mode=RingMode.TOGETHER,
+            together_s=8.0,
+        ),
         policy=Policy(
             rules=(
                 Rule(when=(When.ALWAYS,), callers=("+4420*",), reject=Rejection(486, "Busy")),

@@ -295,7 +295,8 @@ def a_dead_flow(stage: Stage) -> None:
     """Race 8: the phone's connection is half open, or breaks; the phone comes over a new one."""
     transport = stage.draw.choice(("udp", "tcp", "tls"))
     old = binding("p", transport=transport)
-    call = stage.invite(awake("p", binding=old), settings=stage.settings(ack_s=None))
+    phone = replace(awake("p", binding=old), pushable=stage.maybe())
+    call = stage.invite(phone, settings=stage.settings(ack_s=None))
     found_s = stage.draw.choice((stage.soon(2.0), 32.0))
     host = stage.draw.choice(("192.0.2.1", "203.0.113.9"))
     new = binding("p", 7000, transport=transport, host=host)
@@ -391,7 +392,12 @@ def something_fails(stage: Stage) -> None:
         stage.at(stage.near(15.0), lambda: stage.registers(binding("p")))
     fate = stage.draw.choice((None, GivingUp("stopped"), CallerLost("reset")))
     if fate is not None:
-        stage.at(stage.soon(16.0), lambda: stage.tell(call, fate))
+
+        def falls() -> None:
+            stage.tell(call, fate)
+            assert not call.open, "somebody waits for a service or a PBX that is gone"
+
+        stage.at(stage.soon(16.0), falls)
     answers(stage)
     stage.play()
     for push in call.pushes():
