@@ -95,7 +95,7 @@ class Part:
     @property
     def sleeps(self) -> bool:
         """Whether it may still wake."""
-        return self.awaited and not self.registered and self.held_since is None
+        return self.awaited and self.held_since is None
 
     @property
     def needs_farewell(self) -> bool:

@@ -129,6 +129,8 @@ class Stage:
     story: list[str] = field(default_factory=list)
     stores: bool = True
     """Whether the store answers at all."""
+    crosses_s: float | None = None
+    """So long after our CANCEL a phone says 200 all the same; None: it says 487."""
     outcome: PushOutcome | None = PushOutcome.ACCEPTED
     """What providers say; None: nothing, ever."""
     _queue: list[tuple[float, float, int, Callable[[], None]]] = field(default_factory=list)
@@ -263,7 +265,9 @@ class Stage:
                     )
                     self.at(self.soon(), lambda answer=answer: self.tell(call, answer))  # type: ignore[misc]
                 case CancelBranch():
-                    self.at(self.soon(), lambda b=action.branch: self.responds(call, b, 487))  # type: ignore[misc]
+                    after_s = self.soon() if self.crosses_s is None else self.crosses_s
+                    final = 487 if self.crosses_s is None else 200
+                    self.at(after_s, lambda b=action.branch, f=final: self.responds(call, b, f))  # type: ignore[misc]
                 case _:
                     pass
             for react in self._hooks.get(type(action), ()):

@@ -436,6 +436,9 @@ def one_refuses(stage: Stage) -> None:
     ended_all = "a" in lines and lines["a"].status >= 600
     if other == 200 and not ended_all:
         assert answered(call), "one phone's refusal took the call from the other"
+    if other in {480, 486} and len(lines) == 2 and not by_app:
+        first = min(status // 100, 4) if status < 600 else 6
+        assert call.wire.finals[0] // 100 == first, "not the best of both answers"
     if other is None and status == 302 and not by_app:
         assert call.wire.finals in ([302], [480]), "a redirection counts when nobody answers"
 
@@ -443,6 +446,24 @@ def one_refuses(stage: Stage) -> None:
 def test_further_one_refuses_while_another_wakes() -> None:
     """Only a 6xx ends it for all; anything less waits for the others."""
     run(one_refuses)
+
+
+def answer_crosses_a_decline(stage: Stage) -> None:
+    """Further: one declines for all, the other has just picked up."""
+    stage.crosses_s = stage.draw.choice((0.0, 0.3, 0.999, 1.001, 2.0))
+    call = stage.invite(awake("a"), awake("b"), settings=stage.settings(ack_s=None))
+    declines, rings = (fork.branch for fork in call.forks())
+    stage.at(stage.soon(), lambda: stage.responds(call, rings, 180))
+    stage.at(1.0, lambda: stage.responds(call, declines, stage.draw.choice((600, 603))))
+    stage.play()
+    in_time = stage.crosses_s < 1.0
+    assert answered(call) == in_time
+    assert call.count(AckAndBye) == int(not in_time)
+
+
+def test_further_an_answer_crosses_a_decline() -> None:
+    """Within a second the answer wins (RFC 3261 §16.7 step 5); a later one is ended."""
+    run(answer_crosses_a_decline)
 
 
 def comes_and_goes(stage: Stage) -> None:

@@ -109,6 +109,8 @@ class Wire:
     ended_at: float = 0.0
     winner: BranchId | None = None
     rotations: int = 0
+    declined: bool = False
+    """A 6xx has come from a device that was not called off: it speaks for all."""
     responses: dict[int, ResponseReceived] = field(default_factory=dict)
     returning: dict[DeviceId, float] = field(default_factory=dict)
     """Devices whose flow broke, and until when they are waited for."""
@@ -218,6 +220,7 @@ class Wire:
             self.registered.discard(line.binding.device)
             if not line.cancelled and not self.over and line.binding.device not in self.acted:
                 self.returning[line.binding.device] = now + self.settings.timer_c_s
+        self.declined |= event.status >= 600 and not line.cancelled and not self.over
         line.rang |= 180 <= event.status < 190
         line.status = event.status if answered else max(line.status, event.status)
         line.local = event.local
@@ -308,7 +311,10 @@ class Wire:
         self.due.discard(device)
 
     def _check_rung(self, now: float) -> None:
-        """Who is awake rings, or waits for somebody who may come."""
+        """Who is awake rings, or waits for somebody who may come; who has refused does not."""
+        for line in self.lines.values():
+            device = line.binding.device
+            assert not (line.open and device in self.acted), f"{device} rings after it refused"
         if now < self.gathers_until and self.sleepers() and not self.lines:
             return
         rung = {line.binding.device for line in self.lines.values()}
@@ -349,6 +355,7 @@ class Wire:
 
     def _fork(self, fork: Fork, now: float) -> None:
         assert fork.branch not in self.lines
+        assert not self.declined, "rung after a 6xx"
         if not self.lines and now < self.gathers_until and self.settings.ack_s is None:
             assert not self.sleepers(), "rung though others still wake"
         assert not self.finals
@@ -369,6 +376,7 @@ class Wire:
     def _push(self, push: SendPush, now: float) -> None:
         candidate = next(c for c in self.candidates if c.device == push.device)
         assert candidate.pushable
+        assert not self.declined, "pushed after a 6xx"
         assert push.device not in self.acted
         assert push.device not in self.registered, "pushed though it has registered"
         end = max(self.wake_end, self.returning.get(push.device, 0))
