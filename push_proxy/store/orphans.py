@@ -53,9 +53,14 @@ class DataDirectory:
                 f"node.data_dir {self.path} is in use by another push-proxy (process {owner}): "
                 "stop that one, or give this one a directory of its own"
             )
-        _write(self._service, str(os.getpid()))
         try:
+            _write(self._service, str(os.getpid()))
             await self._stop_orphan(self._valkey)
+        except OSError as error:
+            self.release()
+            raise ConfigurationError(
+                f"node.data_dir {self.path}: cannot be written: {error}"
+            ) from None
         except BaseException:
             self.release()
             raise

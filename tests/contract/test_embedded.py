@@ -1,6 +1,7 @@
 """The embedded Valkey: durable, alone on its directory, never left behind."""
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from redis.asyncio import Redis
 
 from push_proxy.errors import ConfigurationError, StoreUnavailable
 from push_proxy.store.embedded import EmbeddedValkey
+from push_proxy.store.orphans import DataDirectory
 from push_proxy.store.redis import RedisStore
 
 from .conftest import RING, HandClock, alive
@@ -207,3 +209,20 @@ async def test_broken_file_is_told(folder: Path) -> None:
     shutil.rmtree(aof)
     await server.start()
     await server.stop()
+
+
+async def test_a_full_disk_at_the_start_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a fault of `node.data_dir`, not by a stack trace; the next start may use the directory."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    directory = DataDirectory(tmp_path / "data")
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "pwrite", full)
+        with pytest.raises(ConfigurationError, match=r"node\.data_dir .*No space left"):
+            await directory.take()
+    await directory.take()
+    directory.release()
