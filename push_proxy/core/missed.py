@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from .ids import AccountKey, CallId, DeviceId, Instant
-from .model import CallRecord, Direction, TimelineEntry, Verdict
+from .model import CallRecord, Direction, Fault, TimelineEntry, Verdict
 from .notices import Notice, NoticeType
 from .payload import Privacy, timestamp
 
@@ -80,12 +80,17 @@ def _declined_on(timeline: Iterable[TimelineEntry]) -> set[DeviceId]:
 
 
 def is_missed(call: CallRecord) -> bool:
-    """Incoming, and not answered, declined, answered elsewhere or refused by a rule."""
-    return (
-        call.direction is Direction.INCOMING
-        and call.outcome is not None
-        and call.outcome.verdict not in _NOT_MISSED
-    )
+    """Incoming, and not answered, declined, answered elsewhere or refused by a rule.
+
+    One that was forwarded because something had failed is missed; one that its owner, or a rule
+    for every call, sent elsewhere is where it should be.
+    """
+    outcome = call.outcome
+    if call.direction is not Direction.INCOMING or outcome is None:
+        return False
+    if outcome.verdict is Verdict.FORWARDED and outcome.fault is Fault.NOBODY:
+        return False
+    return outcome.verdict not in _NOT_MISSED
 
 
 def missed_notice(call: CallRecord, *, privacy: Privacy, now: Instant) -> Notice | None:

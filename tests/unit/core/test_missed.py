@@ -6,7 +6,7 @@ import pytest
 
 from push_proxy.core.ids import AccountKey, CallId, Instant
 from push_proxy.core.missed import missed_notice
-from push_proxy.core.model import CallRecord, CallState, Direction, Verdict
+from push_proxy.core.model import CallRecord, CallState, Direction, Fault, Verdict
 from push_proxy.core.notices import NoticeType
 from push_proxy.core.outcome import outcome
 from push_proxy.core.payload import Privacy
@@ -45,7 +45,18 @@ def test_what_is_told() -> None:
     }
 
 
-@pytest.mark.parametrize("verdict", list(Verdict))
+@pytest.mark.parametrize("fault", [Fault.NOBODY, Fault.PHONE_OR_NETWORK])
+def test_forwarded(fault: Fault) -> None:
+    """Sent elsewhere on purpose is not missed; because no phone could be woken, it is."""
+    sent_on = replace(
+        outcome(Verdict.FORWARDED, phase=CallState.WAKING, ended_by="proxy", status=302),
+        fault=fault,
+    )
+    notice = missed_notice(replace(call(), outcome=sent_on), privacy=Privacy.FULL, now=NOW)
+    assert (notice is None) is (fault is Fault.NOBODY)
+
+
+@pytest.mark.parametrize("verdict", [each for each in Verdict if each is not Verdict.FORWARDED])
 def test_missed_is_what_nobody_took(verdict: Verdict) -> None:
     """Incoming, and not answered, declined, answered elsewhere or refused."""
     notice = missed_notice(call(verdict), privacy=Privacy.FULL, now=NOW)
