@@ -22,14 +22,32 @@ async def examine(chart: Chart) -> None:
         return
     if not found:
         chart.fail("configured", "none: no phone can be woken; add one under providers")
-    shared = chart.shared or LoneValues()
-    for provider in found:
+    tried = [provider for provider in found if not _is_left_alone(chart, provider)]
+    for provider in tried:
         # With the nodes' common credentials: some providers punish who makes too many.
-        provider.start(shared)
+        provider.start(chart.shared or LoneValues())
     try:
-        await asyncio.gather(*(_check(chart, provider) for provider in found))
+        await asyncio.gather(*(_check(chart, provider) for provider in tried))
     finally:
         await asyncio.gather(*(provider.aclose() for provider in found))
+
+
+def _is_left_alone(chart: Chart, provider: PushProvider) -> bool:
+    """APNs takes one new provider token per key in 20 minutes.
+
+    Made here and not shared, it would cost the service that starts next its own.
+    """
+    if provider.name != "apns" or chart.shared is not None:
+        return False
+    if all(entry.key_file is None for entry in chart.settings.providers.apns):
+        return False
+    for app in provider.health():
+        chart.hint(
+            f"apns {app.app_id}: credentials",
+            "not tried, only read: Apple takes one new provider token in 20 minutes, and the "
+            "service's own cannot be shared while it does not run; examine it again then",
+        )
+    return True
 
 
 async def _check(chart: Chart, provider: PushProvider) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.doubles.apns import ApnsDouble
 from tests.lab.certificates import Authority
 from tests.lab.kamailio import Kamailio, KamailioOptions, pbx_tls
 from tests.lab.pbx import Pbx
@@ -166,6 +167,27 @@ async def test_a_set_up_before_its_first_start(
     assert "first start" in told.of("store", "key ring")[0]["text"]
     assert "not running" in told.of("service")[0]["text"]
     assert not (workdir / "data").exists()
+
+
+async def test_a_key_of_apns_is_not_tried_before_the_service_runs(
+    configured: Callable[..., Path], apns: ApnsDouble
+) -> None:
+    """Apple takes one new provider token in 20 minutes: the service's, which starts next."""
+    apns.device("com.example.phone")
+    entry = {
+        "app_id": "com.example.phone",
+        "team_id": apns.team_id,
+        "key_id": apns.key_id,
+        "key_file": str(apns.key_file),
+        "base_url": apns.production.base_url,
+        "sandbox_base_url": apns.sandbox.base_url,
+        "ca_file": str(apns.ca_file),
+    }
+    told = await examined(configured(providers={"apns": [entry]}))
+    [finding] = told.of("providers", "credentials")
+    assert finding["state"] == "hint"
+    assert "examine it again" in finding["text"]
+    assert len(apns.tokens_seen) == len(apns.requests) == 0
 
 
 async def test_the_key_ring_of_another_store_is_noticed(
