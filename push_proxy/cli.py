@@ -243,3 +243,5 @@ def _outline(settings: Settings) -> Iterator[str]:
             yield f"  {name:<8} {', '.join(entry.app_id for entry in entries)}"
     if not any(providers.values()):
         yield "  push     no app configured: nothing can be pushed"
+    for webhook in settings.events.webhooks:
+        yield f"  events   {', '.join(sorted(webhook.types))} to {webhook.url.host}"

@@ -60,7 +60,10 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
     yield f"{answer['device']}  {target or 'no push target'}  {answer['type']}"
     requests = "1 request" if answer["attempts"] == 1 else f"{answer['attempts']} requests"
     said = f"{answer['outcome']} ({answer['reason']})" if answer["reason"] else answer["outcome"]
-    yield f"  said     {said}, {requests}, {answer['elapsed_ms']:.0f} ms"
+    if answer["attempts"]:
+        yield f"  said     {said}, {requests}, {answer['elapsed_ms']:.0f} ms"
+    else:
+        yield f"  not sent {said}"
     if answer["provider_id"]:
         yield f"  its id   {answer['provider_id']}"
     yield f"  token    {answer['token']}"

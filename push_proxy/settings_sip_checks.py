@@ -51,6 +51,8 @@ def certificates_end(settings: Settings) -> dict[str, float]:
     for name, pbx in settings.pbxes.items():
         if pbx.tls is not None:
             sections[f"pbxes.{name}.tls"] = pbx.tls.certificate
+    for number, entry in enumerate(settings.providers.apns):
+        sections[f"providers.apns[{number}]"] = entry.certificate_file
     ends = ((section, ends_at(path)) for section, path in sections.items() if path is not None)
     return {section: at for section, at in ends if at is not None}
 

@@ -55,7 +55,8 @@ class MissedInMemory(ABC):
         seen = self._missed_seen.setdefault(key, {})
         named = {call: kept[call].missed_at if call in kept else now for call in calls}
         if up_to is not None:
-            last = kept[up_to].missed_at if up_to in kept else named.get(up_to, seen.get(up_to))
+            # One seen before was missed when it was, not now.
+            last = kept[up_to].missed_at if up_to in kept else seen.get(up_to, named.get(up_to))
             if last is not None:
                 named |= {m.call: m.missed_at for m in kept.values() if m.missed_at <= last}
         there = tuple(call for call in named if kept.pop(call, None) is not None)

@@ -90,11 +90,13 @@ def test_check_config_looks_into_providers_keys(tmp_path: Path) -> None:
     environment = {
         "PUSH_PROXY_PROVIDERS__APNS": json.dumps([apns]),
         "PUSH_PROXY_PROVIDERS__WEBHOOK": '[{"app_id": "own", "url": "https://b.example/"}]',
+        "PUSH_PROXY_EVENTS__WEBHOOKS": '[{"url": "https://ops.example/", "types": "call.missed"}]',
     }
     shown = run("check-config", **environment)
     assert shown.returncode == 0, shown.stderr
     assert "  apns     com.example.phone\n" in shown.stdout
     assert "  webhook  own\n" in shown.stdout
+    assert "  events   call.missed to ops.example\n" in shown.stdout
     key.write_text("spoilt")
     failed = run("check-config", **environment)
     assert failed.returncode == 2

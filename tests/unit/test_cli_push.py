@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from push_proxy.cli_push import pushes_text
+
 TAKEN: dict[str, Any] = {
     "provider": "fcm",
     "app_id": "com.example.phone",
@@ -116,3 +118,11 @@ async def test_a_refused_key_is_one_line(service: Service) -> None:
     refused = await run(service, "--device", "one", "--key", "wrong")
     assert refused.returncode == 1
     assert refused.stderr == "push-proxy: this key lacks the scope devices (HTTP 403)\n"
+
+
+def test_what_was_not_sent_says_so() -> None:
+    """A provider that was not asked has said nothing: its circuit is open, or nothing fits."""
+    kept_back = {**REFUSED, "outcome": "misconfigured", "reason": "Forbidden", "attempts": 0}
+    text = pushes_text([{"device": "one", **kept_back}])
+    assert "  not sent misconfigured (Forbidden)\n" in text
+    assert "said" not in text
