@@ -1,10 +1,10 @@
 """What a provider in trouble costs everybody else: nothing, or this many milliseconds.
 
 `./dev bench provider_trouble [--rate 30] [--seconds 20]`. The load of `wake_latency` (phones
-woken by webhook) runs four times in one run: with all providers well; with an APNs that takes
+woken by webhook) runs five times in one run: with all providers well; with an APNs that takes
 pushes and never answers; with an OAuth endpoint of Google that takes 2 s and forgets its tokens
-every second; with both. Beside it calls go to phones of the provider in trouble. APNs and FCM
-are the doubles of ``tests/doubles``, in the load's process.
+every second; with both; all well again. Beside it calls go to phones of the provider in trouble.
+APNs and FCM are the doubles of ``tests/doubles``, in the load's process.
 """
 
 import argparse
@@ -47,7 +47,7 @@ class TimedPbx(Pbx):
 
 
 async def main(argv: Sequence[str] | None = None) -> None:
-    """Run the four phases and print a table."""
+    """Run the five phases and print a table."""
     parser = argparse.ArgumentParser(prog="./dev bench provider_trouble", description=__doc__)
     parser.add_argument("--rate", type=float, default=30.0, help="calls per second")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each phase")
@@ -74,7 +74,7 @@ async def main(argv: Sequence[str] | None = None) -> None:
                 )
                 await run_calls(load, pbx, rate=20, seconds=2)  # warm-up, not counted
                 print(_HEAD)
-                for phase in ("all well", "apns", "oauth", "both"):
+                for phase in ("all well", "apns", "oauth", "both", "all well"):
                     async with _trouble(phase, other, apns, fcm):
                         load.calls.clear()
                         pbx.trying.clear()
