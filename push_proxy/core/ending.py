@@ -176,6 +176,7 @@ def _end(
         late=late,
         late_until=Instant(now + late_s),
         late_reason=reason,
+        last=live,
     )
     return ended, (*final, *cancels, *farewells, *here, *forget, move, Finish(result))
 

@@ -67,6 +67,10 @@ class Part:
     repushed: bool = False
     failure: PushOutcome | None = None
     """Why the provider did not take the newest push."""
+    failure_reason: str = ""
+    """As the provider named it: bounded."""
+    woke_at: Instant | None = None
+    """When SIP was first heard from it after a push of this call."""
     given_up: bool = False
     """We no longer wait for it; it may still come."""
     answer: Answer | None = None
@@ -128,6 +132,8 @@ def part_of(candidate: Candidate, now: Instant) -> Part:
 
 def reach(part: Part, level: Reach, now: Instant) -> Part:
     """The part has got as far as ``level``; less than before changes nothing."""
+    if level >= Reach.REGISTERED and part.pushes > 0 and part.woke_at is None:
+        part = replace(part, woke_at=now)
     return part if part.reached >= level else replace(part, reached=level, reached_at=now)
 
 
@@ -150,17 +156,23 @@ def pushed(part: Part, call: CallId, now: Instant) -> tuple[Part, PushId]:
     return part, push
 
 
-def push_answered(part: Part, push: PushId, outcome: PushOutcome, now: Instant) -> Part:
+def push_answered(
+    part: Part, push: PushId, outcome: PushOutcome, now: Instant, *, reason: str = ""
+) -> Part:
     """The provider has answered one of the pending pushes.
 
     A refusal of the old token does not undo a push to the new one, nor one that was taken.
     """
     pending = tuple(other for other in part.pending if other != push)
     if outcome is not PushOutcome.ACCEPTED:
-        return replace(part, pending=pending, failure=outcome)
+        return replace(part, pending=pending, failure=outcome, failure_reason=reason)
     accepted_at = now if part.accepted_at is None else part.accepted_at
     return replace(
-        reach(part, Reach.ACCEPTED, now), pending=pending, accepted_at=accepted_at, failure=None
+        reach(part, Reach.ACCEPTED, now),
+        pending=pending,
+        accepted_at=accepted_at,
+        failure=None,
+        failure_reason="",
     )
 
 

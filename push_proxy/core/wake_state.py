@@ -115,6 +115,8 @@ class Ended:
     late_until: Instant = _NEVER
     late_reason: str = ""
     """Reason header's value of that (RFC 3326), or empty."""
+    last: Live
+    """How everything stood at the end."""
 
     @property
     def finished(self) -> bool:

@@ -58,7 +58,7 @@ def pushed(live: Live, event: PushAnswered, now: Instant) -> Done:
     part = live.part(event.device)
     if part is None or event.push not in part.pending:
         return live, ()
-    live = live.with_part(push_answered(part, event.push, event.outcome, now))
+    live = live.with_part(push_answered(part, event.push, event.outcome, now, reason=event.reason))
     notes = (Note(f"push_{event.outcome.value}", event.device, event.reason),)
     if event.outcome is not PushOutcome.ACCEPTED:
         live, orders = _ring_unpushed(live, event.device, now)

@@ -9,6 +9,16 @@ METHODS = frozenset(
 RESPONSES = frozenset({"1xx", "2xx", "3xx", "4xx", "5xx", "6xx"})
 PROVIDERS = frozenset({"apns", "fcm", "hms", "rustore", "webhook", "webpush"})
 PLATFORMS = frozenset({"ios", "android", "web", "windows", "macos", "linux"})
+VENDORS = frozenset(
+    {
+        "apple", "asus", "google", "honor", "huawei", "lenovo", "lg", "motorola", "nokia",
+        "nothing", "oneplus", "oppo", "realme", "samsung", "sony", "tecno", "vivo", "xiaomi", "zte",
+    }
+)  # fmt: skip
+_BRANDS = {
+    "hmd global": "nokia", "infinix": "tecno", "iqoo": "vivo", "pixel": "google",
+    "poco": "xiaomi", "redmi": "xiaomi",
+}  # fmt: skip
 OTHER = "other"
 
 
@@ -23,6 +33,15 @@ def platform(text: str | None) -> str:
         return "unknown"
     folded = text.lower()
     return folded if folded in PLATFORMS else OTHER
+
+
+def vendor(text: str | None) -> str:
+    """A vendor as devices report it, brands under their maker; ``unknown`` when they do not."""
+    if not text:
+        return "unknown"
+    folded = text.strip().lower()
+    folded = _BRANDS.get(folded, folded)
+    return folded if folded in VENDORS else OTHER
 
 
 def provider(text: str) -> str:

@@ -3,6 +3,7 @@
 From a fact to the last order that follows from it nothing is awaited.
 """
 
+from collections.abc import Callable
 from functools import partial
 from uuid import uuid4
 
@@ -32,13 +33,15 @@ from ..core.model import (
     CallRecord,
     Direction,
     TimelineEntry,
+    Verdict,
     push_target,
 )
-from ..core.outcome import part_verdict
 from ..core.part import Part, Reach
 from ..core.policy import case_of
 from ..core.uri import SipUri
 from ..core.wake import Ended, Live, State, start
+from ..core.wake_health import WakeEnd, WakeResult
+from ..core.wake_results import wake_results
 from ..core.waking import report_note
 from ..observability.metrics import Metrics
 from ..ports import Store
@@ -60,6 +63,9 @@ from .interpreter import Interpreter
 from .live_wake import LiveWake
 from .pusher import Pusher
 from .redirections import Redirections
+
+_NOT_PUSHED = frozenset({Verdict.PUSH_REJECTED, Verdict.PROVIDER_UNAVAILABLE})
+WakeListener = Callable[[AccountKey, DeviceId, WakeResult], None]
 
 
 class Wakes:
@@ -84,6 +90,8 @@ class Wakes:
         self._clock = clock
         self._metrics = metrics
         self._settings = settings or WakeSettings()
+        self.on_result: WakeListener = _nobody
+        """Told of each device that was pushed, when its call has ended."""
         self._redirections = Redirections()
         self._interpreter = Interpreter(
             redirections=self._redirections,
@@ -253,15 +261,14 @@ class Wakes:
         self._open.add(held.call)
         self._metrics.waiting_calls.inc()
 
-    def _changed(self, wake: LiveWake, before: State) -> None:
+    def _changed(self, wake: LiveWake, _before: State) -> None:
         if not isinstance(wake.state, Ended):
             return
         call = wake.held.call
         if call in self._open:
             self._open.remove(call)
             self._metrics.waiting_calls.dec()
-            if isinstance(before, Live):
-                self._measure_missing(wake.held, before)
+            self._results(wake.held, wake.state.last)
         if wake.state.finished:
             self._drop(wake.held)
 
@@ -283,16 +290,19 @@ class Wakes:
         if part is not None and _is_missing(part):
             self._wake_ended(wake.held, device, "registered", now)
 
-    def _measure_missing(self, held: HeldCall, last: Live) -> None:
-        """Devices that were pushed and had not come when the call ended."""
+    def _results(self, held: HeldCall, last: Live) -> None:
+        """What came of each device that was pushed."""
+        if not any(part.pushes for part in last.parts):
+            return
         now = self._clock.now()
-        for part in last.parts:
-            if not _is_missing(part):
-                continue
-            patient = now - held.received_at >= last.settings.answer_grace_s
-            failed = patient or part.failure is not None
-            result = part_verdict(part).value if failed else "call_over"
-            self._wake_ended(held, part.device, result, now)
+        record = self._calls.get(held.call)
+        verdict = record.outcome.verdict if record and record.outcome else Verdict.PROXY_ERROR
+        for device, result in wake_results(last, verdict, now):
+            self.on_result(held.account.key, device, result)
+            if not result.woke:
+                says_why = result.end is WakeEnd.FAILED or result.verdict in _NOT_PUSHED
+                what = result.verdict.value if says_why else "call_over"
+                self._wake_ended(held, device, what, now)
 
     def _wake_ended(self, held: HeldCall, name: DeviceId, result: str, now: Instant) -> None:
         device = self._directory.device(held.account.key, name)
@@ -302,6 +312,10 @@ class Wakes:
             device_platform=device.platform if device else None,
             result=result,
         )
+
+
+def _nobody(_account: AccountKey, _device: DeviceId, _result: WakeResult) -> None:
+    """Wants to know."""
 
 
 def _is_missing(part: Part) -> bool:
