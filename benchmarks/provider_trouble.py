@@ -30,6 +30,7 @@ TROUBLED = 200
 TROUBLED_PER_SECOND = 10.0
 OAUTH_S = 2.0
 SETTLE_S = 3.0
+_LOOK_S = 0.002
 
 
 class TimedPbx(Pbx):
@@ -44,6 +45,29 @@ class TimedPbx(Pbx):
         if data.startswith(b"SIP/2.0 100"):
             self.trying.setdefault(value(data, b"Call-ID"), time.perf_counter())
         super().datagram_received(data, address)
+
+
+class Stops:
+    """How long the load's own loop stood still: what it measures is late by as much."""
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+
+    @contextlib.asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Look every two milliseconds."""
+        watching = spawn(self._watch(), name="stops of the load")
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+
+    async def _watch(self) -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(_LOOK_S)
+            self.longest_s = max(self.longest_s, time.perf_counter() - before - _LOOK_S)
 
 
 async def main(argv: Sequence[str] | None = None) -> None:
@@ -75,12 +99,13 @@ async def main(argv: Sequence[str] | None = None) -> None:
                 await run_calls(load, pbx, rate=20, seconds=2)  # warm-up, not counted
                 print(_HEAD)
                 for phase in ("all well", "apns", "oauth", "both", "all well"):
-                    async with _trouble(phase, other, apns, fcm):
+                    stops = Stops()
+                    async with stops.watched(), _trouble(phase, other, apns, fcm):
                         load.calls.clear()
                         pbx.trying.clear()
                         await run_calls(load, pbx, rate=options.rate, seconds=options.seconds)
                         calls = {k: c for k, c in load.calls.items() if c.user not in _NAMES}
-                        print(_row(phase, calls, pbx.trying))
+                        print(_row(phase, calls, pbx.trying) + f"| {stops.longest_s * 1000:6.2f}")
     receiver.close()
 
 
@@ -167,9 +192,9 @@ async def _trouble(phase: str, pbx: Pbx, apns: ApnsDouble, fcm: FcmDouble) -> As
 
 _HEAD = (
     "in trouble   calls  lost | INVITE->100 ms         | INVITE->push ms        | "
-    "REGISTER->INVITE ms\n"
+    "REGISTER->INVITE ms    | load's\n"
     "                         |    p50    p99    max    |    p50    p99    max    | "
-    "   p50    p99    max"
+    "   p50    p99    max   | stop ms"
 )
 
 

@@ -15,6 +15,9 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+# httpx loads the other two at its first request: calls would stop for 90 ms meanwhile.
+import anyio._backends._asyncio
+import httpcore  # noqa: F401
 import httpx
 
 from ..tasks import spawn
