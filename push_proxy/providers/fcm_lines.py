@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 # httpx loads the other two at its first request: calls would stop for 90 ms meanwhile.
-import anyio._backends._asyncio
+import anyio._backends._asyncio  # noqa: F401
 import httpcore  # noqa: F401
 import httpx
 

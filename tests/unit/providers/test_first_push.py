@@ -13,7 +13,7 @@ sys.exit(f"loaded at the first push only: {missing}" if missing else 0)
 
 
 def test_what_an_fcm_push_needs_is_loaded_before() -> None:
-    """httpx loads its transports at its first request, which stopped all calls for 90 ms."""
+    """At its first request httpx loads its transports, which stopped all calls for 90 ms."""
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM], check=False, capture_output=True, text=True
     )
