@@ -22,7 +22,11 @@ from .runtime.dialog_wakes import DialogWakes
 from .runtime.directory import Directory
 from .runtime.gauges import count_directory
 from .runtime.idle_devices import IdleDevices
+from .runtime.kept_messages import KeptMessages
+from .runtime.live_message import MessageMeans
 from .runtime.mailboxes import Mailboxes
+from .runtime.message_carrier import MessageCarrier
+from .runtime.messages import Messages
 from .runtime.missed_book import MissedBook
 from .runtime.missed_calls import MissedCalls
 from .runtime.missed_pushes import MissedPushes
@@ -286,6 +290,10 @@ async def open_call_path(
         rules=settings.devices.idle_rules(),
     )
     idle.start()
+    metrics.watch_live("tasks", lambda: len(asyncio.all_tasks()))
+    metrics.watch_live("ended_calls", lambda: wakes.lingering)
+    metrics.watch_live("outgoing_calls", lambda: outbound.unanswered)
+    metrics.watch_live("call_records", lambda: calls.in_memory)
     inlet.open(router.on_fact)
     await registrations.start()
     watch.start()

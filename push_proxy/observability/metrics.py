@@ -22,6 +22,7 @@ from ..core.model import Outcome
 from ..ports import AppHealth
 from . import labels
 from .event_metrics import EventMetrics
+from .live_levels import LiveLevels
 from .provider_health import ProviderHealth
 from .sip_counters import SipCounters
 
@@ -111,6 +112,8 @@ class Metrics:
         self.events = EventMetrics(registry)
         self._sip = SipCounters()
         registry.register(self._sip)
+        self._live = LiveLevels()
+        registry.register(self._live)
         self._providers = ProviderHealth()
         registry.register(self._providers)
         Info("push_proxy_build", "Version of the service", registry=registry).info(
@@ -180,6 +183,11 @@ class Metrics:
     def watch_sip(self, counters: Callable[[], Mapping[str, int]]) -> None:
         """Read the stack's counters at each scrape."""
         self._sip.watch(counters)
+        self._live.watch_stack(counters)
+
+    def watch_live(self, kind: str, level: Callable[[], int]) -> None:
+        """Ask ``level`` at each scrape: so many of this kind are in memory."""
+        self._live.watch(kind, level)
 
     def render(self) -> bytes:
         """All of it in Prometheus' text format (`CONTENT_TYPE`)."""

@@ -99,6 +99,11 @@ class Calls:
         """The store does not take records; they wait in memory."""
         return self._writes.degraded
 
+    @property
+    def in_memory(self) -> int:
+        """Calls that go on or are not yet written."""
+        return len(self._live)
+
     def get(self, call: CallId) -> CallRecord | None:
         """The newest record of a call still in memory; others are in the store."""
         live = self._live.get(call)
@@ -273,10 +278,10 @@ class Calls:
             record = await self._store.get_call(call)
             if record is not None:
                 self._live.setdefault(call, _Live(record))
-        entries, live = self._late.pop(call, ()), self._live.get(call)
+        changes, live = self._late.pop(call, ()), self._live.get(call)
         if live is not None:
-            for entry in entries:
-                live.add(entry)
+            for change in changes:
+                change(live)
             self._write((call,))
 
     def _make_room(self) -> None:

@@ -58,6 +58,7 @@ class Connections {
     void wait(unsigned longest_ms);
     // Whether pjsip's own poll is all there is to wait for.
     bool idle() const { return acceptors_.empty() && live_.empty(); }
+    std::size_t open_streams() const { return live_.size(); }
     // Closes what has been silent for too long; cheap between its times.
     void sweep();
     // Connections that have ended since the last call. Each holds a reference: release() it.

@@ -1,5 +1,7 @@
 #include "engine.hpp"
 
+#include <pjsua-lib/pjsua.h>
+
 namespace push_proxy {
 
 Engine* g_engine = nullptr;
@@ -65,6 +67,9 @@ pjsip_module describe_proxy() {
 }
 
 pjsip_module g_entry = describe_entry();
+
+constexpr const char* kLevelNames[] = {"live.transactions", "live.waiting", "live.kept_acks", "live.connections",
+                                       "live.branches",     "live.pools",   "live.pool_bytes"};
 
 }  // namespace
 
@@ -212,13 +217,29 @@ void Engine::tidy() {
     connections_->sweep();
     flows_ended();
     bury();
-    const auto live = transactions_.size() + requests_.size();
-    if (live == live_ && waiting_ == waiting_told_) return;
-    live_ = live;
-    waiting_told_ = waiting_;
+    const auto now = levels();
+    if (now == levels_told_) return;
+    levels_told_ = now;
     std::lock_guard lock(counters_mutex_);
-    counters_["live.transactions"] = live;
-    counters_["live.waiting"] = waiting_;
+    for (std::size_t i = 0; i < now.size(); ++i) counters_[kLevelNames[i]] = now[i];
+}
+
+// What there is at this moment: all of it goes back to where it was when the calls are over.
+Engine::Levels Engine::levels() const {
+    std::uint64_t pools = 0;
+    std::uint64_t pool_bytes = 0;
+#if !PJ_POOL_DEBUG  // that build's pools are plain mallocs, which its sanitizer watches
+    const auto* caching = reinterpret_cast<const pj_caching_pool*>(pjsua_get_pool_factory());
+    pools = caching->used_count;
+    pool_bytes = caching->used_size;
+#endif
+    return {transactions_.size() + requests_.size(),
+            waiting_,
+            kept_acks_.size(),
+            connections_->open_streams(),
+            by_via_branch_.size(),
+            pools,
+            pool_bytes};
 }
 
 void Engine::complain(const char* where, const char* what) {

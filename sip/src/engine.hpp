@@ -1,6 +1,7 @@
 // The proxy on pjsip's transaction layer. Lives on the SIP thread; see stack.hpp.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <mutex>
 #include <optional>
@@ -160,6 +161,8 @@ class Engine : public StreamUser {
     void bind(const BindOrder& order);
     void failed(const char* order, std::uint64_t txn, int branch, const std::string& reason);
     void count(const char* what, std::string_view which);
+    using Levels = std::array<std::uint64_t, 7>;  // as kLevelNames
+    Levels levels() const;
 
     Settings settings_;
     pjsip_endpoint* endpoint_;
@@ -185,8 +188,7 @@ class Engine : public StreamUser {
     std::unordered_map<OwnRequest*, std::unique_ptr<OwnRequest>> requests_;
     std::vector<std::uint64_t> finished_;  // server transactions to bury when no callback is running
     std::uint64_t next_id_ = 1;
-    std::size_t live_ = 0;  // as last counted
-    std::size_t waiting_told_ = 0;
+    Levels levels_told_{};
     Clock::time_point refusal_told_{};
     bool stopping_ = false;
 };

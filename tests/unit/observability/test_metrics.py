@@ -22,6 +22,7 @@ NAMES = {
     "push_proxy_provider_state",
     "push_proxy_sip_messages_total",
     "push_proxy_sip_rejected_total",
+    "push_proxy_live",
     "push_proxy_build_info",
 }
 
@@ -128,3 +129,16 @@ def test_two_registries_do_not_meet() -> None:
     one, two = Metrics(), Metrics()
     one.waiting_calls.set(5)
     assert "push_proxy_waiting_calls 0.0" in two.render().decode()
+
+
+def test_what_lives_is_asked_at_each_scrape() -> None:
+    """Of the stack's counters those of living things show as levels, beside our own."""
+    metrics, tasks = Metrics(), [1]
+    metrics.watch_sip(lambda: {"live.transactions": 7, "received.INVITE": 3})
+    metrics.watch_live("tasks", lambda: len(tasks))
+    text = metrics.render().decode()
+    assert 'push_proxy_live{kind="sip_transactions"} 7.0' in text
+    assert 'push_proxy_live{kind="tasks"} 1.0' in text
+    tasks.append(2)
+    assert 'push_proxy_live{kind="tasks"} 2.0' in metrics.render().decode()
+    assert 'kind="sip_received' not in text
