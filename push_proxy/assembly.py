@@ -22,11 +22,7 @@ from .runtime.dialog_wakes import DialogWakes
 from .runtime.directory import Directory
 from .runtime.gauges import count_directory
 from .runtime.idle_devices import IdleDevices
-from .runtime.kept_messages import KeptMessages
-from .runtime.live_message import MessageMeans
 from .runtime.mailboxes import Mailboxes
-from .runtime.message_carrier import MessageCarrier
-from .runtime.messages import Messages
 from .runtime.missed_book import MissedBook
 from .runtime.missed_calls import MissedCalls
 from .runtime.missed_pushes import MissedPushes

@@ -278,10 +278,10 @@ class Calls:
             record = await self._store.get_call(call)
             if record is not None:
                 self._live.setdefault(call, _Live(record))
-        changes, live = self._late.pop(call, ()), self._live.get(call)
+        entries, live = self._late.pop(call, ()), self._live.get(call)
         if live is not None:
-            for change in changes:
-                change(live)
+            for entry in entries:
+                live.add(entry)
             self._write((call,))
 
     def _make_room(self) -> None:
