@@ -25,6 +25,7 @@ from .core.notices import Notice
 from .core.payload import Push as Push  # noqa: PLC0414 - a part of the ports' vocabulary
 from .event_ports import EventStore
 from .missed_ports import MissedCallStore
+from .wake_ports import AppLogStore, WakeStore
 
 
 class Clock(Protocol):
@@ -201,7 +202,9 @@ class AccountState:
     bindings: tuple[Binding, ...]
 
 
-class Store(SharedValues, EventStore, MissedCallStore, Protocol):
+class Store(
+    SharedValues, EventStore, MissedCallStore, WakeStore, AppLogStore, Protocol
+):
     """State that outlives the process. Every method may raise `errors.StoreUnavailable`.
 
     Redis and memory satisfy the same contract suite. Writes are atomic per call: several

@@ -21,6 +21,9 @@ key                                   type     lives
 ``pp:{tenant/account}:missed``        zset     three months after the last one: when -> id
 ``pp:{tenant/account}:missed-data``   hash     as missed: id -> data
 ``pp:{tenant/account}:missed-seen``   zset     three months: those that are not to come back
+``pp:{tenant/account}:wakes``         hash     with devices: device -> its newest wakes, a line each
+``pp:{tenant/account}:app-logs``      hash     a week after the last: device -> a line for each
+``pp:{tenant/account}:app-log-data``  hash     as app-logs: device/id -> content
 ``pp:{tenant/account}:enrolments``    set      until the last code has expired
 ``pp:{tenant}:accounts``              zset     index, by account id
 ``pp:{tenant}:calls``                 zset     index, capped by number and time
@@ -30,6 +33,7 @@ key                                   type     lives
 ``pp:contact:<token>``                string   claim: which account owns the contact token
 ``pp:call:<id>``                      string   index, as long as the history
 ``pp:target:<hash>``                  set      index: devices that have this push token
+``pp:not-waking``                     set      index: devices that stopped waking
 ``pp:enrolment:<hash>``               string   until it expires or is taken
 ``pp:idempotent:<tenant>:<hash>``     string   as long as the caller asks
 ``pp:api-keys``                       hash     until deleted
@@ -45,7 +49,7 @@ key                                   type     lives
 
 from hashlib import sha256
 
-from ..core.ids import AccountKey, CallId, TenantId
+from ..core.ids import AccountKey, CallId, DeviceId, TenantId
 
 REGISTRATION_SLACK_S = 7 * 86_400.0
 """A registration's Call-ID and CSeq go on being used after it has lapsed (RFC 3261 §10.2.4)."""
@@ -62,6 +66,7 @@ TENANT_CALLS = 100_000
 
 TENANTS = "pp:tenants"
 API_KEYS = "pp:api-keys"
+NOT_WAKING = "pp:not-waking"
 
 
 def account(key: AccountKey) -> str:
@@ -113,6 +118,17 @@ def missed(key: AccountKey) -> tuple[str, str, str]:
     """Its missed calls, and those seen, in the order that their scripts expect."""
     place = f"pp:{{{key}}}:missed"
     return place, f"{place}-data", f"{place}-seen"
+
+
+def wakes(key: AccountKey) -> str:
+    """Its devices' newest wakes."""
+    return f"pp:{{{key}}}:wakes"
+
+
+def app_logs(key: AccountKey) -> tuple[str, str]:
+    """Its apps' logs: what is known of them, and their contents."""
+    place = f"pp:{{{key}}}:app-log"
+    return f"{place}s", f"{place}-data"
 
 
 def enrolments(key: AccountKey) -> str:
@@ -186,6 +202,22 @@ def dead_letters(tenant: TenantId) -> tuple[str, str]:
     return f"pp:{{{tenant}}}:dead-letters", f"pp:{{{tenant}}}:dead-letter-data"
 
 
+def member(key: AccountKey, device: DeviceId | bytes) -> str:
+    """How an index names a device."""
+    return f"{key} {device.decode() if isinstance(device, bytes) else device}"
+
+
+def of_member(member: bytes) -> tuple[AccountKey, DeviceId]:
+    """The device that an index names."""
+    key, _, device = member.decode().partition(" ")
+    return AccountKey(key), DeviceId(device)
+
+
+def with_device(key: AccountKey) -> tuple[str, ...]:
+    """All keys that hold something of a device, in the order that ``delete_device.lua`` expects."""
+    return devices(key), marks(key), bindings(key), wakes(key), *app_logs(key)
+
+
 def all_of_account(key: AccountKey) -> tuple[str, ...]:
     """All keys of one account, in the order that ``delete_account.lua`` expects."""
     return (
@@ -200,6 +232,8 @@ def all_of_account(key: AccountKey) -> tuple[str, ...]:
         enrolments(key),
         mailbox(key),
         *missed(key),
+        wakes(key),
+        *app_logs(key),
     )
 
 

@@ -7,15 +7,25 @@ from ..core.message_summary import Mailbox
 from ..core.model import Account, Binding, Device, RegistrationRecord, push_target
 from ..ports import AccountPage, AccountState, Clock
 from .faults import account_gone, aor_taken, check_version, token_taken
+from .memory_app_logs import AppLogsInMemory
 from .memory_calls import CallsInMemory
 from .memory_events import EventsInMemory
 from .memory_keys import KeysInMemory
 from .memory_missed import MissedInMemory
 from .memory_shared import SharedInMemory
+from .memory_wakes import WakesInMemory
 from .search import HistoryLimits
 
 
-class MemoryStore(CallsInMemory, MissedInMemory, KeysInMemory, SharedInMemory, EventsInMemory):
+class MemoryStore(
+    CallsInMemory,
+    MissedInMemory,
+    KeysInMemory,
+    SharedInMemory,
+    EventsInMemory,
+    WakesInMemory,
+    AppLogsInMemory,
+):
     """`ports.Store` without a server; nothing outlives it."""
 
     def __init__(self, clock: Clock, *, history: HistoryLimits | None = None) -> None:
@@ -25,6 +35,8 @@ class MemoryStore(CallsInMemory, MissedInMemory, KeysInMemory, SharedInMemory, E
         KeysInMemory.__init__(self, clock)
         SharedInMemory.__init__(self, clock)
         EventsInMemory.__init__(self)
+        WakesInMemory.__init__(self)
+        AppLogsInMemory.__init__(self, clock, history)
         self._clock = clock
         self._accounts: dict[AccountKey, Account] = {}
         self._owners: dict[str, AccountKey] = {}
@@ -129,6 +141,8 @@ class MemoryStore(CallsInMemory, MissedInMemory, KeysInMemory, SharedInMemory, E
     async def delete_device(self, key: AccountKey, device: DeviceId) -> bool:
         """See `ports.Store.delete_device`."""
         self._bindings.get(key, {}).pop(device, None)
+        self._forget_wakes(key, device)
+        self._forget_app_logs(key, device)
         self._untarget(self._devices.get(key, {}).get(device))
         return self._devices.get(key, {}).pop(device, None) is not None
 
@@ -187,3 +201,6 @@ class MemoryStore(CallsInMemory, MissedInMemory, KeysInMemory, SharedInMemory, E
 
     def _knows(self, key: AccountKey) -> bool:
         return key in self._accounts
+
+    def _has_device(self, key: AccountKey, device: DeviceId) -> bool:
+        return device in self._devices.get(key, {})

@@ -8,19 +8,28 @@ from ..core.queued_event import account_mark
 from ..ports import Clock
 from . import keys, scripts
 from .codec import Codec
+from .redis_app_logs import AppLogsInRedis
 from .redis_calls import CallsInRedis
 from .redis_client import Command, RedisClient, evalsha
-from .redis_devices import DevicesInRedis, member_of
+from .redis_devices import DevicesInRedis
 from .redis_events import EventsInRedis
 from .redis_keys import KeysInRedis
 from .redis_missed import MissedInRedis
 from .redis_shared import SharedInRedis
+from .redis_wakes import WakesInRedis
 from .search import HistoryLimits
 from .secrets import KeyRing
 
 
 class RedisStore(
-    DevicesInRedis, CallsInRedis, MissedInRedis, KeysInRedis, SharedInRedis, EventsInRedis
+    DevicesInRedis,
+    CallsInRedis,
+    MissedInRedis,
+    KeysInRedis,
+    SharedInRedis,
+    EventsInRedis,
+    WakesInRedis,
+    AppLogsInRedis,
 ):
     """`ports.Store` on a server that several nodes may share."""
 
@@ -72,8 +81,9 @@ class RedisStore(
             evalsha(scripts.UNCLAIM, [keys.aor(aor.decode())], key),
             evalsha(scripts.UNCLAIM, [keys.contact(token.decode())], key),
             *(
-                ("SREM", keys.target(mark.decode().partition(" ")[2]), member_of(key, device))
+                ("SREM", index, keys.member(key, device))
                 for device, mark in devices
+                for index in (keys.target(mark.decode().partition(" ")[2]), keys.NOT_WAKING)
             ),
             *(("DEL", keys.enrolment(code.decode())) for code in codes),
             evalsha(scripts.ERASE_DEAD_LETTERS, keys.dead_letters(tenant), account_mark(key)),
@@ -83,7 +93,9 @@ class RedisStore(
         return bool(there)
 
     async def reseal(self) -> int:
-        """Seal accounts, devices and dead letters with the ring's first key; how many accounts.
+        """Seal accounts, devices, apps' logs and dead letters with the ring's first key.
+
+        Returns how many accounts there are.
 
         After this the older keys of the ring are needed no more. A value that changes
         meanwhile is sealed with the first key by that change.
@@ -93,6 +105,7 @@ class RedisStore(
             await self.put_account(state.account, expected_version=state.account.version)
             for device in state.devices:
                 await self._write_device(device, device.version)
+            await self._reseal_app_logs(state.account.key)
             count += 1
         await self._reseal_dead_letters()
         return count

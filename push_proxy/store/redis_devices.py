@@ -14,7 +14,7 @@ from . import keys, scripts
 from .codec import Codec, UnreadableValue
 from .faults import account_gone, check_version
 from .redis_accounts import AccountsInRedis
-from .redis_client import RedisClient, evalsha
+from .redis_client import Command, RedisClient, evalsha
 
 _log = structlog.get_logger(__name__)
 _CHUNK = 200
@@ -39,7 +39,7 @@ class DevicesInRedis(AccountsInRedis):
 
     async def _write_device(self, device: Device, expected_version: int | None) -> None:
         key, target = device.account, self._target(device)
-        member = member_of(key, device.device)
+        member = keys.member(key, device.device)
         if target:
             await self._client.call("SADD", keys.target(target), member)
         done, *rest = await self._client.run(
@@ -69,9 +69,14 @@ class DevicesInRedis(AccountsInRedis):
 
     async def delete_device(self, key: AccountKey, device: DeviceId) -> bool:
         """See `ports.Store.delete_device`."""
-        there, target = await self._client.run(scripts.DELETE_DEVICE, _device_keys(key), device, "")
+        there, target = await self._client.run(
+            scripts.DELETE_DEVICE, keys.with_device(key), device, ""
+        )
+        member = keys.member(key, device)
+        cleaning: list[Command] = [("SREM", keys.NOT_WAKING, member)]
         if target:
-            await self._client.call("SREM", keys.target(target.decode()), member_of(key, device))
+            cleaning.append(("SREM", keys.target(target.decode()), member))
+        await self._client.pipeline(cleaning)
         return bool(there)
 
     async def devices(self, key: AccountKey) -> tuple[Device, ...]:
@@ -138,17 +143,21 @@ class DevicesInRedis(AccountsInRedis):
 
     async def _take_target(self, device: Device) -> tuple[tuple[AccountKey, DeviceId], ...]:
         """Remove every other device that has this push target."""
-        target, owner = self._target(device), member_of(device.account, device.device)
+        target, owner = self._target(device), keys.member(device.account, device.device)
         members = await self._client.call("SMEMBERS", keys.target(target))
-        places = [_parse(member) for member in members if member.decode() != owner]
+        places = [keys.of_member(member) for member in members if member.decode() != owner]
         gone = await self._client.pipeline(
             [
-                evalsha(scripts.DELETE_DEVICE, _device_keys(key), other, target)
+                evalsha(scripts.DELETE_DEVICE, keys.with_device(key), other, target)
                 for key, other in places
             ]
         )
         await self._client.pipeline(
-            [("SREM", keys.target(target), member_of(*place)) for place in places]
+            [
+                ("SREM", index, keys.member(*place))
+                for place in places
+                for index in (keys.target(target), keys.NOT_WAKING)
+            ]
         )
         return tuple(sorted(p for p, (there, _) in zip(places, gone, strict=True) if there))
 
@@ -162,17 +171,3 @@ class DevicesInRedis(AccountsInRedis):
 
 def _place(key: AccountKey, device: DeviceId) -> str:
     return f"{key}|{device}"
-
-
-def _device_keys(key: AccountKey) -> tuple[str, str, str]:
-    return (keys.devices(key), keys.marks(key), keys.bindings(key))
-
-
-def member_of(key: AccountKey, device: DeviceId | bytes) -> str:
-    """How an index names a device."""
-    return f"{key} {device.decode() if isinstance(device, bytes) else device}"
-
-
-def _parse(member: bytes) -> tuple[AccountKey, DeviceId]:
-    key, _, device = member.decode().partition(" ")
-    return AccountKey(key), DeviceId(device)

@@ -19,6 +19,8 @@ class HistoryLimits:
     missed_per_account: int = 100
     missed_keep_s: float = 90 * 86_400.0
     """Of missed calls that nobody has seen, since they were missed."""
+    app_logs_per_device: int = 5
+    app_logs_keep_s: float = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True, order=True)

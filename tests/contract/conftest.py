@@ -21,7 +21,12 @@ from tests.lab.redis_server import redis_server
 
 RING = KeyRing({"test": b"k" * 32})
 HISTORY = HistoryLimits(
-    calls_per_account=5, keep_s=3600.0, missed_per_account=4, missed_keep_s=7200.0
+    calls_per_account=5,
+    keep_s=3600.0,
+    missed_per_account=4,
+    missed_keep_s=7200.0,
+    app_logs_per_device=3,
+    app_logs_keep_s=1800.0,
 )
 
 

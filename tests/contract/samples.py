@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from push_proxy.core.app_log import AppLog
 from push_proxy.core.ids import AccountId, AccountKey, CallId, DeviceId, Instant, TenantId
 from push_proxy.core.message_summary import Mailbox
 from push_proxy.core.missed import MissedCall
@@ -33,6 +34,7 @@ from push_proxy.core.model import (
     WakeOverrides,
 )
 from push_proxy.core.policy_rules import Policy, Rejection, Rule, When
+from push_proxy.core.wake_health import WakeEnd, WakeResult
 
 ACME = TenantId("acme")
 ALICE = AccountKey("acme/alice")
@@ -196,6 +198,25 @@ def missed(at: float, name: str = "call-1", key: AccountKey = ALICE) -> MissedCa
         missed_at=Instant(at),
         owed=(PHONE, DeviceId("tablet")),
     )
+
+
+def wake(
+    at: float, name: str = "call-1", end: WakeEnd = WakeEnd.WOKE, **changes: Any
+) -> WakeResult:
+    base = WakeResult(
+        at=Instant(at),
+        call=CallId(name),
+        end=end,
+        verdict=Verdict.NOT_WOKEN if end is WakeEnd.FAILED else Verdict.ANSWERED,
+        wake_s=1.25 if end is WakeEnd.WOKE else None,
+        provider="fcm",
+        reason="200",
+    )
+    return replace(base, **changes)
+
+
+def app_log(at: float, name: str = "log-1", **changes: Any) -> AppLog:
+    return replace(AppLog(id=name, at=Instant(at), size=3, call=CallId("call-1")), **changes)
 
 
 def registration(now: float) -> RegistrationRecord:
