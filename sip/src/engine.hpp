@@ -98,6 +98,7 @@ class Engine : public StreamUser {
     void branch_state(Branch& branch, pjsip_transaction* tsx, pjsip_event* event);
     void branch_response(Branch& branch, pjsip_rx_data* rdata);
     void late_response(Branch& branch, pjsip_rx_data* rdata);
+    void stop_repeating(Branch& branch);
     void arm_timer_c(Branch& branch);
     void disarm(pj_timer_entry& timer);
     void branch_failed(Branch& branch, int status, const std::string& reason);

@@ -30,6 +30,7 @@ struct Branch : Owner {
     pjsip_transaction* tsx = nullptr;  // null once pjsip has let go of it
     Listener* listener = nullptr;
     Address destination;
+    const Clock::time_point started = Clock::now();
     bool to_device = false;  // on its own connection or not at all
     std::string route_key;   // of that device
     bool automatic = false;  // responses pass upstream without Python

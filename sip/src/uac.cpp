@@ -157,7 +157,10 @@ void Engine::branch_response(Branch& branch, pjsip_rx_data* rdata) {
     const bool first_provisional = line.code < 200 && !branch.provisional;
     branch.provisional = branch.provisional || line.code < 200;
     branch.final = branch.final || line.code >= 200;
-    if (first_provisional && branch.cancel_wanted) send_cancel(branch);
+    if (first_provisional && branch.cancel_wanted) {
+        disarm(branch.timer_c);
+        send_cancel(branch);
+    }
 
     // RFC 3261 16.7 item 2: each 101 to 199 starts Timer C anew. Python has its own for what it forks;
     // should it forget a branch, that one ends after twice the time.
@@ -270,13 +273,34 @@ void Engine::want_cancel(Branch& branch, const std::string& reason) {
     if (branch.final || branch.cancel_wanted) return;
     branch.cancel_wanted = true;
     branch.cancel_reason = reason;
-    // RFC 3261 9.1: no CANCEL before a provisional response. The INVITE is not repeated either: a
-    // phone that wakes only now would ring for a call that is over.
+    // RFC 3261 9.1: no CANCEL before a provisional response.
     if (branch.provisional) {
         send_cancel(branch);
     } else if (branch.tsx && branch.txn.invite) {
-        pjsip_tsx_stop_retransmit(branch.tsx);
+        stop_repeating(branch);
     }
+}
+
+// A cancelled INVITE that has not been heard of yet: it is repeated until 8*T1 after it was first sent, for
+// who rings may be waiting for a CANCEL, and only its 180 was lost. Then no more: a phone that wakes so late
+// would ring for a call that is over.
+void Engine::stop_repeating(Branch& branch) {
+    using std::chrono::milliseconds;
+    const auto age = std::chrono::duration_cast<milliseconds>(Clock::now() - branch.started);
+    const auto left = milliseconds(8 * pjsip_cfg()->tsx.t1) - age;
+    if (left <= milliseconds(0)) {
+        pjsip_tsx_stop_retransmit(branch.tsx);
+        return;
+    }
+    // Timer C runs only after a provisional response, which ends this.
+    disarm(branch.timer_c);
+    pj_timer_entry_init(&branch.timer_c, 1, &branch, [](pj_timer_heap_t*, pj_timer_entry* entry) {
+        entry->id = 0;
+        auto* tsx = static_cast<Branch*>(entry->user_data)->tsx;
+        if (tsx) pjsip_tsx_stop_retransmit(tsx);
+    });
+    const pj_time_val delay{static_cast<long>(left.count() / 1000), static_cast<long>(left.count() % 1000)};
+    pjsip_endpt_schedule_timer(endpoint_, &branch.timer_c, &delay);
 }
 
 void Engine::send_cancel(Branch& branch) {

@@ -1,4 +1,6 @@
 // CANCEL from both sides (RFC 3261 9, 16.10).
+#include <thread>
+
 #include "check.hpp"
 #include "station.hpp"
 
@@ -54,7 +56,7 @@ TEST("CANCEL toward a phone waits for its first provisional response and names t
     Call call(station);
     const auto invite = call.fork();
     station.stack().order(CancelOrder{call.held.txn, 1, "SIP;cause=200"});
-    call.phone.expect_silence(700);  // beyond T1: the INVITE is not repeated to a phone that wakes late
+    call.phone.expect_silence();
     call.phone_says(invite, 180, "Ringing", "t");
     const auto cancel = call.phone.expect("CANCEL ");
     CHECK_EQ(cancel.branch(), invite.branch());
@@ -66,6 +68,46 @@ TEST("CANCEL toward a phone waits for its first provisional response and names t
     call.phone.send(wire::response(cancel, 200, "OK"), station.at());
     CHECK_EQ(call.phone_says(invite, 487, "Request Terminated", "t").status, 487);
     CHECK_EQ(call.phone.expect("ACK ").branch(), invite.branch());
+    station.stop();
+}
+
+TEST("a phone whose 180 was lost gets the INVITE again after the call's end, and CANCEL at its next 180") {
+    Station station;
+    Call call(station);
+    const auto invite = call.fork();
+    station.stack().order(CancelOrder{call.held.txn, 1, ""});
+    const auto again = call.phone.expect("INVITE ");
+    CHECK_EQ(again.branch(), invite.branch());
+    call.phone_says(again, 180, "Ringing", "t");
+    const auto cancel = call.phone.expect("CANCEL ");
+    CHECK_EQ(cancel.branch(), invite.branch());
+    call.phone.send(wire::response(cancel, 200, "OK"), station.at());
+    call.phone_says(invite, 487, "Request Terminated", "t");
+    call.phone.expect("ACK ");
+    call.phone.expect_silence(700);
+    station.stop();
+}
+
+TEST("a cancelled INVITE is repeated for 8*T1 and no longer: a phone that wakes only then stays still") {
+    FastTimers fast;
+    Station station;
+    Call call(station);
+    const auto invite = call.fork();
+    station.stack().order(CancelOrder{call.held.txn, 1, ""});
+    for (int repeated = 0; repeated < 3; ++repeated) call.phone.expect("INVITE ");
+    call.phone.expect_silence(500);  // the next one would come after 240 ms
+    station.stop();
+}
+
+TEST("an INVITE that was sent long before its CANCEL is not repeated any more") {
+    FastTimers fast;
+    Station station;
+    Call call(station);
+    const auto invite = call.fork();
+    for (int repeated = 0; repeated < 3; ++repeated) call.phone.expect("INVITE ");
+    std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    station.stack().order(CancelOrder{call.held.txn, 1, ""});
+    call.phone.expect_silence(500);
     station.stop();
 }
 
