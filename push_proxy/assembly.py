@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .assembly_wakes import WakeMemory, open_wake_memory
 from .configured import client_tls, configured_pbxes, listener_tls
 from .core.model import Account
 from .core.nonces import Nonces
@@ -61,6 +62,7 @@ class CallPath:
     calls: Calls
     outgoing: OutgoingCalls
     mailboxes: Mailboxes
+    wake_memory: WakeMemory
     missed_book: MissedBook
     missed_pushes: MissedPushes
     wakes: Wakes
@@ -117,6 +119,7 @@ class CallPath:
         await self.addresses.aclose()
         await self.registrations.aclose()
         await self.wakes.aclose()
+        await self.wake_memory.aclose()
         self.outgoing.aclose()
         await self.mailboxes.aclose()
         await self.calls.aclose()
@@ -199,6 +202,10 @@ async def open_call_path(
         metrics=metrics,
         settings=settings.wake.settings(),
     )
+    wake_memory = open_wake_memory(
+        store=store, directory=directory, notices=notices, clock=clock, metrics=metrics
+    )
+    wakes.watcher = wake_memory.history
     challenger = Challenger(
         signaling=signaling,
         directory=directory,
@@ -304,6 +311,7 @@ async def open_call_path(
         calls=calls,
         outgoing=outgoing,
         mailboxes=mailboxes,
+        wake_memory=wake_memory,
         missed_book=missed_book,
         missed_pushes=missed_pushes,
         wakes=wakes,

@@ -18,6 +18,10 @@ class NoticeType(StrEnum):
     """The account is not registered at its PBX any more; ``reason`` and ``status`` say why."""
     REGISTRATION_RESTORED = "registration.restored"
     """After ``registration.lost``: it is again."""
+    DEVICE_STOPPED_WAKING = "device.stopped_waking"
+    """Calls used to wake this device, and the newest ones did not (`core.wake_health`)."""
+    DEVICE_WAKES_AGAIN = "device.wakes_again"
+    """After ``device.stopped_waking``: they do."""
     CALL_MISSED = "call.missed"
     """An incoming call was not answered; ``verdict`` says why."""
 

@@ -26,6 +26,7 @@ from .live_levels import LiveLevels
 from .provider_health import ProviderHealth
 from .sip_counters import SipCounters
 
+from .wake_metrics import WakeMetrics
 # Quarter seconds where people wait, and the service's own 15 s at a bucket's edge.
 WAKE_BUCKETS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30)
 PUSH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 5)
@@ -117,6 +118,7 @@ class Metrics:
         self._providers = ProviderHealth()
         registry.register(self._providers)
         Info("push_proxy_build", "Version of the service", registry=registry).info(
+        self.wakes = WakeMetrics(registry)
             {"version": version("push-proxy")}
         )
 

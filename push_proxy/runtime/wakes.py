@@ -3,8 +3,8 @@
 From a fact to the last order that follows from it nothing is awaited.
 """
 
-from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 from uuid import uuid4
 
 from ..core.events import (
@@ -65,7 +65,16 @@ from .pusher import Pusher
 from .redirections import Redirections
 
 _NOT_PUSHED = frozenset({Verdict.PUSH_REJECTED, Verdict.PROVIDER_UNAVAILABLE})
-WakeListener = Callable[[AccountKey, DeviceId, WakeResult], None]
+
+
+class WakeWatcher(Protocol):
+    """Who wants to know how devices wake: `runtime.wake_history.WakeHistory`."""
+
+    def expect(self, key: AccountKey) -> None:
+        """A call has come that may wake the account's devices."""
+
+    def ended(self, key: AccountKey, name: DeviceId, result: WakeResult) -> None:
+        """It has ended for a device that was pushed."""
 
 
 class Wakes:
@@ -90,8 +99,7 @@ class Wakes:
         self._clock = clock
         self._metrics = metrics
         self._settings = settings or WakeSettings()
-        self.on_result: WakeListener = _nobody
-        """Told of each device that was pushed, when its call has ended."""
+        self.watcher: WakeWatcher | None = None
         self._redirections = Redirections()
         self._interpreter = Interpreter(
             redirections=self._redirections,
@@ -182,6 +190,8 @@ class Wakes:
 
     def on_fact(
         self, fact: CancelReceived | BranchResponse | TransactionLost | OrderFailed
+        if self.watcher is not None:
+            self.watcher.expect(account.key)
     ) -> None:
         """What became of an INVITE. One that we no longer know is too late for anything."""
         wake = self._by_txn.get(fact.txn)
@@ -298,7 +308,8 @@ class Wakes:
         record = self._calls.get(held.call)
         verdict = record.outcome.verdict if record and record.outcome else Verdict.PROXY_ERROR
         for device, result in wake_results(last, verdict, now):
-            self.on_result(held.account.key, device, result)
+            if self.watcher is not None:
+                self.watcher.ended(held.account.key, device, result)
             if not result.woke:
                 says_why = result.end is WakeEnd.FAILED or result.verdict in _NOT_PUSHED
                 what = result.verdict.value if says_why else "call_over"
@@ -312,10 +323,6 @@ class Wakes:
             device_platform=device.platform if device else None,
             result=result,
         )
-
-
-def _nobody(_account: AccountKey, _device: DeviceId, _result: WakeResult) -> None:
-    """Wants to know."""
 
 
 def _is_missing(part: Part) -> bool:
