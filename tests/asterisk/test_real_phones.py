@@ -74,7 +74,8 @@ async def test_called(
     await phone.established()
     await phone.hang_up()
     await dialog.expect_bye()
-    assert [push.type for push in ext.sink.pushes].count("call") == 1
+    # On a busy machine it takes more than 5 s to wake and is pushed again: for the same call.
+    assert len({push.call_id for push in ext.sink.pushes if push.type == "call"}) == 1
     await ext.service.eventually(
         lambda: ext.service.expect("GET", f"/v1/calls?account={ext.account}&verdict=answered"),
         lambda page: len(page["calls"]) == 2,

@@ -97,7 +97,7 @@ async def test_real_phone_is_transferred(
         bye = at_third.send("BYE")
         await answer_to(at_third, bye, 200)
         with_phone.send("BYE")
-    record = await ext.record()
+    record = await ext.record(sip_call_id=incoming.invite.call_id)
     assert (record["direction"], record["callee"]) == ("outgoing", third.user)
 
 

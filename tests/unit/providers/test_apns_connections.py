@@ -361,7 +361,7 @@ def with_wall(apns: ApnsDouble, wall: Wall) -> ApnsProvider:
         servers=app.servers,
         ca_file=app.ca_file,
     )
-    return ApnsProvider([made], CLOCK, times=TIMES, request_s=2)
+    return ApnsProvider([made], CLOCK, times=TIMES, request_s=5)
 
 
 async def test_renewed_token_gets_new_connections(apns: ApnsDouble) -> None:
