@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from .advice.texts import load_texts
 from .assembly import CallPath, open_call_path
 from .configured_providers import configured_providers
 from .descriptors import raise_limit
@@ -53,6 +54,7 @@ class Service:
         self._clock = SystemClock()
         self._metrics = Metrics()
         self._metrics.set_certificates(certificates_end(settings))
+        self._texts = load_texts(settings.advice.file)
         self._providers = Providers(configured_providers(settings, self._clock))
         self._metrics.watch_providers(self._providers.health)
         self._front = Front(self.readiness)
@@ -190,6 +192,7 @@ class Service:
             pbx_state=path.pbx_state,
             dead_letters=events.letters,
             push=path.pusher.send,
+            texts=lambda: self._texts,
         )
         if (admin := self._settings.http.admin_address) is not None:
             server = HttpServer(create_admin_app(deps), admin, key="http.admin_listen")
@@ -211,6 +214,7 @@ class Service:
         try:
             settings = load()
             webhooks = await asyncio.to_thread(configured_webhooks, settings.events)
+            texts = await asyncio.to_thread(load_texts, settings.advice.file)
             # Libraries that a provider is the first to need take half a second to import.
             providers = await asyncio.to_thread(configured_providers, settings, self._clock)
             if self._path is not None:
@@ -230,6 +234,7 @@ class Service:
                 error=str(error),
             )
         self._providers.replace(providers)
+        self._texts = texts
         if self._events is not None:
             await self._events.replace(webhooks)
         self._settings = taken_over(running, settings)
@@ -239,7 +244,7 @@ class Service:
                 _log.warning(warning)
         if keys := need_restart(running, settings):
             _log.warning("changes that count after a restart only", keys=", ".join(keys))
-        _log.info("configuration reloaded", changed="API keys, providers, events, PBXs, TLS")
+        _log.info("configuration reloaded", changed="API keys, providers, events, PBXs, TLS, advice")
 
 
 async def serve(settings: Settings) -> int:

@@ -44,6 +44,7 @@ from .runtime.replacing import Replacing
 from .runtime.router import Router
 from .runtime.tokens import Tokens
 from .runtime.wakes import Wakes
+from .runtime.witness import Witness
 from .settings import Settings
 from .signaling.contract import Signaling, StackSettings
 from .signaling.facts import Fact
@@ -191,7 +192,17 @@ async def open_call_path(
         clock=clock,
         privacy=Privacy(settings.privacy),
     )
-    calls = Calls(store=store, clock=clock, metrics=metrics, on_decided=missed.on_decided)
+    witness = Witness(
+        directory=directory,
+        registration=lambda account: registrations.status(account),
+    )
+    calls = Calls(
+        store=store,
+        clock=clock,
+        metrics=metrics,
+        on_decided=missed.on_decided,
+        witness=witness.evidence,
+    )
     wakes = Wakes(
         signaling=signaling,
         directory=directory,

@@ -9,7 +9,8 @@ from .settings import Settings
 def taken_over(running: Settings, new: Settings) -> Settings:
     """The running configuration with those parts of the new one that a reload changes.
 
-    These are API keys, providers, event webhooks, limits of devices, PBXs and certificates.
+    These are API keys, providers, event webhooks, limits of devices, PBXs,
+    certificates and texts of advice.
     """
     http = running.http.model_copy(update={"api_keys": new.http.api_keys})
     sip = running.sip.model_copy(update={"tls": new.sip.tls})
@@ -20,6 +21,8 @@ def taken_over(running: Settings, new: Settings) -> Settings:
         "providers": new.providers,
         "events": new.events,
         "devices": new.devices,
+        "messages": new.messages,
+        "advice": new.advice,
     }
     return running.model_copy(update=update).with_warnings(new.warnings)
 

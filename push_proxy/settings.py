@@ -165,6 +165,12 @@ class WakeSection(Section):
         )
 
 
+class AdviceSection(Section):
+    """``advice``: what people are told about calls."""
+
+    file: Path | None = None
+
+
 class Settings(Section):
     """The whole configuration, checked. Made by `settings_file.load`, or directly in tests."""
 
@@ -179,6 +185,7 @@ class Settings(Section):
     providers: ProvidersSection = Field(default_factory=ProvidersSection)
     devices: DevicesSection = Field(default_factory=DevicesSection)
     events: EventsSection = Field(default_factory=EventsSection)
+    advice: AdviceSection = Field(default_factory=AdviceSection)
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .advice.texts import load_texts
 from .core.model import Ringing
+from .errors import ConfigurationError
 from .settings import Settings
 from .settings_defaults import guess_address
 from .settings_provider_checks import (
@@ -63,6 +65,17 @@ def contradictions(settings: Settings) -> Iterator[Fault]:
     if settings.secrets.key_file is not None:
         yield from file_faults("secrets.key_file", settings.secrets.key_file)
     yield from provider_contradictions(settings)
+    yield from _advice(settings)
+
+
+def _advice(settings: Settings) -> Iterator[Fault]:
+    if settings.advice.file is None:
+        return
+    try:
+        load_texts(settings.advice.file)
+    except ConfigurationError as error:
+        for line in str(error).splitlines():
+            yield "advice.file", line
 
 
 def _addresses(settings: Settings) -> Iterator[Fault]:

@@ -56,7 +56,7 @@ def answered(
     return _end(
         live.with_branch(winner),
         (Relay(branch=branch.id, response=event.response), Note("answered", branch.device)),
-        replace(outcome.answered(), status=event.status),
+        replace(outcome.answered(branch.device), status=event.status),
         reason=COMPLETED_ELSEWHERE,
         now=now,
     )

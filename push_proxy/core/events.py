@@ -59,6 +59,8 @@ class Candidate:
     """It is gone since a moment ago: the device is probably about to make another one."""
     token_fault: str = ""
     """Why its push token has ended, if it has."""
+    unpushable: str = ""
+    """Why there is no push for it, if there is none: a word for the timeline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from .evidence import Evidence
 from .ids import AccountId, AccountKey, CallId, DeviceId, Instant, TenantId, account_key
 from .policy_rules import NO_POLICY, Policy
 
@@ -320,6 +321,13 @@ class Outcome:
     status: int
     """The final SIP status that the calling side got; 0 when it got none."""
     advice: str = ""
+    """English, by the verdict alone; what is shown is made by `advice` from ``cause``."""
+    cause: str = ""
+    """Why, where something is known beyond the verdict (`causes.Cause`); else empty."""
+    device: DeviceId | None = None
+    """Whose part decided the call; None: nobody's."""
+    led_by: Verdict | None = None
+    """Of a call that was forwarded because it had failed: how it had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +361,8 @@ class CallRecord:
     state: CallState = CallState.WAKING
     outcome: Outcome | None = None
     timeline: tuple[TimelineEntry, ...] = ()
+    evidence: Evidence | None = None
+    """What was known of the device that decided the call; None: nothing has to be explained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from .events import PushOutcome
-from .ids import Instant
+from .ids import DeviceId, Instant
 from .model import CallState, Fault, Outcome, Verdict
 from .part import Part, Reach
 
@@ -156,8 +156,9 @@ def exhausted(parts: Sequence[Part], *, status: int, ended_by: str) -> Outcome:
         status=status,
     )
     if verdict is Verdict.NO_DEVICE and (faults := _token_faults(parts)):
-        return replace(result, advice=faults)
-    return result
+        dead = next(part for part in parts if part.token_fault)
+        return replace(result, advice=faults, device=dead.device)
+    return replace(result, device=None if part is None else part.device)
 
 
 def _token_faults(parts: Sequence[Part]) -> str:
@@ -181,7 +182,10 @@ def cancelled(
     if elsewhere:
         verdict = Verdict.ANSWERED_ELSEWHERE
     ended_by = "pbx" if by_timer or elsewhere else "caller"
-    return outcome(verdict, phase=phase, ended_by=ended_by, status=487)
+    rings = [part for part in parts if part.reached is Reach.RANG and part.answer is None]
+    decided = furthest(rings if ringing and rings else parts)
+    result = outcome(verdict, phase=phase, ended_by=ended_by, status=487)
+    return replace(result, device=None if decided is None else decided.device)
 
 
 def _when_cancelled(
@@ -200,9 +204,10 @@ def _when_cancelled(
     return _Cancelled(Verdict.CALLER_CANCELLED, phase)
 
 
-def answered() -> Outcome:
+def answered(device: DeviceId | None = None) -> Outcome:
     """A device's 2xx went to the PBX."""
-    return outcome(Verdict.ANSWERED, phase=CallState.ANSWERED, ended_by="device", status=200)
+    result = outcome(Verdict.ANSWERED, phase=CallState.ANSWERED, ended_by="device", status=200)
+    return replace(result, device=device)
 
 
 def lost(*, ringing: bool) -> Outcome:
@@ -246,5 +251,10 @@ def outcome(verdict: Verdict, *, phase: CallState, ended_by: str, status: int) -
         phase=phase,
         ended_by=ended_by,
         status=status,
-        advice=_ADVICE.get(verdict, ""),
+        advice=advice_by_verdict(verdict),
     )
+
+
+def advice_by_verdict(verdict: Verdict) -> str:
+    """What a verdict alone says, in English; empty: nothing is to be done."""
+    return _ADVICE.get(verdict, "")

@@ -56,7 +56,7 @@ def at_end(
     ruling = policy.at_end(case, result.verdict)
     notes = _notes(ruling)
     if ruling.redirect is not None:
-        forwarded = replace(result, verdict=Verdict.FORWARDED, status=302)
+        forwarded = replace(result, verdict=Verdict.FORWARDED, status=302, led_by=result.verdict)
         return (*notes, _redirection(case, ruling.redirect, result.verdict)), forwarded
     if ruling.reject is not None:
         refused = replace(result, status=ruling.reject.status)

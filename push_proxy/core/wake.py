@@ -95,13 +95,24 @@ def start(
             live, more = live.with_part(replace(part, returns_by=live.wake_deadline)), ()
         else:
             more = ()
-        actions += more
-        if candidate.token_fault:
-            actions += (Note("token_dead", candidate.device, candidate.token_fault),)
+        actions += (*more, *_why_no_push(candidate))
+    if not candidates:
+        actions += (Note("not_pushed", detail="no_device"),)
     if not live.hopeful:
         return ending.exhausted(replace(live, stored=False), actions, now)
     live, rung = together.all_rung(live, now)
     return live, (*actions, *rung, StoreInvite())
+
+
+def _why_no_push(candidate: Candidate) -> tuple[Action, ...]:
+    """A call that leads to no push says why."""
+    if candidate.token_fault:
+        return (Note("token_dead", candidate.device, candidate.token_fault),)
+    if not candidate.pushable:
+        return (Note("not_pushed", candidate.device, candidate.unpushable or "no_token"),)
+    if candidate.binding is not None and candidate.fresh:
+        return (Note("not_pushed", candidate.device, "awake"),)
+    return ()
 
 
 def step(state: State, event: Event, now: Instant) -> Step:

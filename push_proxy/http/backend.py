@@ -1,15 +1,17 @@
 """What the API needs from the rest of the service; `runtime` satisfies each Protocol."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from ..core.events import AppAction, AppEvent
+from ..core.evidence import NO_WORDS, AppWords
 from ..core.ids import AccountKey, CallId, DeviceId, TenantId
 from ..core.model import Account, Binding, CallRecord, Device
 from ..core.queued_event import DeadLetterPage, Replayed
 from ..core.registration_status import RegistrationStatus
+from ..core.wake_health import WakeResult, WakeSummary
 from ..missed_ports import MissedCallPage
 from ..ports import AppHealth
 from ..runtime.changes import Change
@@ -91,10 +93,31 @@ class UnseenCalls(Protocol):
         """These were seen, or all up to one. Raises `errors.StoreUnavailable`."""
 
 
+class WakeHistories(Protocol):
+    """How devices have woken lately: `runtime.wake_history.WakeHistory`."""
+
+    async def of_device(self, key: AccountKey, device: DeviceId) -> tuple[WakeResult, ...]:
+        """A device's wakes, newest first. Raises `errors.StoreUnavailable`."""
+
+    async def of_account(self, key: AccountKey) -> Mapping[DeviceId, WakeSummary]:
+        """Its devices' summaries; while the store is away those that are in memory."""
+
+    def not_waking(self, tenant: TenantId) -> int:
+        """How many of a tenant's devices have stopped waking."""
+
+
 class LiveWakes(Protocol):
     """Wakes that are going on: `runtime.wakes.Wakes`."""
 
-    def report(self, call: CallId, device: DeviceId, event: AppEvent, detail: str) -> bool:
+    def report(
+        self,
+        call: CallId,
+        device: DeviceId,
+        event: AppEvent,
+        detail: str,
+        *,
+        words: AppWords = NO_WORDS,
+    ) -> bool:
         """The app reports its progress; False when no such wake is open."""
 
     def act(self, call: CallId, device: DeviceId, action: AppAction) -> bool:

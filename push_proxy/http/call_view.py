@@ -4,6 +4,7 @@ from pydantic import Field
 
 from ..core.ids import split_account_key
 from ..core.model import CallRecord, CallState, Direction, Fault, Verdict
+from .call_advice import Advice
 from .fields import Timestamp, View, maybe_rfc3339, rfc3339
 
 
@@ -41,12 +42,23 @@ class CallSummary(View):
     status: int | None = Field(
         description="The final SIP status that the calling side got; 0: none."
     )
-    advice: str
+    cause: str = Field(
+        description="Why, where something is known beyond the verdict: a word of docs/advice.md; "
+        "else empty. Evidence that comes after the end may change it, never verdict or fault.",
+        examples=["battery_saver"],
+    )
+    advice: str = Field(description="The same as a sentence, by the verdict if there is no cause.")
+    decided_by: str | None = Field(
+        description="The device that got furthest, whose part decided; null: none."
+    )
 
 
 class CallView(CallSummary):
     """A call with all that happened in it."""
 
+    advice_steps: list[str] = Field(
+        description="What to do about the cause, on this phone where its vendor is known."
+    )
     timeline: list[TimelineView]
 
 
@@ -57,12 +69,12 @@ class CallList(View):
     next_cursor: str | None
 
 
-def summary(record: CallRecord) -> CallSummary:
+def summary(record: CallRecord, advice: Advice) -> CallSummary:
     """The call without its timeline."""
-    return CallSummary(**_fields(record))
+    return CallSummary(**_fields(record, advice))
 
 
-def view(record: CallRecord) -> CallView:
+def view(record: CallRecord, advice: Advice) -> CallView:
     """The whole call."""
     timeline = [
         TimelineView(
@@ -74,10 +86,10 @@ def view(record: CallRecord) -> CallView:
         )
         for entry in record.timeline
     ]
-    return CallView(**_fields(record), timeline=timeline)
+    return CallView(**_fields(record, advice), advice_steps=list(advice.steps), timeline=timeline)
 
 
-def _fields(record: CallRecord) -> dict[str, object]:
+def _fields(record: CallRecord, advice: Advice) -> dict[str, object]:
     outcome = record.outcome
     return {
         "id": record.id,
@@ -97,7 +109,9 @@ def _fields(record: CallRecord) -> dict[str, object]:
         "phase": outcome.phase if outcome else None,
         "fault": outcome.fault if outcome else None,
         "status": outcome.status if outcome else None,
-        "advice": outcome.advice if outcome else "",
+        "cause": outcome.cause if outcome else "",
+        "advice": advice.text,
+        "decided_by": outcome.device if outcome else None,
     }
 
 

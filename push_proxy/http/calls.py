@@ -1,22 +1,24 @@
 """Calls: look at one, search, and what an app reports and does while it wakes."""
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 
 from ..core.events import AppAction, AppEvent
+from ..core.evidence import AppReason, AppWords, Network, Priority
 from ..core.ids import AccountId, AccountKey, CallId, DeviceId, Instant, split_account_key
 from ..core.model import CallRecord, CallState, Verdict
 from ..errors import Conflict, InvalidInput, NotFound
 from ..ports import CallQuery
 from .access import AnyCaller, key_of, need
+from .call_advice import Advice, advice_for
 from .call_view import CallList, CallView, summary, view
 from .callers import App, Caller, Scope
 from .deps import Deps, HttpDeps, SharedDep
 from .fields import NAME_PATTERN, Body, Conditions, Instant3339, Name, Text, View, rfc3339
 from .idempotency import IdempotencyKey
+from .languages import AcceptLanguage, LanguageQuery, chosen
 from .openapi import BODY, errors
 
 router = APIRouter(prefix="/v1/calls", tags=["calls"])
@@ -46,13 +48,39 @@ class SearchQuery(Conditions):
     )
     limit: Annotated[int, Query(ge=1, le=500)] = 50
     cursor: Annotated[str | None, Query(max_length=512, description="`next_cursor`.")] = None
+    language: LanguageQuery = None
+
+
+class LanguageChoice(Conditions):
+    """In which language to answer."""
+
+    language: LanguageQuery = None
 
 
 class EventBody(Body):
-    """What the app did with the push."""
+    """What the app did with the push, and how it found the phone. Also after the call's end."""
 
     event: Literal["push_received", "ui_shown", "registered", "failed"]
-    at: Instant3339 | None = Field(None, description="By the app's own clock.")
+    at: Instant3339 | None = Field(
+        None,
+        description="When it happened, by the app's own clock: of `push_received` when the push "
+        "came, also if the report could only be sent much later.",
+    )
+    priority: Literal["high", "normal"] | None = Field(
+        None, description="As the push arrived: FCM's `getPriority()`."
+    )
+    original_priority: Literal["high", "normal"] | None = Field(
+        None, description="As it was sent: FCM's `getOriginalPriority()`."
+    )
+    network: Literal["wifi", "cellular", "none"] | None = Field(
+        None, description="What connected the phone when the push came; `none`: nothing did."
+    )
+    reason: Literal["force_stopped", "no_network", "sip_failed", "no_media"] | None = Field(
+        None,
+        description="Why the app could not take the call, as far as it knows: the person had "
+        "stopped it (learnt at its next start), no network, SIP did not get through, no microphone "
+        "or sound.",
+    )
     detail: Annotated[Text, Field(max_length=255)] | None = None
     device: Name | None = Field(
         None, description="Which device; a device key's own is understood, an API key names it."
@@ -81,7 +109,10 @@ class CallFate(View):
     responses=errors(403, 503),
 )
 async def search_calls(
-    query: Annotated[SearchQuery, Query()], caller: AnyCaller, deps: Deps
+    query: Annotated[SearchQuery, Query()],
+    caller: AnyCaller,
+    deps: Deps,
+    accepted: AcceptLanguage = None,
 ) -> CallList:
     """Newest first. A device key sees its account's calls."""
     need(caller, Scope.CALLS)
@@ -98,7 +129,8 @@ async def search_calls(
         )
     )
     newest = (deps.calls.get(record.id) or record for record in found.calls)
-    return CallList(calls=[summary(one) for one in newest], next_cursor=found.next_cursor)
+    shown = [summary(one, advice_on(deps, one, query.language, accepted)) for one in newest]
+    return CallList(calls=shown, next_cursor=found.next_cursor)
 
 
 @router.get(
@@ -107,9 +139,16 @@ async def search_calls(
     response_model=CallView,
     responses=errors(403, 404, 503),
 )
-async def get_call(call: CallInPath, caller: AnyCaller, deps: Deps) -> CallView:
+async def get_call(
+    call: CallInPath,
+    query: Annotated[LanguageChoice, Query()],
+    caller: AnyCaller,
+    deps: Deps,
+    accepted: AcceptLanguage = None,
+) -> CallView:
     """While it goes on and afterwards."""
-    return view(await _visible_call(deps, caller, call))
+    record = await _visible_call(deps, caller, call)
+    return view(record, advice_on(deps, record, query.language, accepted))
 
 
 @router.post(
@@ -131,12 +170,14 @@ async def report_event(
     deps = shared.deps
     record = await _visible_call(deps, caller, call)
     device = _device(deps, caller, record, body.device)
-    detail = _detail(body.detail, body.at)
+    words = _words(body)
+    clock = f"app clock {rfc3339(words.at)}" if words.at is not None else ""
+    detail = "; ".join(part for part in (words.text, clock) if part)
 
     deps.accounts.touch_device(record.account, device)
 
     async def work() -> tuple[int, dict[str, Any]]:
-        taken = deps.wakes.report(call, device, AppEvent(body.event), detail)
+        taken = deps.wakes.report(call, device, AppEvent(body.event), detail, words=words)
         return 202, _fate(deps.calls.get(call) or record, taken=taken)
 
     return await shared.idempotency.once(
@@ -212,9 +253,29 @@ def _device(deps: HttpDeps, caller: Caller, record: CallRecord, named: str | Non
     return device
 
 
-def _detail(detail: str | None, at: datetime | None) -> str:
-    parts = [detail or "", f"app clock {rfc3339(at.timestamp())}" if at else ""]
-    return "; ".join(part for part in parts if part)
+def _words(body: EventBody) -> AppWords:
+    return AppWords(
+        at=None if body.at is None else Instant(body.at.timestamp()),
+        priority=body.priority and Priority(body.priority),
+        original_priority=body.original_priority and Priority(body.original_priority),
+        network=body.network and Network(body.network),
+        reason=body.reason and AppReason(body.reason),
+        detail=body.detail or "",
+    )
+
+
+def advice_on(
+    deps: HttpDeps, record: CallRecord, asked: str | None, accepted: str | None
+) -> Advice:
+    """A call's advice in the language ``asked`` for, ``accepted`` or the account's."""
+    texts, account = deps.texts(), deps.accounts.account(record.account)
+    language = chosen(
+        texts.languages,
+        asked=asked,
+        accepted=accepted,
+        account=account.language if account else None,
+    )
+    return advice_for(record, texts, language)
 
 
 def _fate(record: CallRecord, *, taken: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from ..advice.texts import Texts
 from ..core.ids import AccountKey
 from ..core.message_summary import Mailbox
 from ..core.model import Account, Address
@@ -58,6 +59,8 @@ class HttpDeps:
     """Events that no webhook took."""
     push: Callable[[Push], Awaitable[PushResult]]
     """Send a push: `runtime.pusher.Pusher.send`."""
+    texts: Callable[[], Texts]
+    """What people are told about calls; a reload changes them."""
 
     @property
     def settings(self) -> Settings:

@@ -10,7 +10,9 @@ from functools import partial
 
 import structlog
 
-from ..core.ids import AccountKey, CallId, DeviceId, Instant, split_account_key
+from ..core.advice import wants_evidence, with_cause
+from ..core.evidence import NO_WORDS, AppWords, Evidence
+from ..core.ids import AccountKey, CallId, DeviceId, Instant, TenantId, split_account_key
 from ..core.model import CallRecord, CallState, Direction, Outcome, TimelineEntry
 from ..core.outcome import answered
 from ..errors import StoreUnavailable
@@ -40,11 +42,12 @@ def _holder(record: CallRecord) -> DeviceId | None:
 class _Live:
     """A record that still changes."""
 
-    __slots__ = ("dirty", "record", "timeline")
+    __slots__ = ("dirty", "record", "timeline", "words")
 
     def __init__(self, record: CallRecord) -> None:
         self.record = record
         self.timeline: list[TimelineEntry] = list(record.timeline)
+        self.words: dict[DeviceId, AppWords] | None = None
         self.dirty = True
 
     @property
@@ -57,6 +60,38 @@ class _Live:
             del self.timeline[TIMELINE_LIMIT // 2]
         self.timeline.append(entry)
         self.dirty = True
+        if self.record.evidence is not None:
+            self._judge()
+
+    def hear(self, device: DeviceId, words: AppWords) -> None:
+        """What an app's report says beside what happened."""
+        evidence = self.record.evidence
+        if evidence is None:
+            self.words = self.words or {}
+            self.words[device] = words.after(self.words.get(device, NO_WORDS))
+        elif evidence.device == device:
+            self.record = replace(self.record, evidence=evidence.with_words(words))
+            self.dirty = True
+            self._judge()
+
+    def decide(self, result: Outcome, witness: Callable[[CallRecord], Evidence | None]) -> None:
+        """The call has its outcome; ``witness`` knows what there is to know of its device."""
+        self.record = replace(self.record, outcome=result)
+        self.dirty = True
+        if not wants_evidence(result.led_by or result.verdict):
+            return
+        evidence = witness(self.record)
+        if evidence is None:
+            return
+        words = (self.words or {}).get(evidence.device) if evidence.device else None
+        if words is not None:
+            evidence = evidence.with_words(words)
+        self.record = replace(self.record, evidence=evidence)
+        self._judge()
+
+    def _judge(self) -> None:
+        """Name the cause by what is known now."""
+        self.record = replace(self.record, outcome=with_cause(self.snapshot()).outcome)
 
     def snapshot(self) -> CallRecord:
         return replace(self.record, timeline=tuple(self.timeline))
@@ -74,13 +109,15 @@ class Calls:
         write_after_s: float = 1.0,
         memory_limit: int = 20_000,
         on_decided: Callable[[CallRecord], None] = lambda _: None,
+        witness: Callable[[CallRecord], Evidence | None] = lambda _: None,
     ) -> None:
         """``write_after_s``: how long changes are gathered before they are written.
 
         ``memory_limit``: records in memory; above it answered ones leave it early, and with
         the store away the oldest decided ones are lost.
 
-        ``on_decided`` hears of a call once, when it has its outcome.
+        ``on_decided`` hears of a call once, when it has its outcome; ``witness`` is asked then
+        what is known of the device that decided it.
         """
         self._store = store
         self._clock = clock
@@ -88,8 +125,11 @@ class Calls:
         self._write_after_s = write_after_s
         self._memory_limit = memory_limit
         self._on_decided = on_decided
+        self._witness = witness
         self._live: dict[CallId, _Live] = {}
-        self._late: dict[CallId, list[TimelineEntry]] = {}
+        self._late: dict[CallId, list[Callable[[_Live], None]]] = {}
+        self._watchers: list[Callable[[CallRecord], None]] = []
+        self._counters: list[Callable[[CallRecord], None]] = []
         self._due: dict[CallId, None] = {}
         self._timer: Timer | None = None
         self._writes = WriteBehind("calls")
@@ -108,6 +148,25 @@ class Calls:
         """The newest record of a call still in memory; others are in the store."""
         live = self._live.get(call)
         return live.snapshot() if live else None
+
+    def live(self, tenant: TenantId, *, limit: int) -> tuple[CallRecord, ...]:
+        """A tenant's calls that have not ended, newest first."""
+        found: list[CallRecord] = []
+        for live in reversed(self._live.values()):
+            ended = live.record.state is CallState.ENDED
+            if not ended and split_account_key(live.record.account)[0] == tenant:
+                found.append(live.snapshot())
+                if len(found) == limit:
+                    break
+        return tuple(found)
+
+    def watch(self, on_change: Callable[[CallRecord], None]) -> None:
+        """Call ``on_change`` at every change, with a record whose timeline may be old."""
+        self._watchers.append(on_change)
+
+    def watch_outcomes(self, on_outcome: Callable[[CallRecord], None]) -> None:
+        """Call ``on_outcome`` once for each call, when it has its outcome."""
+        self._counters.append(on_outcome)
 
     def holder(self, account: AccountKey, sip_call_id: str) -> DeviceId | None:
         """The device that is in this dialog, if the call is still in memory.
@@ -136,8 +195,9 @@ class Calls:
 
     def open(self, record: CallRecord) -> None:
         """A call has begun."""
-        self._live[record.id] = _Live(record)
+        self._live[record.id] = live = _Live(record)
         self._touch(record.id)
+        self._tell(live)
         if len(self._live) > self._memory_limit:
             self._make_room()
 
@@ -147,15 +207,27 @@ class Calls:
         It is added to the record in the store then: a phone that woke too late may come long
         after the call's end has been written.
         """
+        return self._change(call, lambda live: live.add(entry))
+
+    def hear(self, call: CallId, device: DeviceId, words: AppWords) -> None:
+        """What an app's report says beside what happened: it may explain the call's end.
+
+        Late ones do as well; verdict and fault stay as they are.
+        """
+        if words != NO_WORDS:
+            self._change(call, lambda live: live.hear(device, words))
+
+    def _change(self, call: CallId, change: Callable[[_Live], None]) -> bool:
         live = self._live.get(call)
         if live is None:
             if self._writes.waiting < self._memory_limit:
-                self._late.setdefault(call, []).append(entry)
+                self._late.setdefault(call, []).append(change)
                 self._writes.submit(("late", call), partial(self._add_late, call))
             return False
-        live.add(entry)
+        change(live)
         if live.decided:
             self._touch(call)
+        self._tell(live)
         return True
 
     def move(self, call: CallId, state: CallState, at: Instant) -> None:
@@ -175,6 +247,7 @@ class Calls:
             self._write((call,))
         else:
             self._touch(call)
+        self._tell(live)
 
     def finish(self, call: CallId, result: Outcome, *, can_be_missed: bool = True) -> None:
         """The call is decided; an answered one ends later, with its BYE.
@@ -184,10 +257,12 @@ class Calls:
         self._metrics.call_ended(result)
         live = self._live.get(call)
         if live is not None:
-            live.record = replace(live.record, outcome=result)
-            live.dirty = True
+            live.decide(result, self._witness)
             if can_be_missed:
                 self._on_decided(live.snapshot())
+            for on_outcome in self._counters:
+                on_outcome(live.record)
+            self._tell(live)
 
     # the end of answered calls
 
@@ -235,6 +310,10 @@ class Calls:
         self._live[call] = live = _Live(record)
         self._hang_up(live, fact, at)
 
+    def _tell(self, live: _Live) -> None:
+        for on_change in self._watchers:
+            on_change(live.record)
+
     # writing
 
     async def aclose(self, timeout_s: float = 3.0) -> None:
@@ -278,10 +357,10 @@ class Calls:
             record = await self._store.get_call(call)
             if record is not None:
                 self._live.setdefault(call, _Live(record))
-        entries, live = self._late.pop(call, ()), self._live.get(call)
+        changes, live = self._late.pop(call, ()), self._live.get(call)
         if live is not None:
-            for entry in entries:
-                live.add(entry)
+            for change in changes:
+                change(live)
             self._write((call,))
 
     def _make_room(self) -> None:

@@ -47,7 +47,7 @@ def candidates_for(
             devices.get(name),
             bindings.get(name),
             directory=directory,
-            pushable=_pushable(devices.get(name), pusher),
+            unpushable=_unpushable(devices.get(name), pusher),
             heard_after=now - fresh_s,
         )
         for name in (*devices, *(name for name in bindings if name not in devices))
@@ -60,13 +60,14 @@ def _candidate(
     binding: Binding | None,
     *,
     directory: Directory,
-    pushable: bool,
+    unpushable: str,
     heard_after: float,
 ) -> Candidate:
     flow = binding is None or directory.has_flow(binding)
     return Candidate(
         device=name,
-        pushable=pushable,
+        pushable=not unpushable,
+        unpushable=unpushable,
         repush=device is not None and device.provider not in _NO_SECOND_PUSH,
         late_invite=device is not None and device.provider in _SHOWS_THE_CALL,
         binding=binding,
@@ -82,5 +83,8 @@ def _token_fault(device: Device | None) -> str:
     return fault.reason if fault is not None and fault.state is TokenState.DEAD else ""
 
 
-def _pushable(device: Device | None, pusher: Pusher) -> bool:
-    return device is not None and pusher.serves(device)
+def _unpushable(device: Device | None, pusher: Pusher) -> str:
+    """Why there is no push for it; empty: there is one."""
+    if device is None or not device.has_target:
+        return "no_token"
+    return "" if pusher.serves(device) else "unknown_app"

@@ -24,6 +24,7 @@ from ..core.events import (
     TokenRotated,
     WakeSettings,
 )
+from ..core.evidence import NO_WORDS, AppWords
 from ..core.ids import AccountKey, CallId, DeviceId, Instant, ServerTxn
 from ..core.incoming import IncomingCall, incoming_call
 from ..core.message import Message, parse
@@ -60,6 +61,7 @@ from .clock import TimerClock
 from .directory import Directory
 from .held_call import HeldCall
 from .interpreter import Interpreter
+from .latecomers import Latecomers
 from .live_wake import LiveWake
 from .pusher import Pusher
 from .redirections import Redirections
@@ -101,6 +103,7 @@ class Wakes:
         self._settings = settings or WakeSettings()
         self.watcher: WakeWatcher | None = None
         self._redirections = Redirections()
+        self._latecomers = Latecomers()
         self._interpreter = Interpreter(
             redirections=self._redirections,
             signaling=signaling,
@@ -187,11 +190,11 @@ class Wakes:
         self._keep(wake)
         self._calls.open(_record(held, fact, account, incoming))
         wake.begin(actions)
+        if self.watcher is not None:
+            self.watcher.expect(account.key)
 
     def on_fact(
         self, fact: CancelReceived | BranchResponse | TransactionLost | OrderFailed
-        if self.watcher is not None:
-            self.watcher.expect(account.key)
     ) -> None:
         """What became of an INVITE. One that we no longer know is too late for anything."""
         wake = self._by_txn.get(fact.txn)
@@ -206,6 +209,9 @@ class Wakes:
             self._measure_wake(wake, binding.device, now)
             wake.tell(DeviceRegistered(binding))
             wake.held.registered_at.pop(binding.device, None)
+        late_for = self._latecomers.came(binding.account, binding.device, now)
+        if late_for is not None and late_for not in self._by_call:
+            self._calls.note(late_for, TimelineEntry(now, "registered_late", binding.device))
 
     def unregistered(self, account_key: AccountKey, device: DeviceId) -> None:
         """The device's binding is gone."""
@@ -219,11 +225,21 @@ class Wakes:
         for wake in self._of_account(account_key):
             wake.tell(TokenRotated(device))
 
-    def report(self, call: CallId, device: DeviceId, event: AppEvent, detail: str) -> bool:
+    def report(
+        self,
+        call: CallId,
+        device: DeviceId,
+        event: AppEvent,
+        detail: str,
+        *,
+        words: AppWords = NO_WORDS,
+    ) -> bool:
         """The app reports its progress; False when the call is decided already.
 
         A late report is kept all the same: it says why a phone rang too late or not at all.
+        ``detail`` is what the timeline says of it, ``words`` what may explain the call's end.
         """
+        self._calls.hear(call, device, words)
         reported = AppReported(device=device, event=event, detail=detail)
         wake = self._by_call.get(call)
         if wake is not None:
@@ -305,6 +321,8 @@ class Wakes:
         if not any(part.pushes for part in last.parts):
             return
         now = self._clock.now()
+        for part in filter(_is_missing, last.parts):
+            self._latecomers.missed(held.account.key, part.device, held.call, now)
         record = self._calls.get(held.call)
         verdict = record.outcome.verdict if record and record.outcome else Verdict.PROXY_ERROR
         for device, result in wake_results(last, verdict, now):

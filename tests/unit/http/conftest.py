@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from push_proxy.core.events import AppAction, AppEvent, PushOutcome
+from push_proxy.advice.texts import load_texts
+from push_proxy.core.evidence import AppWords
 from push_proxy.core.ids import (
     AccountId,
     AccountKey,
@@ -57,6 +59,9 @@ ACCOUNT = {
 DEVICE = {"provider": "webhook", "app_id": "com.example.phone", "token": "token-of-d1"}
 
 
+TEXTS = load_texts(None)
+
+
 class Clock:
     """Time that the test owns."""
 
@@ -84,7 +89,9 @@ class Wakes:
         self.open = True
         self.told: list[tuple[Any, ...]] = []
 
-    def report(self, call: CallId, device: DeviceId, event: AppEvent, detail: str) -> bool:
+    def report(
+        self, call: CallId, device: DeviceId, event: AppEvent, detail: str, *, words: AppWords
+    ) -> bool:
         self.told.append((call, device, event, detail))
         return self.open
 
@@ -178,6 +185,7 @@ class Api:
             pbx_state=lambda account: self.pbx_states.get(account.key),
             push=self.push,
             dead_letters=self.letters,
+            texts=lambda: TEXTS,
         )
         self.app = create_app(self.deps)
         self.client = await self.new_client()
