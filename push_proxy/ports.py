@@ -293,7 +293,10 @@ class Store(
 
     # voice mail
     async def put_mailbox(self, mailbox: Mailbox) -> None:
-        """Keep the newest that the PBX said of an account's mailbox."""
+        """Keep the newest that the PBX said of an account's mailbox.
+
+        A deleted account's is dropped.
+        """
 
     async def get_mailbox(self, key: AccountKey) -> Mailbox | None:
         """As kept, or None."""

@@ -181,7 +181,8 @@ class MemoryStore(
 
     async def put_mailbox(self, mailbox: Mailbox) -> None:
         """See `ports.Store.put_mailbox`."""
-        self._mailboxes[mailbox.account] = mailbox
+        if mailbox.account in self._accounts:
+            self._mailboxes[mailbox.account] = mailbox
 
     async def get_mailbox(self, key: AccountKey) -> Mailbox | None:
         """See `ports.Store.get_mailbox`."""

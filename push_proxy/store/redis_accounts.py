@@ -133,7 +133,8 @@ class AccountsInRedis:
         """See `ports.Store.put_mailbox`."""
         until_ms = int((self._clock.now() + keys.MAILBOX_KEEP_S) * 1000)
         data = self._codec.encode(mailbox, mailbox.account)
-        await self._client.call("SET", keys.mailbox(mailbox.account), data, "PXAT", until_ms)
+        places = [keys.account(mailbox.account), keys.mailbox(mailbox.account)]
+        await self._client.run(scripts.PUT_MAILBOX, places, data, until_ms)
 
     async def get_mailbox(self, key: AccountKey) -> Mailbox | None:
         """See `ports.Store.get_mailbox`."""

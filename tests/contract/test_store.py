@@ -410,6 +410,8 @@ async def test_mailbox(store: Store, clock: HandClock) -> None:
     assert await store.get_mailbox(BOB) is None
     assert await store.delete_account(ALICE)
     assert await store.get_mailbox(ALICE) is None
+    await store.put_mailbox(mailbox(clock.at))
+    assert await store.get_mailbox(ALICE) is None, "written late: the account is gone"
 
 
 async def test_enrolment_is_taken_once(store: Store, clock: HandClock) -> None:

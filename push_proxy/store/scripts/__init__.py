@@ -37,6 +37,7 @@ ERASE_DEAD_LETTERS = Script("erase_dead_letters")
 RESEAL_DEAD_LETTER = Script("reseal_dead_letter")
 PUT_MISSED_CALL = Script("put_missed_call")
 SEE_MISSED_CALLS = Script("see_missed_calls")
+PUT_MAILBOX = Script("put_mailbox")
 PUT_WAKES = Script("put_wakes")
 PUT_APP_LOG = Script("put_app_log")
 RESEAL_APP_LOG = Script("reseal_app_log")
@@ -63,6 +64,7 @@ ALL = (
     RESEAL_DEAD_LETTER,
     PUT_MISSED_CALL,
     SEE_MISSED_CALLS,
+    PUT_MAILBOX,
     PUT_WAKES,
     PUT_APP_LOG,
     RESEAL_APP_LOG,
