@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Self, cast
 
 from .certificates import TlsIdentity
+from .impaired_link import ImpairedLink
+from .sip_endurance import Endurance
 from .sip_message import Header, Message, build, parse
 from .sip_stream import Connection, StreamSocket
 
@@ -28,6 +30,9 @@ class SipAgent:
     Every arrival stands in `history` for good. It is offered to `handlers` first; what none of
     them takes waits in the inbox, in order, until an `expect` picks it. Retransmissions are
     arrivals like any other: nothing is absorbed and nothing is repeated unless asked.
+
+    On UDP `link` may lose, double and reorder its packets. After `endure` it repeats and absorbs
+    by RFC 3261's timers; what it absorbed stands in `history` alone.
 
     Over `tcp` and `tls` it listens too. What it sends goes out on the connection with the other
     end that is named, and one is made when there is none. `tls` says what it shows and believes;
@@ -51,13 +56,15 @@ class SipAgent:
         self._stream: StreamSocket | None = None
         self.garbage: list[bytes] = []
         """What arrived and is no SIP, keep-alive datagrams included."""
+        self.link: ImpairedLink | None = None
+        self.endurance: Endurance | None = None
 
     async def open(self, *, host: str = "127.0.0.1", port: int = 0) -> Self:
         """Bind the socket; with another host than 127.0.0.1 it is a stranger by address."""
         if self.transport == "udp":
             loop = asyncio.get_running_loop()
             _, self._datagrams = await loop.create_datagram_endpoint(
-                lambda: _DatagramSocket(self._take), local_addr=(host, port)
+                lambda: _DatagramSocket(self._arrive), local_addr=(host, port)
             )
         else:
             stream = StreamSocket(self._take, self.tls if self.transport == "tls" else None)
@@ -67,6 +74,8 @@ class SipAgent:
 
     def close(self) -> None:
         """Close every socket; a phone that has fallen asleep. Idempotent."""
+        if self.endurance is not None:
+            self.endurance.close()
         if self._datagrams is not None:
             self._datagrams.close()
             self._datagrams = None
@@ -121,12 +130,25 @@ class SipAgent:
         """All connections that it ever had since it was opened; none over UDP."""
         return self._stream.connections if self._stream is not None else []
 
+    def endure(self, *, t1_s: float = T1_S, t2_s: float = T2_S) -> Endurance:
+        """From now on repeat and absorb as RFC 3261 wants it on UDP."""
+        self.endurance = Endurance(self._transmit, t1_s=t1_s, t2_s=t2_s)
+        return self.endurance
+
     def send(self, data: bytes, to: Address) -> bytes:
         """Send exactly these bytes; returns them. Raises RuntimeError while closed."""
+        self._transmit(data, to)
+        if self.endurance is not None:
+            self.endurance.sent(data, to)
+        return data
+
+    def _transmit(self, data: bytes, to: Address) -> None:
         carrier = self._datagrams or self._opened(self._stream)
         self.sent.append((time.monotonic(), data, to))
-        carrier.send(data, to)
-        return data
+        if self.link is None:
+            carrier.send(data, to)
+        else:
+            self.link.outward.carry(data, lambda: carrier.send(data, to))
 
     def via(self, branch: str | None = None) -> Header:
         """A Via of ours with rport and a fresh branch."""
@@ -138,6 +160,12 @@ class SipAgent:
             raise RuntimeError(f"{self.name} has no socket of that kind: open() it first")
         return socket
 
+    def _arrive(self, data: bytes, source: Address) -> None:
+        if self.link is None:
+            self._take(data, source)
+        else:
+            self.link.inward.carry(data, lambda: self.is_open and self._take(data, source))
+
     def _take(self, data: bytes, source: Address) -> None:
         try:
             message = parse(data, source=source, arrived_s=time.monotonic())
@@ -145,6 +173,8 @@ class SipAgent:
             self.garbage.append(data)
             return
         self.history.append(message)
+        if self.endurance is not None and self.endurance.absorbs(message):
+            return
         if not any(handler(message) for handler in list(self.handlers)):
             self._inbox.append(message)
         self._arrival.set()
@@ -306,7 +336,8 @@ class _DatagramSocket(asyncio.DatagramProtocol):
         self._on_message(data, addr)
 
     def send(self, data: bytes, to: Address) -> None:
-        if self._transport is not None:
+        # A late packet of a phone that has fallen asleep meanwhile goes nowhere.
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.sendto(data, to)
 
     def close(self) -> None:
