@@ -15,21 +15,18 @@ from .actions import (
     LateInvite,
     Move,
     Note,
-    PushType,
     Relay,
     Reply,
-    SendPush,
 )
 from .events import ResponseReceived
 from .forking import COMPLETED_ELSEWHERE, Answer, best, branch_by_id
 from .ids import Instant
 from .model import CallState, Outcome
-from .part import Part, push_id
+from .part import Part
 from .reaching import cancel_branch
+from .unheard import FAREWELL_S, farewell, unheard
 from .wake_state import Ended, Live, Settling, State
 
-FAREWELL_S = 30.0
-"""How long a terminal push is worth delivering: about as long as a phone shows a dead call."""
 SETTLE_S = 1.0
 """How long a 6xx waits for answers that cross our CANCELs."""
 LINGER_S = 40.0
@@ -157,10 +154,8 @@ def _end(
     cancels = tuple(
         CancelBranch(branch=branch.id, reason=reason) for branch in live.branches if branch.open
     )
-    elsewhere = outcome.was_answered_elsewhere(reason)
-    farewell = PushType.ANSWERED_ELSEWHERE if elsewhere else PushType.CANCEL
     unaware = tuple(p for p in live.parts if p.needs_farewell and not _hears_sip(live, p))
-    farewells = tuple(order for part in unaware for order in _farewell(live, part, farewell))
+    farewells = tuple(order for part in unaware for order in farewell(live, part, reason))
     late_s = live.settings.late_invite_s
     shown = tuple(part for part in unaware if part.late_invite) if late_s else ()
     here = tuple(order for part in shown for order in _late_invite(part, reason))
@@ -176,6 +171,8 @@ def _end(
         late=late,
         late_until=Instant(now + late_s),
         late_reason=reason,
+        unheard=unheard(live),
+        unheard_until=Instant(now + FAREWELL_S),
         last=live,
     )
     return ended, (*final, *cancels, *farewells, *here, *forget, move, Finish(result))
@@ -192,9 +189,3 @@ def _late_invite(part: Part, reason: str) -> tuple[Action, ...]:
         return ()
     order = LateInvite(binding=part.binding, reason=reason)
     return order, Note("late_invite_sent", part.device)
-
-
-def _farewell(live: Live, part: Part, kind: PushType) -> tuple[Action, ...]:
-    push = push_id(live.invite.call, part.device, kind)
-    order = SendPush(device=part.device, push=push, type=kind, deadline_s=FAREWELL_S)
-    return order, Note("terminal_push_sent", part.device, kind)

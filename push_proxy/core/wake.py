@@ -18,8 +18,8 @@
 
 Everything that changes a wake's state is decided here and in the modules this is made of:
 `waking` (push and REGISTER), `ringing` (responses), `reaching` (how a device is reached),
-`together` (who waits for whom), `ending` and `outcome`, `deadlines`, upon the values of `part`,
-`forking` and `wake_state`.
+`together` (who waits for whom), `ending`, `unheard` and `outcome`, `deadlines`, upon the values
+of `part`, `forking` and `wake_state`.
 
 `step` answers every event in every state. Keep the new state before carrying out the actions:
 so the wait is armed before a push leaves, and a REGISTER that overtakes the push's answer
@@ -32,7 +32,7 @@ another still wakes.
 from dataclasses import replace
 from typing import assert_never
 
-from . import ending, policy_answer, reaching, ringing, together, waking
+from . import ending, policy_answer, reaching, ringing, together, unheard, waking
 from .actions import (
     AckAndBye,
     Action,
@@ -241,6 +241,14 @@ def _came_late(ended: Ended, event: DeviceRegistered, now: Instant) -> Step:
 
 
 def _ended(ended: Ended, event: Event, now: Instant) -> Step:
+    if not isinstance(event, ResponseReceived | BranchFailed) or event.branch not in ended.unheard:
+        return _over(ended, event, now)
+    ended, told = unheard.settled(ended, event, now)
+    state, actions = _over(ended, event, now)
+    return state, (*told, *actions)
+
+
+def _over(ended: Ended, event: Event, now: Instant) -> Step:
     match event:
         case ResponseReceived() if event.branch in ended.unfinished and event.status >= 200:
             if is_flow_failure(status=event.status, local=event.local):
@@ -258,7 +266,7 @@ def _ended(ended: Ended, event: Event, now: Instant) -> Step:
             forget = (ForgetInvite(),) if event.ok else ()
             return replace(ended, store_pending=False), forget
         case TimePassed() if now >= ended.until:
-            return replace(ended, unfinished=(), store_pending=False, late=()), ()
+            return replace(ended, unfinished=(), store_pending=False, late=(), unheard=()), ()
         case AppReported():
             return ended, (waking.report_note(event),)
         case DeviceRegistered():

@@ -115,6 +115,10 @@ class Ended:
     late_until: Instant = _NEVER
     late_reason: str = ""
     """Reason header's value of that (RFC 3326), or empty."""
+    unheard: tuple[BranchId, ...] = ()
+    """Those to phones that may have no word of the call but their push (`core.unheard`)."""
+    unheard_until: Instant = _NEVER
+    """After it nobody shows the call any more."""
     last: Live
     """How everything stood at the end."""
 

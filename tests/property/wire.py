@@ -25,6 +25,7 @@ from push_proxy.core.actions import (
 )
 from push_proxy.core.events import (
     AppActed,
+    BranchFailed,
     CallerCancelled,
     Candidate,
     DeviceRegistered,
@@ -123,6 +124,9 @@ class Wire:
     """What those are to be told, if that is known."""
     due: set[DeviceId] = field(default_factory=set)
     """Devices that the late INVITE has to go to in this very step."""
+    unheard: dict[DeviceId, bool] = field(default_factory=dict)
+    """Whose INVITE is found in this step, after the end, never to have arrived; whether it was
+    not even sent."""
 
     def __post_init__(self) -> None:
         self.known = {candidate.device for candidate in self.candidates}
@@ -165,7 +169,9 @@ class Wire:
 
     def tell(self, event: Event, now: float) -> None:
         """An event is about to reach the machine."""
-        self.due = set()
+        self.due, self.unheard = set(), {}
+        if self.over and isinstance(event, BranchFailed | ResponseReceived):
+            self._unheard(event)
         match event:
             case ResponseReceived():
                 self._response(event, now)
@@ -192,6 +198,13 @@ class Wire:
                 self.store_answer = ok
             case _:
                 pass
+
+    def _unheard(self, event: BranchFailed | ResponseReceived) -> None:
+        line = self.lines.get(event.branch)
+        unsent = isinstance(event, BranchFailed)
+        lost = unsent or is_flow_failure(status=event.status, local=event.local)
+        if line is not None and (line.status == 0 or line.unsent) and lost:
+            self.unheard = {line.binding.device: unsent}
 
     def push_of(self, device: DeviceId) -> Pushed:
         return self.pushes.setdefault(device, Pushed())
@@ -241,9 +254,9 @@ class Wire:
         was_over = self.over
         for action in actions:
             if was_over:
-                assert isinstance(action, AckAndBye | ForgetInvite | LateInvite | Note), (
-                    f"{action} after the end"
-                )
+                assert isinstance(
+                    action, AckAndBye | ForgetInvite | LateInvite | Note
+                ) or self._unheard_farewell(action), f"{action} after the end"
             if not isinstance(action, LateInvite):
                 self._take(action, now)
         due = [branch for branch, line in self.lines.items() if line.answer_due]
@@ -257,6 +270,19 @@ class Wire:
             if isinstance(action, LateInvite):
                 self._late(action)
         assert not self.due, f"{self.due} still shows a call that is over"
+
+    def _unheard_farewell(self, action: Action) -> bool:
+        """A terminal push to one who cannot have heard by SIP."""
+        if not isinstance(action, SendPush) or action.type is PushType.CALL:
+            return False
+        pushed = self.push_of(action.device)
+        return action.device in self.unheard and pushed.calls > 0 and not pushed.farewells
+
+    def _shows_on(self, device: DeviceId, now: float) -> None:
+        """It may be a phone that only SIP can tell."""
+        shows = any(c.device == device and c.late_invite for c in self.candidates)
+        if shows and now < self.ended_at + self.settings.late_invite_s:
+            (self.due if self.unheard[device] else self.late).add(device)
 
     def _take(self, action: Action, now: float) -> None:  # noqa: C901, PLR0912 - a case per action
         match action:
@@ -277,6 +303,8 @@ class Wire:
                 self._push(action, now)
             case SendPush():
                 self.push_of(action.device).farewells.append(action.type)
+                if self.over:
+                    self._shows_on(action.device, now)
             case AckAndBye():
                 line = self.lines[action.branch]
                 assert line.answer_due, "no 2xx to end"
