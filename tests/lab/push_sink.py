@@ -60,13 +60,14 @@ class Reply:
     """Close the connection without an answer."""
 
 
-Hook = Callable[[Push], Awaitable[None]]
+Hook = Callable[[Push], Awaitable["Reply | None"]]
 
 
 class PushSink:
     """POST `url` is a push. `replies` are taken one by one, then `reply` answers all others.
 
     `hook` runs before the answer leaves: a phone that registers faster than the push returns.
+    A reply that it returns is the answer.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class PushSink:
         self.pushes.append(push)
         reply = self.replies.popleft() if self.replies else self.reply
         if self.hook is not None:
-            await self.hook(push)
+            reply = await self.hook(push) or reply
         return await self._answer(request, reply)
 
     async def _answer(self, request: web.Request, reply: Reply) -> web.StreamResponse:

@@ -1,0 +1,129 @@
+"""What holds in every run of every race, read off the wire."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+from tests.lab.push_sink import Push
+
+from .calls import Attempt
+from .phones import Ring
+from .run import Run
+
+TERMINAL = frozenset({"cancel", "answered_elsewhere"})
+LATE_S = 0.3
+"""So much later than the final response an INVITE may be read that left before it."""
+
+
+def check(run: Run) -> None:
+    """Raises AssertionError with what was violated."""
+    for attempt in run.attempts:
+        _caller(attempt)
+        _end(run, attempt)
+    for phone in run.phones:
+        for ring in phone.rings:
+            _phone(run, ring)
+    _one_at_a_time(run)
+    _names(run)
+    for push in run.pushes:
+        _in_time(run, push)
+    _terminal(run)
+
+
+def _caller(attempt: Attempt) -> None:
+    finals = [(m.status, m.to_tag) for m in attempt.finals]
+    assert len(finals) == 1, f"final responses to one INVITE: {finals}"
+    statuses = [m.status for m in attempt.heard]
+    last = next(n for n, status in enumerate(statuses) if status >= 200)
+    assert all(status >= 200 for status in statuses[last:]), f"a provisional after it: {statuses}"
+    if attempt.cancelled_at:
+        assert attempt.of_cancel, "CANCEL got no answer"
+        assert all(m.status in {200, 481} for m in attempt.of_cancel), attempt.of_cancel
+
+
+def _end(run: Run, attempt: Attempt) -> None:
+    """Nothing begins to ring after the end, but what is there to be cancelled at once."""
+    final_at = attempt.final_at
+    assert final_at is not None
+    for ring in run.rings:
+        if ring.call_id == attempt.call_id and ring.at > final_at + LATE_S:
+            assert run.late_invites, f"rung {ring.at - final_at:.3f} s after the end"
+            assert ring.said == 0 or ring.cancel is not None or ring.byes, "rings for nobody"
+
+
+def _phone(run: Run, ring: Ring) -> None:
+    """Each INVITE to a phone ended: by its own word, or by ours; and every end was acknowledged."""
+    attempt = next(a for a in run.attempts if a.call_id == ring.call_id)
+    if ring.said == 0:
+        return  # no CANCEL before the first provisional (RFC 3261 §9.1)
+    assert ring.said >= 200, f"{ring.phone.device} was left ringing"
+    assert ring.acks, f"no ACK for the {ring.said} of {ring.phone.device}"
+    if ring.answered:
+        won = any(m.to_tag == ring.half.tag for m in attempt.heard if m.status // 100 == 2)
+        assert won or ring.byes, f"{ring.phone.device} is left in a call with nobody"
+    if ring.answered and attempt.answered and attempt.finals[0].to_tag != ring.half.tag:
+        assert ring.byes, f"{ring.phone.device} is left in a call that another one has"
+
+
+def _one_at_a_time(run: Run) -> None:
+    """Never two unfinished INVITEs of one call to one phone.
+
+    One that the phone has not answered at all counts only on the same flow: it may have gone
+    into a dead one, and cannot be cancelled.
+    """
+    for ring in run.rings:
+        for older in run.rings:
+            if older is ring or older.at > ring.at or older.call_id != ring.call_id:
+                continue
+            if older.phone.device != ring.phone.device:
+                continue
+            heard = older.said or older.phone is ring.phone
+            done = (older.final_at and older.final_at <= ring.at) or (
+                older.cancel is not None and older.cancel.arrived_s <= ring.at
+            )
+            left = older.phone.left_at is not None and older.phone.left_at <= ring.at
+            assert not heard or done or left, f"{ring.phone.device} was rung twice for one call"
+
+
+def _names(run: Run) -> None:
+    """A call has one name: in its pushes, and in the INVITEs that they lead to."""
+    names: dict[str, set[str]] = {}
+    for push in run.pushes:
+        if push.call_id:
+            names.setdefault(push.payload["sip_call_id"], set()).add(push.call_id)
+    for ring in run.rings:
+        names.setdefault(ring.call_id, set()).add(ring.push_id)
+    assert all(len(found) == 1 for found in names.values()), f"several names: {names}"
+    every = [name for found in names.values() for name in found]
+    assert len(set(every)) == len(every), f"one name for two calls: {names}"
+
+
+def _in_time(run: Run, push: Push) -> None:
+    assert not push.signature_error, push.signature_error
+    expires = _at(push, "expires_at")
+    assert _at(push, "sent_at") < expires, "it was worthless when it left"
+    assert push.arrived_at < expires + LATE_S, "came after its deadline"
+    attempt = next(
+        (a for a in run.attempts if a.call_id == push.payload.get("sip_call_id")), None
+    )
+    if push.type == "call" and attempt is not None and attempt.final_at is not None:
+        offset = push.arrived_at - push.arrived_s
+        assert _at(push, "sent_at") <= attempt.final_at + offset + 0.002, "pushed after the end"
+
+
+def _terminal(run: Run) -> None:
+    told = {
+        (push.payload["push_id"], push.payload["device"], push.call_id, push.type)
+        for push in run.pushes
+    }
+    by_device = Counter((device, call) for _, device, call, kind in told if kind in TERMINAL)
+    assert all(n == 1 for n in by_device.values()), f"terminal pushes: {by_device}"
+    missed = Counter((device, call) for _, device, call, kind in told if kind == "missed")
+    assert all(n == 1 for n in missed.values()), f"missed pushes: {missed}"
+    called = {(device, call) for _, device, call, kind in told if kind == "call"}
+    assert by_device.keys() <= called, "a terminal push to one that had no call push"
+
+
+def _at(push: Push, field: str) -> float:
+    return datetime.fromisoformat(push.payload[field]).timestamp()
