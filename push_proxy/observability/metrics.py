@@ -111,6 +111,7 @@ class Metrics:
             registry=registry,
         )
         self.events = EventMetrics(registry)
+        self.wakes = WakeMetrics(registry)
         self._sip = SipCounters()
         registry.register(self._sip)
         self._live = LiveLevels()
@@ -118,7 +119,6 @@ class Metrics:
         self._providers = ProviderHealth()
         registry.register(self._providers)
         Info("push_proxy_build", "Version of the service", registry=registry).info(
-        self.wakes = WakeMetrics(registry)
             {"version": version("push-proxy")}
         )
 
