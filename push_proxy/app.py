@@ -186,7 +186,7 @@ class Service:
             readiness=self.readiness,
             metrics=self._metrics.render,
             serves=self._providers.serves,
-            mailbox=path.mailboxes.of,
+            mailbox=path.message_path.mailboxes.of,
             missed_calls=path.missed_book,
             sip_listening=path.signaling.listening,
             pbx_state=path.pbx_state,

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .assembly_messages import MessagePath, open_message_path
 from .assembly_wakes import WakeMemory, open_wake_memory
 from .configured import client_tls, configured_pbxes, listener_tls
 from .core.model import Account
@@ -23,7 +24,6 @@ from .runtime.dialog_wakes import DialogWakes
 from .runtime.directory import Directory
 from .runtime.gauges import count_directory
 from .runtime.idle_devices import IdleDevices
-from .runtime.mailboxes import Mailboxes
 from .runtime.missed_book import MissedBook
 from .runtime.missed_calls import MissedCalls
 from .runtime.missed_pushes import MissedPushes
@@ -62,7 +62,7 @@ class CallPath:
     directory: Directory
     calls: Calls
     outgoing: OutgoingCalls
-    mailboxes: Mailboxes
+    message_path: MessagePath
     wake_memory: WakeMemory
     missed_book: MissedBook
     missed_pushes: MissedPushes
@@ -103,6 +103,7 @@ class CallPath:
         self.registrations.reconsider(self.addresses.replace(pbxes))
         self.idle.rules = settings.devices.idle_rules()
         self.refreshing.enabled = settings.devices.refresh_pushes
+        self.message_path.messages.rules = settings.messages.rules()
         self.directory.max_devices = settings.devices.max_per_account
 
     async def aclose(self) -> None:
@@ -114,6 +115,7 @@ class CallPath:
         self.refreshing.aclose()
         await self.refresh_pushes.aclose()
         self.wakes.end_all()
+        self.message_path.messages.end_all()
         await self.signaling.stop()
         self.losses.aclose()
         self.watch.aclose()
@@ -122,7 +124,7 @@ class CallPath:
         await self.wakes.aclose()
         await self.wake_memory.aclose()
         self.outgoing.aclose()
-        await self.mailboxes.aclose()
+        await self.message_path.aclose()
         await self.calls.aclose()
         await self.missed_pushes.aclose()
         await self.missed_book.aclose()
@@ -212,6 +214,7 @@ async def open_call_path(
         clock=clock,
         metrics=metrics,
         settings=settings.wake.settings(),
+        max_waiting=settings.wake.max_waiting,
     )
     wake_memory = open_wake_memory(
         store=store, directory=directory, notices=notices, clock=clock, metrics=metrics
@@ -252,10 +255,16 @@ async def open_call_path(
         registrations=registrations,
     )
     metrics.watch_pbxs(lambda: (state.reachable for state in watch.states().values()))
-    mailboxes = Mailboxes(
-        signaling=signaling, directory=directory, store=store, clock=clock, own=own
+    message_path = open_message_path(
+        settings,
+        signaling=signaling,
+        directory=directory,
+        store=store,
+        clock=clock,
+        metrics=metrics,
+        pusher=pusher,
+        own=own,
     )
-    mailboxes.start()
     outgoing = OutgoingCalls(calls=calls, clock=clock)
     outbound = Outbound(
         signaling=signaling,
@@ -292,7 +301,8 @@ async def open_call_path(
         calls=calls,
         pbx_side=watch,
         replacing=Replacing(calls=calls, clock=clock),
-        mailboxes=mailboxes,
+        mailboxes=message_path.mailboxes,
+        messages=message_path.messages,
         dialog_wakes=dialog_wakes,
         metrics=metrics,
     )
@@ -312,7 +322,11 @@ async def open_call_path(
     await registrations.start()
     watch.start()
     losses = RegistrationLosses(
-        accounts=directory, registrations=registrations, notices=notices, clock=clock
+        accounts=directory,
+        registrations=registrations,
+        notices=notices,
+        clock=clock,
+        on_lost=metrics.service.registration_lost,
     )
     losses.start()
     return CallPath(
@@ -321,7 +335,7 @@ async def open_call_path(
         directory=directory,
         calls=calls,
         outgoing=outgoing,
-        mailboxes=mailboxes,
+        message_path=message_path,
         wake_memory=wake_memory,
         missed_book=missed_book,
         missed_pushes=missed_pushes,

@@ -24,7 +24,9 @@ from .core.model import (
 from .core.notices import Notice
 from .core.payload import Push as Push  # noqa: PLC0414 - a part of the ports' vocabulary
 from .event_ports import EventStore
+from .message_ports import KeptMessageStore
 from .missed_ports import MissedCallStore
+from .recording_ports import RecordingStore
 from .wake_ports import AppLogStore, WakeStore
 
 
@@ -203,7 +205,7 @@ class AccountState:
 
 
 class Store(
-    SharedValues, EventStore, MissedCallStore, WakeStore, AppLogStore, Protocol
+    SharedValues, EventStore, MissedCallStore, KeptMessageStore, WakeStore, AppLogStore, Protocol
 ):
     """State that outlives the process. Every method may raise `errors.StoreUnavailable`.
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PrivateAttr
 
 from .core.events import WakeSettings
+from .core.kept_message import MessagePolicy, MessageRules
 from .core.model import Address, Ringing, RingMode
 from .settings_defaults import default_data_dir, default_node_id
 from .settings_providers import DevicesSection, EventsSection, ProvidersSection
@@ -150,6 +151,7 @@ class WakeSection(Section):
     late_invite_s: Annotated[Seconds, Field(ge=0, le=120)] = 30.0
     ring_mode: RingMode = RingMode.ALL_AT_ONCE
     together_s: Annotated[Seconds, Field(gt=0, le=60)] = 10.0
+    max_waiting: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
 
     def settings(self) -> WakeSettings:
         """As the core takes them."""
@@ -171,6 +173,17 @@ class AdviceSection(Section):
     file: Path | None = None
 
 
+class MessagesSection(Section):
+    """``messages``: what is done with a MESSAGE (RFC 3428) for an account that sleeps."""
+
+    policy: MessagePolicy = MessagePolicy.HOLD
+    keep_s: Annotated[Seconds, Field(ge=60, le=30 * 86_400)] = 86_400.0
+
+    def rules(self) -> MessageRules:
+        """As the core takes them."""
+        return MessageRules(policy=self.policy, keep_s=self.keep_s)
+
+
 class Settings(Section):
     """The whole configuration, checked. Made by `settings_file.load`, or directly in tests."""
 
@@ -181,6 +194,7 @@ class Settings(Section):
     redis: RedisSection = Field(default_factory=RedisSection)
     secrets: SecretsSection = Field(default_factory=SecretsSection)
     wake: WakeSection = Field(default_factory=WakeSection)
+    messages: MessagesSection = Field(default_factory=MessagesSection)
     privacy: Literal["full", "ids_only"] = "full"
     providers: ProvidersSection = Field(default_factory=ProvidersSection)
     devices: DevicesSection = Field(default_factory=DevicesSection)

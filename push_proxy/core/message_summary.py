@@ -78,6 +78,15 @@ def without(kept: Mailbox, device: DeviceId) -> Mailbox:
     return replace(kept, told=tuple(name for name in kept.told if name != device))
 
 
+def rose(kept: Mailbox | None, said: Mailbox) -> bool:
+    """Whether there is more than before: a person would want to know."""
+    before = Summary(waiting=False, new=0, old=None) if kept is None else summary(kept)
+    after = summary(said)
+    if before.new is not None and after.new is not None and after.new > before.new:
+        return True
+    return after.waiting and not before.waiting
+
+
 def summary(kept: Mailbox) -> Summary:
     """The counts in the body (RFC 3842 §5.2); without the first line: whether any are new."""
     voice = _VOICE.search(kept.body)

@@ -65,7 +65,8 @@ def payload(
         fields["started_at"] = timestamp(push.started_at)
     if with_token:
         fields["token"] = push.device.token
-    if privacy is Privacy.FULL and (push.call is not None or push.caller_number):
+    tells_caller = push.call is not None or push.type is PushType.MESSAGE
+    if privacy is Privacy.FULL and (tells_caller or push.caller_number):
         fields["caller_number"] = push.caller_number
         fields["caller_name"] = push.caller_name
         fields["video"] = "true" if push.video else "false"

@@ -18,15 +18,18 @@ from prometheus_client import (
 )
 
 from ..core.events import PushOutcome
+from ..core.held_message import MessageResult
 from ..core.model import Outcome
 from ..ports import AppHealth
 from . import labels
 from .event_metrics import EventMetrics
 from .live_levels import LiveLevels
 from .provider_health import ProviderHealth
+from .ring_metrics import RingMetrics
+from .service_state import ServiceState
 from .sip_counters import SipCounters
-
 from .wake_metrics import WakeMetrics
+
 # Quarter seconds where people wait, and the service's own 15 s at a bucket's edge.
 WAKE_BUCKETS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30)
 PUSH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 5)
@@ -92,6 +95,12 @@ class Metrics:
         self.devices = Gauge(
             "push_proxy_devices", "Devices with a push target", ("platform",), registry=registry
         )
+        self._messages = Counter(
+            "push_proxy_messages_total",
+            "MESSAGEs from PBXs by what became of them",
+            ("result",),
+            registry=registry,
+        )
         self._tokens_dropped = Counter(
             "push_proxy_tokens_dropped_total",
             "Push tokens that stopped being used",
@@ -112,6 +121,8 @@ class Metrics:
         )
         self.events = EventMetrics(registry)
         self.wakes = WakeMetrics(registry)
+        self.rings = RingMetrics(registry)
+        self.service = ServiceState(registry)
         self._sip = SipCounters()
         registry.register(self._sip)
         self._live = LiveLevels()
@@ -171,6 +182,10 @@ class Metrics:
     def token_dropped(self, provider: str, reason: str) -> None:
         """A push token is not used any more."""
         self._tokens_dropped.labels(labels.provider(provider), self._reason(reason)).inc()
+
+    def message_ended(self, result: MessageResult) -> None:
+        """A MESSAGE was delivered, refused, kept…; a kept one is counted again at its end."""
+        self._messages.labels(result.value).inc()
 
     def set_certificates(self, ends: Mapping[str, float]) -> None:
         """When each configured certificate ends (Unix time), by its section's name."""

@@ -1,6 +1,6 @@
 """Hands on what PBXs say about voice mail: kept per account, told each device once per change.
 
-A sleeping phone hears it after its next REGISTER. Nobody is woken for it.
+A sleeping phone hears it after its next REGISTER; if there is more than before, a push says so.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import structlog
 from ..core.binding import route_headers
 from ..core.ids import AccountKey
 from ..core.message import Message
-from ..core.message_summary import Mailbox, mailbox, newest, with_told, without
+from ..core.message_summary import Mailbox, mailbox, newest, rose, with_told, without
 from ..core.model import Account, Address, Binding
 from ..core.own import OwnNames
 from ..core.uri import SipUri
@@ -28,6 +28,7 @@ from ..tasks import spawn
 from .changes import AccountChanged, BindingChanged, Change, DeviceChanged
 from .directory import Directory
 from .index import Place
+from .voicemail_pushes import VoicemailPushes
 from .write_behind import WriteBehind
 
 _log = structlog.get_logger(__name__)
@@ -67,12 +68,14 @@ class Mailboxes:
         store: MailboxStore,
         clock: Clock,
         own: OwnNames,
+        pushes: VoicemailPushes,
     ) -> None:
         self._signaling = signaling
         self._directory = directory
         self._store = store
         self._clock = clock
         self._own = own
+        self._pushes = pushes
         self._kept: dict[AccountKey, Mailbox | None] = {}
         self._waiting: dict[AccountKey, list[Callable[[], None]]] = {}
         self._numbers = count(_FIRST_REQUEST)
@@ -101,6 +104,10 @@ class Mailboxes:
             return False
         if self._on_its_way.get(sent.place) is sent:
             del self._on_its_way[sent.place]
+        if fact.local:
+            self._pushes.not_reached(*sent.place)
+        else:
+            self._pushes.reached(*sent.place)
         kept = self._kept.get(sent.said.account)
         if kept is None:
             return True
@@ -142,12 +149,17 @@ class Mailboxes:
     def _keep(self, said: Mailbox) -> None:
         if self._directory.account(said.account) is None:
             return
-        kept = self._kept.get(said.account)
+        # What the store could not say may have been pushed before a restart.
+        known, kept = said.account in self._kept, self._kept.get(said.account)
         if newest(kept, said) is kept:
             return
         self._put(said)
-        for binding in self._directory.bindings(said.account):
+        bindings = self._directory.bindings(said.account)
+        for binding in bindings:
             self._tell(binding)
+        if known and rose(kept, said):
+            notified = (each.device for each in bindings if self._directory.has_flow(each))
+            self._pushes.rose(said.account, frozenset(notified))
 
     def _put(self, new: Mailbox) -> None:
         if self._kept.get(new.account) != new:
@@ -209,6 +221,7 @@ class Mailboxes:
                 asyncio.get_running_loop().call_soon(tell)
             case AccountChanged(old=Account() as account, new=None):
                 self._kept.pop(account.key, None)
+                self._pushes.settled(account.key)
             case DeviceChanged(new=None, old=old) if old is not None:
                 kept = self._kept.get(old.account)
                 if kept is not None:

@@ -51,6 +51,18 @@ class InviteTaker(Protocol):
     def invite(self, fact: RequestReceived, account: Account) -> None:
         """An INVITE from the account's PBX."""
 
+    def refuse(
+        self,
+        fact: RequestReceived,
+        account: Account,
+        message: Message,
+        *,
+        status: int,
+        reason: str,
+        why: str,
+    ) -> None:
+        """One that wakes nobody, for ``why``: answered with ``status``, and on record."""
+
     def on_fact(
         self, fact: CancelReceived | BranchResponse | TransactionLost | OrderFailed
     ) -> None:
@@ -78,6 +90,19 @@ class PbxSide(Protocol):
 
     def on_flow_lost(self, fact: FlowLost) -> None:
         """A connection that we had opened has ended."""
+
+
+class MessageTaker(Protocol):
+    """Who brings MESSAGEs to devices (`runtime.messages.Messages`)."""
+
+    def message(self, fact: RequestReceived, message: Message, account: Account) -> None:
+        """A MESSAGE from the account's PBX."""
+
+    def on_fact(self, fact: BranchResponse | TransactionLost | OrderFailed) -> bool:
+        """What became of one; False when it is none of its own."""
+
+    def on_answer(self, fact: RequestAnswered) -> bool:
+        """A final response; False when it is to no request of its own."""
 
 
 class DialogWaker(Protocol):
@@ -121,6 +146,7 @@ class Router:
         replacing: Replacing,
         pbx_side: PbxSide,
         mailboxes: MailKeeper,
+        messages: MessageTaker,
         dialog_wakes: DialogWaker,
         metrics: Refusals,
     ) -> None:
@@ -135,6 +161,7 @@ class Router:
         self._replacing = replacing
         self._pbx_side = pbx_side
         self._mailboxes = mailboxes
+        self._messages = messages
         self._dialog_wakes = dialog_wakes
         self._metrics = metrics
         self._stack_logs = StackLogs()
@@ -148,16 +175,20 @@ class Router:
         except Exception:  # noqa: BLE001 - logged, and the sender gets its answer
             _log.exception("a SIP fact could not be handled", fact=type(fact).__name__)
             if isinstance(fact, RequestReceived):
-                self._signaling.reply(fact.txn, 500, "Server Internal Error")
+                self._refuse(fact, 500, "Server Internal Error", "internal_error")
 
     def _dispatch(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - a case per fact
         match fact:
             case RequestReceived():
                 self._request(fact)
-            case BranchResponse() | CancelReceived():
+            case BranchResponse():
+                if not self._messages.on_fact(fact):
+                    self._wakes.on_fact(fact)
+            case CancelReceived():
                 self._wakes.on_fact(fact)
             case TransactionLost() | OrderFailed():
-                if not (self._outbound.on_fact(fact) or self._replacing.on_fact(fact)):
+                takers = (self._outbound, self._replacing, self._messages)
+                if not any(taker.on_fact(fact) for taker in takers):
                     self._wakes.on_fact(fact)
             case ForwardResponse():
                 if not self._outbound.on_fact(fact):
@@ -166,7 +197,7 @@ class Router:
                 self._outbound.ringing(fact)
                 self._replacing.ringing(fact)
             case RequestAnswered():
-                if not self._mailboxes.on_answer(fact):
+                if not (self._mailboxes.on_answer(fact) or self._messages.on_answer(fact)):
                     self._pbx_side.on_answer(fact)
             case DialogEnded():
                 self._calls.dialog_ended(fact)
@@ -219,13 +250,17 @@ class Router:
             by_user=self._directory.by_user,
             serves=lambda candidate: self._addresses.is_pbx_of(candidate, host, names),
         )
-        if account is None or not account.enabled:
+        if account is None:
             self._refuse(fact, 404, "Not Found", "unknown_account")
+        elif not account.enabled:
+            self._refuse_for(fact, message, account, 404, "Not Found", "disabled")
         elif fact.method == "INVITE":
             self._invite(fact, message, account)
         elif fact.method == "NOTIFY" and is_summary(message):
             # Asterisk sends it after every REGISTER of ours and repeats it until it is answered.
             self._mailboxes.notify(fact, message, account)
+        elif fact.method == "MESSAGE":
+            self._messages.message(fact, message, account)
         else:
             self._to_awake_device(fact, message, account)
 
@@ -240,7 +275,8 @@ class Router:
         count = len(self._directory.bindings(account.key))
         if device is None and count == 0:
             # No dialog of ours to replace (RFC 3891 §3).
-            self._refuse(fact, 481, "Call/Transaction Does Not Exist", "replaces_nothing")
+            gone = "Call/Transaction Does Not Exist"
+            self._refuse_for(fact, message, account, 481, gone, "replaces_nothing")
         elif device is None and count > 1:
             look = self._replace_stored(fact, message, account, called)
             spawn(look, name=f"device in the call that {fact.call_id} replaces")
@@ -274,7 +310,7 @@ class Router:
         if bindings:
             self._forward(fact, message, account, max(bindings, key=lambda b: b.heard_at))
         else:
-            self._refuse(fact, 480, "Temporarily Unavailable", "asleep")
+            self._refuse_for(fact, message, account, 480, "Temporarily Unavailable", "asleep")
 
     def _forward(
         self, fact: RequestReceived, message: Message, account: Account, binding: Binding
@@ -293,6 +329,21 @@ class Router:
                 record_route=fact.method in DIALOG_MAKERS,
             ),
         )
+
+    def _refuse_for(  # noqa: PLR0913, PLR0917 - a refusal and whose it is
+        self,
+        fact: RequestReceived,
+        message: Message,
+        account: Account,
+        status: int,
+        reason: str,
+        why: str,
+    ) -> None:
+        """A call is on record, whatever came of it; other requests are only counted."""
+        if fact.method == "INVITE":
+            self._wakes.refuse(fact, account, message, status=status, reason=reason, why=why)
+        else:
+            self._refuse(fact, status, reason, why)
 
     def _refuse(self, fact: RequestReceived, status: int, reason: str, name: str) -> None:
         self._metrics.sip_refused(name)

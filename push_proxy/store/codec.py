@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import UnionType
 from typing import Any, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from ..core.kept_message import KeptMessage
 from ..core.model import Account, Binding, Device
 from ..core.queued_event import DeadLetter, QueuedEvent
 from ..errors import ConfigurationError, PushProxyError
@@ -26,6 +27,7 @@ SEALED: dict[type, tuple[tuple[str, ...], ...]] = {
     Account: (("credentials",), ("app_auth", "credentials")),
     Device: (("token",), ("alert_token",)),
     Binding: (("contact",),),
+    KeptMessage: (("text",),),
     QueuedEvent: (("notice",),),
     DeadLetter: (("event", "notice"),),
 }

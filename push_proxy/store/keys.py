@@ -18,9 +18,13 @@ key                                   type     lives
 ``pp:{tenant/account}:held``          hash     a minute beyond the last deadline
 ``pp:{tenant/account}:calls``         zset     kept history after the last call: start -> id
 ``pp:{tenant/account}:records``       hash     as calls: id -> data
+``pp:{tenant/account}:sip``           zset     ``recorder.keep_s`` after the last one: start -> id
+``pp:{tenant/account}:sip-data``      hash     as sip: id -> until when, messages
 ``pp:{tenant/account}:missed``        zset     three months after the last one: when -> id
 ``pp:{tenant/account}:missed-data``   hash     as missed: id -> data
 ``pp:{tenant/account}:missed-seen``   zset     three months: those that are not to come back
+``pp:{tenant/account}:messages``      zset     until the last one has expired: when -> id
+``pp:{tenant/account}:messages-*``    zset…    as messages: id -> until, bytes, data
 ``pp:{tenant/account}:wakes``         hash     with devices: device -> its newest wakes, a line each
 ``pp:{tenant/account}:app-logs``      hash     a week after the last: device -> a line for each
 ``pp:{tenant/account}:app-log-data``  hash     as app-logs: device/id -> content
@@ -114,10 +118,22 @@ def records(key: AccountKey) -> str:
     return f"pp:{{{key}}}:records"
 
 
+def recordings(key: AccountKey) -> tuple[str, str]:
+    """The SIP of its calls, in the order that its script expects."""
+    place = f"pp:{{{key}}}:sip"
+    return place, f"{place}-data"
+
+
 def missed(key: AccountKey) -> tuple[str, str, str]:
     """Its missed calls, and those seen, in the order that their scripts expect."""
     place = f"pp:{{{key}}}:missed"
     return place, f"{place}-data", f"{place}-seen"
+
+
+def messages(key: AccountKey) -> tuple[str, str, str, str]:
+    """Its accepted MESSAGEs, in the order that their scripts expect."""
+    place = f"pp:{{{key}}}:messages"
+    return place, f"{place}-until", f"{place}-size", f"{place}-data"
 
 
 def wakes(key: AccountKey) -> str:
@@ -231,9 +247,11 @@ def all_of_account(key: AccountKey) -> tuple[str, ...]:
         records(key),
         enrolments(key),
         mailbox(key),
+        *recordings(key),
         *missed(key),
         wakes(key),
         *app_logs(key),
+        *messages(key),
     )
 
 

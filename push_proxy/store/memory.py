@@ -11,7 +11,9 @@ from .memory_app_logs import AppLogsInMemory
 from .memory_calls import CallsInMemory
 from .memory_events import EventsInMemory
 from .memory_keys import KeysInMemory
+from .memory_messages import MessagesInMemory
 from .memory_missed import MissedInMemory
+from .memory_recordings import RecordingsInMemory
 from .memory_shared import SharedInMemory
 from .memory_wakes import WakesInMemory
 from .search import HistoryLimits
@@ -19,7 +21,9 @@ from .search import HistoryLimits
 
 class MemoryStore(
     CallsInMemory,
+    RecordingsInMemory,
     MissedInMemory,
+    MessagesInMemory,
     KeysInMemory,
     SharedInMemory,
     EventsInMemory,
@@ -31,7 +35,9 @@ class MemoryStore(
     def __init__(self, clock: Clock, *, history: HistoryLimits | None = None) -> None:
         history = history or HistoryLimits()
         CallsInMemory.__init__(self, clock, history)
+        RecordingsInMemory.__init__(self, clock, history)
         MissedInMemory.__init__(self, clock, history)
+        MessagesInMemory.__init__(self, clock, history)
         KeysInMemory.__init__(self, clock)
         SharedInMemory.__init__(self, clock)
         EventsInMemory.__init__(self)
@@ -81,7 +87,9 @@ class MemoryStore(
         self._registrations.pop(key, None)
         self._mailboxes.pop(key, None)
         self._forget_calls(key)
+        self._forget_recordings(key)
         self._forget_missed(key)
+        self._forget_messages(key)
         self._forget_dead_letters(key)
         self._forget_enrolments(key)
         self._disown(self._accounts.get(key))

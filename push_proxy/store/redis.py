@@ -14,7 +14,9 @@ from .redis_client import Command, RedisClient, evalsha
 from .redis_devices import DevicesInRedis
 from .redis_events import EventsInRedis
 from .redis_keys import KeysInRedis
+from .redis_messages import MessagesInRedis
 from .redis_missed import MissedInRedis
+from .redis_recordings import RecordingsInRedis
 from .redis_shared import SharedInRedis
 from .redis_wakes import WakesInRedis
 from .search import HistoryLimits
@@ -24,7 +26,9 @@ from .secrets import KeyRing
 class RedisStore(
     DevicesInRedis,
     CallsInRedis,
+    RecordingsInRedis,
     MissedInRedis,
+    MessagesInRedis,
     KeysInRedis,
     SharedInRedis,
     EventsInRedis,
@@ -93,7 +97,7 @@ class RedisStore(
         return bool(there)
 
     async def reseal(self) -> int:
-        """Seal accounts, devices, apps' logs and dead letters with the ring's first key.
+        """Seal accounts, devices, apps' logs, recordings and dead letters with the first key.
 
         Returns how many accounts there are.
 
@@ -106,6 +110,7 @@ class RedisStore(
             for device in state.devices:
                 await self._write_device(device, device.version)
             await self._reseal_app_logs(state.account.key)
+            await self._reseal_recordings(state.account.key)
             count += 1
         await self._reseal_dead_letters()
         return count

@@ -16,11 +16,17 @@ class HistoryLimits:
     calls_per_account: int = 1000
     keep_s: float = 30 * 86_400.0
     """Seconds since a call's start."""
+    recordings_per_account: int = 200
+    """Calls whose SIP is kept."""
     missed_per_account: int = 100
     missed_keep_s: float = 90 * 86_400.0
     """Of missed calls that nobody has seen, since they were missed."""
     app_logs_per_device: int = 5
     app_logs_keep_s: float = 7 * 86_400.0
+    messages_per_account: int = 100
+    """Accepted MESSAGEs that no device has taken yet."""
+    message_bytes_per_account: int = 262_144
+    """The same, in bytes of their bodies."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -62,7 +62,26 @@ async def test_message_inside(extension: MakeExtension, way: Way) -> None:
 
 
 @every_leg
-@pytest.mark.parametrize("method", ["MESSAGE", "SUBSCRIBE", "PUBLISH", "FROBNICATE"])
+async def test_message_wakes(extension: MakeExtension, by: str, leg: str) -> None:
+    """For a sleeping phone: it is pushed, registers, and gets it byte for byte; its answer goes
+    back through the PBX.
+    """
+    ext = await extension(by=by)
+    async with desk(ext) as far, ext.phone(leg) as phone:
+        await far.register()
+        sent = await send_alone(far, "MESSAGE", ext.aor, headers=CPIM, body=WORDS)
+        (push,) = await ext.sink.wait(1, kind="message")
+        assert WORDS not in push.body
+        await phone.register()
+        taken = await take(phone, "MESSAGE")
+        arrived(taken.invite, CPIM, WORDS)
+        answer(taken, 202, "Accepted", headers=(TEXT,), body=WORDS)
+        arrived(await final(sent, 202), (TEXT,), WORDS)
+        assert len(ext.sink.pushes) == 1
+
+
+@every_leg
+@pytest.mark.parametrize("method", ["SUBSCRIBE", "PUBLISH", "FROBNICATE"])
 async def test_asleep(extension: MakeExtension, method: str, by: str, leg: str) -> None:
     """For a sleeping phone: 480, and nobody is pushed."""
     ext = await extension(by=by)

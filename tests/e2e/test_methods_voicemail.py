@@ -104,9 +104,9 @@ async def mail(stage: Stage, pbx: Pbx, sink: PushSink) -> AsyncIterator[Mail]:
 
 
 async def test_voicemail(own_service: LabService, pbx: Pbx, push_sink: PushSink) -> None:
-    """An awake phone is told at once, one that sleeps after its next REGISTER; each change once,
-    however often the PBX repeats it; after a kill -9 nobody is told again what he knows, the API
-    still shows it, and nobody was ever woken for it.
+    """An awake phone is told at once, one that sleeps is pushed and told after its next REGISTER;
+    each change once, however often the PBX repeats it; after a kill -9 nobody is told or pushed
+    again what he knows, and the API still shows it. Where nothing is new, nobody is pushed.
     """
     mail = await provisioned(own_service, pbx, push_sink)
     assert await mail.shown() is None
@@ -115,6 +115,7 @@ async def test_voicemail(own_service: LabService, pbx: Pbx, push_sink: PushSink)
         await mail.say(NEW, "active;expires=3600")
         await told(handset, NEW, "active;expires=3600")
         assert await mail.shown() == {"waiting": True, "new": 2, "old": 8}
+        await mail.sink.wait(1, kind="voicemail")
         await mail.say(NEW)
         await handset.register()
         await tablet.register()
@@ -133,7 +134,8 @@ async def test_voicemail(own_service: LabService, pbx: Pbx, push_sink: PushSink)
         assert await mail.shown() == {"waiting": False, "new": 0, "old": 10}
         await tablet.register()
         await told(tablet, NONE)
-    assert mail.sink.pushes == []
+    pushed = [(push.type, push.payload["device"]) for push in mail.sink.pushes]
+    assert pushed == [("voicemail", "tablet")]
 
 
 @over_all

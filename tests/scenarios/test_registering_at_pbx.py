@@ -99,4 +99,4 @@ async def test_mail_and_qualify_are_answered(extension: MakeExtension, pbx: Pbx)
     contact = (await pbx.registered(ext.user)).uri
     event = ("Event", "message-summary"), ("Subscription-State", "terminated")
     assert (await caller.request("NOTIFY", contact, headers=event)).status == 200
-    assert (await caller.request("MESSAGE", contact)).status == 480
+    assert (await caller.request("SUBSCRIBE", contact)).status == 480

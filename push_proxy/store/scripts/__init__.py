@@ -26,6 +26,7 @@ PUT_BINDING = Script("put_binding")
 HOLD_INVITE = Script("hold_invite")
 PUT_CALL = Script("put_call")
 INDEX_CALL = Script("index_call")
+PUT_RECORDING = Script("put_recording")
 SHARE = Script("share")
 PUT_EVENTS = Script("put_events")
 CLAIM_EVENTS = Script("claim_events")
@@ -41,6 +42,8 @@ PUT_MAILBOX = Script("put_mailbox")
 PUT_WAKES = Script("put_wakes")
 PUT_APP_LOG = Script("put_app_log")
 RESEAL_APP_LOG = Script("reseal_app_log")
+KEEP_MESSAGE = Script("keep_message")
+DROP_MESSAGE = Script("drop_message")
 
 ALL = (
     PUT_ACCOUNT,
@@ -53,6 +56,7 @@ ALL = (
     HOLD_INVITE,
     PUT_CALL,
     INDEX_CALL,
+    PUT_RECORDING,
     SHARE,
     PUT_EVENTS,
     CLAIM_EVENTS,
@@ -68,4 +72,6 @@ ALL = (
     PUT_WAKES,
     PUT_APP_LOG,
     RESEAL_APP_LOG,
+    KEEP_MESSAGE,
+    DROP_MESSAGE,
 )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from push_proxy.assembly_messages import open_message_path
 from push_proxy.core.digest import Challenge, authorization
 from push_proxy.core.ids import AccountId, AccountKey, CallId, DeviceId, ServerTxn, TenantId
 from push_proxy.core.locating import Located, plain_target
+from push_proxy.core.message import Message
 from push_proxy.core.model import (
     Account,
     Address,
@@ -23,17 +26,20 @@ from push_proxy.core.own import OwnNames
 from push_proxy.core.pbx import Endpoint, Pbx
 from push_proxy.core.push_params import PushServices
 from push_proxy.observability.metrics import Metrics
+from push_proxy.ports import PushProvider
+from push_proxy.providers.registry import Providers
 from push_proxy.runtime.calls import Calls
 from push_proxy.runtime.challenger import Challenger
 from push_proxy.runtime.clock import ManualClock
 from push_proxy.runtime.directory import Directory
-from push_proxy.runtime.mailboxes import Mailboxes
 from push_proxy.runtime.outbound import Outbound
 from push_proxy.runtime.pbx_addresses import PbxAddresses
 from push_proxy.runtime.pbx_names import PbxNames
+from push_proxy.runtime.pusher import Pusher
 from push_proxy.runtime.registrar import Registrar
 from push_proxy.runtime.replacing import Replacing
 from push_proxy.runtime.router import Router
+from push_proxy.settings import Settings
 from push_proxy.signaling.contract import Headers, Rewrite
 from push_proxy.signaling.facts import (
     DeviceAwaited,
@@ -84,6 +90,12 @@ class RecordingStack:
     def forward(self, txn: int, rewrite: Rewrite) -> None:
         self.orders.append(Order("forward", txn, rewrite=rewrite))
 
+    def fork(self, txn: int, branch: int, rewrite: Rewrite) -> None:
+        self.orders.append(Order("fork", txn, rewrite=rewrite, args=(branch,)))
+
+    def relay(self, txn: int, branch: int, response: int) -> None:
+        self.orders.append(Order("relay", txn, args=(branch, response)))
+
     def request(self, request: int, **more: object) -> None:
         self.requests.append({"request": request, **more})
 
@@ -113,6 +125,20 @@ class Notices:
 
     def invite(self, fact: RequestReceived, account: Account) -> None:
         self.invites.append((fact, account))
+
+    def refuse(
+        self,
+        fact: RequestReceived,
+        account: Account,
+        message: Message,
+        *,
+        status: int,
+        reason: str,
+        why: str,
+    ) -> None:
+        assert message.first("call-id") and account.account
+        self.refusals.append(why)
+        self._stack.reply(fact.txn, status, reason)
 
     def on_fact(self, fact: Fact) -> None:
         self.facts.append(fact)
@@ -188,7 +214,9 @@ class Names:
 class Scene:
     """Everything between the stack and the directory, with time standing still."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, providers: Sequence[PushProvider] = (), *, settings: Settings | None = None
+    ) -> None:
         self.clock = ManualClock(1_800_000_000.0)
         self.store = MemoryStore(self.clock)
         self.directory = Directory(self.store, self.clock)
@@ -231,13 +259,25 @@ class Scene:
             addresses=self.addresses,
             own=self.own,
         )
-        self.mailboxes = Mailboxes(
+        metrics = Metrics()
+        self.pusher = Pusher(
+            providers=Providers(providers),
+            clock=self.clock,
+            metrics=metrics,
+            learn=lambda push, result: None,
+        )
+        path = open_message_path(
+            settings or Settings(),
             signaling=self.stack,  # type: ignore[arg-type]
             directory=self.directory,
             store=self.store,
             clock=self.clock,
+            metrics=metrics,
+            pusher=self.pusher,
             own=self.own,
         )
+        self.message_path = path
+        self.mailboxes = path.mailboxes
         self.kept = Calls(store=self.store, clock=self.clock, metrics=Metrics())
         self.router = Router(
             signaling=self.stack,  # type: ignore[arg-type]
@@ -251,6 +291,7 @@ class Scene:
             replacing=Replacing(calls=self.kept, clock=self.clock),
             pbx_side=self.notices,
             mailboxes=self.mailboxes,
+            messages=path.messages,
             dialog_wakes=self.notices,
             metrics=self.notices,
         )
@@ -264,6 +305,7 @@ class Scene:
         return self
 
     async def aclose(self) -> None:
+        await self.message_path.messages.aclose()
         await self.addresses.aclose()
         await self.kept.aclose()
         await self.directory.aclose()

@@ -84,7 +84,7 @@ async def test_requests_that_wake_nobody_go_to_a_phone_that_can_be_reached(scene
     )
     scene.clock.advance(5)
     scene.register(source=PHONE)
-    message = ("MESSAGE", OURS)
+    message = ("SUBSCRIBE", OURS)
     (order,) = scene.send(*message, source=PBX, from_=CALLER)
     assert order.rewrite is not None
     assert order.rewrite.destination == PHONE

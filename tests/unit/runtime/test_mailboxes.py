@@ -11,7 +11,9 @@ from push_proxy.core.ids import AccountKey
 from push_proxy.core.message_summary import Mailbox
 from push_proxy.core.model import Address, Binding
 from push_proxy.errors import StoreUnavailable
+from push_proxy.runtime.alert_pushes import AlertPushes
 from push_proxy.runtime.mailboxes import Mailboxes
+from push_proxy.runtime.voicemail_pushes import VoicemailPushes
 from push_proxy.signaling.facts import RequestAnswered
 
 from .sip_scene import PBX, PHONE, Scene, hold
@@ -66,7 +68,6 @@ async def scene() -> AsyncIterator[MailScene]:
     scene = MailScene()
     await scene.start()
     await scene.add(hold(), "phone")
-    scene.mailboxes.start()
     yield scene
     await scene.mailboxes.aclose()
     await scene.aclose()
@@ -163,6 +164,12 @@ async def test_it_outlives_us(scene: MailScene) -> None:
         store=scene.store,
         clock=scene.clock,
         own=scene.own,
+        pushes=VoicemailPushes(
+            directory=scene.directory,
+            pusher=scene.pusher,
+            pushes=AlertPushes(scene.pusher),
+            clock=scene.clock,
+        ),
     )
     found = await again.of(hold().key)
     assert found is not None

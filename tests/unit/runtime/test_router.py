@@ -107,7 +107,9 @@ async def test_users_of_several_domains_are_told_apart(scene: Scene) -> None:
 
 
 async def test_what_wakes_nobody(scene: Scene) -> None:
-    """NOTIFY about mail: 200; MESSAGE and SUBSCRIBE to a sleeping phone: 480; Replaces: 481."""
+    """NOTIFY about mail: 200; SUBSCRIBE to a sleeping phone, and MESSAGE to one that nothing can
+    wake: 480; Replaces: 481.
+    """
     mail = ("NOTIFY", OURS, "Event: message-summary")
     assert statuses(scene, *mail, source=PBX, from_=CALLER) == [200]
     assert statuses(scene, "MESSAGE", OURS, source=PBX, from_=CALLER) == [480]
