@@ -70,6 +70,8 @@ _ADVICE: dict[Verdict, str] = {
     " push token.",
     Verdict.PROXY_ERROR: "This service was stopped while the call waited, or failed: its log says"
     " why.",
+    Verdict.OVERLOADED: "Too many calls were waiting for phones at that moment: look at this"
+    " machine's load and at wake.max_waiting.",
     Verdict.OUTBOUND_FAILED: "The PBX did not put the app's call through: its answer is in"
     " `status` (408 and 503 with nothing in the PBX's own log: it did not answer at all).",
     Verdict.PBX_LOST: "The PBX's side of the call vanished: check the connection to the PBX.",

@@ -5,9 +5,8 @@ import uuid
 from ..core.ids import CallId, DeviceId, ServerTxn
 from ..core.incoming import incoming_call
 from ..core.message import Message
-from ..core.model import Account, Binding, CallRecord, CallState, Direction, TimelineEntry
+from ..core.model import Account, Binding, CallState, TimelineEntry
 from ..core.outcome import answered, given_up, lost, replacement_failed
-from ..core.uri import SipUri
 from ..ports import Clock
 from ..signaling.facts import (
     ForwardResponse,
@@ -17,6 +16,7 @@ from ..signaling.facts import (
     TransactionLost,
 )
 from .calls import Calls
+from .refused_calls import record_of
 
 
 class Replacing:
@@ -32,22 +32,12 @@ class Replacing:
     ) -> CallId:
         """The INVITE goes to this device; returns its call."""
         call = CallId(str(uuid.uuid4()))
-        incoming = incoming_call(message)
-        self._calls.open(
-            CallRecord(
-                id=call,
-                account=account.key,
-                direction=Direction.INCOMING,
-                sip_call_id=fact.call_id,
-                caller=incoming.number,
-                caller_name=incoming.name,
-                callee=SipUri.parse(account.aor).user,
-                started_at=self._clock.now(),
-            )
-        )
+        now = self._clock.now()
+        self._calls.open(record_of(call, fact, account, incoming_call(message), now))
         self._running[fact.txn] = call, binding.device
         replaced = (message.first("replaces") or "").partition(";")[0].strip()
         self._note(call, "invite_received", detail=f"replaces {replaced}")
+        self._note(call, "not_pushed", binding.device, "replaces")
         self._note(call, "invite_sent", binding.device, str(binding.source))
         return call
 

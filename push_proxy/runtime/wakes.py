@@ -31,8 +31,6 @@ from ..core.message import Message, parse
 from ..core.model import (
     Account,
     Binding,
-    CallRecord,
-    Direction,
     TimelineEntry,
     Verdict,
     push_target,
@@ -65,7 +63,11 @@ from .latecomers import Latecomers
 from .live_wake import LiveWake
 from .pusher import Pusher
 from .redirections import Redirections
+from .refused_calls import RefusedCalls, record_of
 
+MAX_WAITING = 20_000
+"""Calls that may wait at once, unless configured otherwise."""
+_RETRY_AFTER_S = "5"
 _NOT_PUSHED = frozenset({Verdict.PUSH_REJECTED, Verdict.PROVIDER_UNAVAILABLE})
 
 
@@ -93,14 +95,20 @@ class Wakes:
         clock: TimerClock,
         metrics: Metrics,
         settings: WakeSettings | None = None,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
-        """``settings``: the service's; an account's own come over them."""
+        """``settings``: the service's; an account's own come over them.
+
+        ``max_waiting``: so many calls may wait at once; more are refused with 503.
+        """
         self._directory = directory
         self._pusher = pusher
         self._calls = calls
         self._clock = clock
         self._metrics = metrics
         self._settings = settings or WakeSettings()
+        self._max_waiting = max_waiting
+        self._refused = RefusedCalls(signaling=signaling, calls=calls, clock=clock)
         self.watcher: WakeWatcher | None = None
         self._redirections = Redirections()
         self._latecomers = Latecomers()
@@ -154,6 +162,9 @@ class Wakes:
         now = self._clock.now()
         message = message or parse(fact.raw)
         incoming = incoming_call(message)
+        if self.waiting >= self._max_waiting:
+            self._shed(fact, account, incoming)
+            return
         settings = settings_for(account, self._settings)
         call = CallId(str(uuid4()))
         case = case_of(account, message)
@@ -188,10 +199,45 @@ class Wakes:
             changed=self._changed,
         )
         self._keep(wake)
-        self._calls.open(_record(held, fact, account, incoming))
+        self._calls.open(record_of(call, fact, account, incoming, now))
         wake.begin(actions)
         if self.watcher is not None:
             self.watcher.expect(account.key)
+
+    def refuse(
+        self,
+        fact: RequestReceived,
+        account: Account,
+        message: Message,
+        *,
+        status: int,
+        reason: str,
+        why: str,
+    ) -> None:
+        """An INVITE that wakes nobody, for ``why``: answered with ``status``, and on record."""
+        self._metrics.sip_refused(why)
+        self._refused.refuse(
+            fact,
+            account,
+            incoming_call(message),
+            verdict=Verdict.REFUSED,
+            status=status,
+            reason=reason,
+            why=why,
+        )
+
+    def _shed(self, fact: RequestReceived, account: Account, incoming: IncomingCall) -> None:
+        self._metrics.sip_refused("overloaded")
+        self._refused.refuse(
+            fact,
+            account,
+            incoming,
+            verdict=Verdict.OVERLOADED,
+            status=503,
+            reason="Service Unavailable",
+            why="overloaded",
+            headers=(("Retry-After", _RETRY_AFTER_S),),
+        )
 
     def on_fact(
         self, fact: CancelReceived | BranchResponse | TransactionLost | OrderFailed
@@ -368,19 +414,3 @@ def _event(
         case OrderFailed():
             # A CANCEL or relay that came too late: the response that made it so is on its way.
             return None
-
-
-def _record(
-    held: HeldCall, fact: RequestReceived, account: Account, incoming: IncomingCall
-) -> CallRecord:
-    return CallRecord(
-        id=held.call,
-        account=account.key,
-        direction=Direction.INCOMING,
-        sip_call_id=fact.call_id,
-        caller=incoming.number,
-        caller_name=incoming.name,
-        callee=SipUri.parse(account.aor).user,
-        video=incoming.video,
-        started_at=held.received_at,
-    )
