@@ -322,11 +322,7 @@ async def open_call_path(
     await registrations.start()
     watch.start()
     losses = RegistrationLosses(
-        accounts=directory,
-        registrations=registrations,
-        notices=notices,
-        clock=clock,
-        on_lost=metrics.service.registration_lost,
+        accounts=directory, registrations=registrations, notices=notices, clock=clock
     )
     losses.start()
     return CallPath(
