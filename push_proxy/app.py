@@ -188,6 +188,8 @@ class Service:
             serves=self._providers.serves,
             mailbox=path.message_path.mailboxes.of,
             missed_calls=path.missed_book,
+            wake_history=path.wake_memory.history,
+            wake_latencies=path.wake_memory.latencies,
             sip_listening=path.signaling.listening,
             pbx_state=path.pbx_state,
             dead_letters=events.letters,

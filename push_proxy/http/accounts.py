@@ -149,6 +149,7 @@ async def _full_view(deps: HttpDeps, account: Account, *, only: App | None = Non
         account,
         registration,
         recent=recent,
+        health=await deps.wake_history.of_account(account.key),
         only=only.device if only else None,
     )
     said = await deps.mailbox(account.key)

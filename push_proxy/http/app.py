@@ -4,10 +4,13 @@ from fastapi import Depends, FastAPI
 
 from .. import __doc__ as package_text
 from ..core.rates import Buckets
+from ..settings import HttpSection
 from ..version import VERSION
 from . import (
     accounts,
+    app_logs,
     calls,
+    device_health,
     device_keys,
     devices,
     enrolments,
@@ -45,6 +48,8 @@ def create_app(deps: HttpDeps) -> FastAPI:
         import_export,
         accounts,
         devices,
+        device_health,
+        app_logs,
         device_keys,
         pushes,
         enrolments,
@@ -102,6 +107,12 @@ def _bare_app(deps: HttpDeps, *, title: str) -> FastAPI:
     problems.install(app)
     app.add_middleware(
         BodyLimit,
-        limit=lambda path: http.max_import_bytes if path == IMPORT_PATH else http.max_body_bytes,
+        limit=lambda path: _body_limit(path, http),
     )
     return app
+
+
+def _body_limit(path: str, http: HttpSection) -> int:
+    if path == IMPORT_PATH:
+        return http.max_import_bytes
+    return app_logs.body_limit(path) or http.max_body_bytes

@@ -14,6 +14,7 @@ from ..core.payload import Push
 from ..core.rates import Buckets
 from ..ports import Clock, PushResult, Store
 from ..runtime.pbx_watch import PbxState
+from ..runtime.wake_latency import WakeLatencies
 from ..settings import Settings
 from .backend import (
     Accounts,
@@ -23,6 +24,7 @@ from .backend import (
     Readiness,
     Registrations,
     UnseenCalls,
+    WakeHistories,
 )
 from .callers import Callers
 from .idempotency import Idempotency
@@ -50,6 +52,10 @@ class HttpDeps:
     """What the PBX said last of an account's voice mail."""
     missed_calls: UnseenCalls
     """Missed calls that nobody has seen."""
+    wake_history: WakeHistories
+    """How each device has woken lately."""
+    wake_latencies: WakeLatencies
+    """How fast they all did, by platform and vendor."""
     sip_listening: Callable[[], tuple[Address, ...]]
     """The addresses really bound."""
 

@@ -1,6 +1,6 @@
 """How a device does, as the account's status shows it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from pydantic import Field
@@ -8,9 +8,11 @@ from pydantic import Field
 from ..core.ids import AccountKey, DeviceId
 from ..core.model import Account, Binding, CallRecord, Device, Direction, Topology, Verdict
 from ..core.registration_status import RegistrationState, RegistrationStatus
+from ..core.wake_health import WakeSummary
 from .backend import Accounts
 from .device_view import TokenView, token_view
 from .fields import Timestamp, View, maybe_rfc3339
+from .wake_view import HealthView, health_view
 
 _REPORTS = frozenset({"push_received", "ui_shown", "app_registered", "app_failed"})
 """What a timeline calls an app's own reports: it was awake."""
@@ -52,6 +54,10 @@ class DeviceStatus(View):
     connected: bool | None = Field(
         description="Whether its TCP or TLS connection stands; null over UDP, where nobody knows."
     )
+    health: HealthView | None = Field(
+        description="How calls have woken it lately. Null: it is known by its REGISTER only, or "
+        "the store is away."
+    )
 
 
 def statuses(
@@ -60,11 +66,12 @@ def statuses(
     registration: RegistrationStatus,
     *,
     recent: Iterable[CallRecord],
+    health: Mapping[DeviceId, WakeSummary],
     only: DeviceId | None = None,
 ) -> list[DeviceStatus]:
     """All devices of an account (or ``only`` one), with those known by their REGISTER alone.
 
-    ``recent`` are the account's last calls, newest first.
+    ``recent`` are the account's last calls, newest first; ``health`` is by device.
     """
     key: AccountKey = account.key
     devices = {device.device: device for device in accounts.devices(key)}
@@ -82,6 +89,7 @@ def statuses(
             flow=name in bindings and accounts.has_flow(bindings[name]),
             pbx_down=down,
             recent=records,
+            health=health.get(name),
         )
         for name in sorted({*devices, *bindings})
         if only is None or name == only
@@ -96,6 +104,7 @@ def _status(
     flow: bool,
     pbx_down: bool,
     recent: tuple[CallRecord, ...],
+    health: WakeSummary | None,
 ) -> DeviceStatus:
     pushable = device is not None and device.has_target
     if flow:
@@ -120,6 +129,7 @@ def _status(
         user_agent=binding.user_agent if binding else None,
         transport=transport,
         connected=None if transport in {None, "udp"} else flow,
+        health=None if health is None else health_view(health),
     )
 
 

@@ -15,6 +15,7 @@ _MEANINGS = {
     409: "It contradicts what is there.",
     412: "It has another version than If-Match allows.",
     413: "The body is too large.",
+    415: "The body is of a kind that is not taken here.",
     422: "A value cannot be used; `errors` names the fields.",
     429: "Too many requests; Retry-After says when to go on.",
     503: "The store does not answer, or the service is not ready; try again later.",

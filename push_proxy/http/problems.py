@@ -65,6 +65,13 @@ class NotAuthenticated(PushProxyError):
     title = "Not authenticated"
 
 
+class UnsupportedType(PushProxyError):
+    """The body is of a kind that is not taken here."""
+
+    http_status = 415
+    title = "Unsupported media type"
+
+
 class NotAllowed(PushProxyError):
     """The key is known and does not open this."""
 

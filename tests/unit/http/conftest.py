@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
@@ -10,6 +11,7 @@ from unittest.mock import Mock
 import httpx
 import pytest
 
+from push_proxy.core.app_log import AppLog
 from push_proxy.core.events import AppAction, AppEvent, PushOutcome
 from push_proxy.advice.texts import load_texts
 from push_proxy.core.evidence import AppWords
@@ -40,6 +42,8 @@ from push_proxy.ports import PushResult
 from push_proxy.runtime.directory import Directory
 from push_proxy.runtime.missed_book import MissedBook
 from push_proxy.runtime.pbx_watch import PbxState
+from push_proxy.runtime.wake_history import WakeHistory
+from push_proxy.runtime.wake_latency import WakeLatencies
 from push_proxy.settings_file import check
 from push_proxy.store.memory import MemoryStore
 
@@ -127,6 +131,15 @@ class Api:
         self.registrations = Registrations()
         self.wakes = Wakes()
         self.calls = LiveCalls()
+        self.wake_latencies = WakeLatencies(self.clock)
+        self.wake_history = WakeHistory(
+            store=self.store,
+            directory=self.directory,
+            notices=Mock(),
+            clock=self.clock,
+            metrics=Mock(),
+            latencies=self.wake_latencies,
+        )
         self.readiness = Readiness(ReadyState.READY)
         self.served = {("webhook", "com.example.phone")}
         self.pushes: list[Push] = []
@@ -181,6 +194,8 @@ class Api:
             serves=lambda provider, app: (provider, app) in self.served,
             mailbox=self.mailbox,
             missed_calls=MissedBook(self.store),
+            wake_history=self.wake_history,
+            wake_latencies=self.wake_latencies,
             sip_listening=lambda: self.listening,
             pbx_state=lambda account: self.pbx_states.get(account.key),
             push=self.push,
@@ -207,7 +222,10 @@ class Api:
     ) -> httpx.Response:
         headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
         headers |= more.pop("headers", {})
-        if body is not None:
+        if isinstance(body, bytes):
+            headers.setdefault("Content-Type", "text/plain")
+            more["content"] = body
+        elif body is not None:
             more["json"] = body
         return await self.client.request(method, path, headers=headers, **more)
 
@@ -266,6 +284,16 @@ class Api:
         missed = dataclasses.replace(missed, **fields)
         await self.store.put_missed_call(missed)
         return missed
+
+    async def app_log(
+        self, name: str = "log-1", content: bytes = b"a line\n", **fields: Any
+    ) -> AppLog:
+        """Of the device d1."""
+        log = AppLog(id=name, at=self.clock.now(), size=len(content))
+        log = dataclasses.replace(log, **fields)
+        key = account_key(TENANT, AccountId("101"))
+        await self.store.put_app_log(key, DeviceId("d1"), log, zlib.compress(content))
+        return log
 
     async def dead_letter(
         self,

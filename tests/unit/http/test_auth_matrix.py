@@ -17,6 +17,7 @@ EVENT = {"event": "push_received", "device": "d1"}
 ACTION = {"action": "decline", "device": "d1"}
 MISSED = "/v1/accounts/101/missed-calls"
 LETTERS = "/v1/events/dead-letters"
+LOGS = f"{DEVICE_PATH}/logs"
 
 # Method, path, body, the scope that opens it, what a device's own key gets.
 ROUTES: list[tuple[str, str, Any, str, int]] = [
@@ -31,6 +32,10 @@ ROUTES: list[tuple[str, str, Any, str, int]] = [
     ("GET", f"{ACCOUNT_PATH}/devices", None, "devices", 200),
     ("POST", f"{DEVICE_PATH}/key", None, "devices", 200),
     ("POST", f"{DEVICE_PATH}/pushes", {}, "devices", 403),
+    ("GET", f"{DEVICE_PATH}/wakes", None, "devices", 200),
+    ("POST", LOGS, b"a line", "devices", 201),
+    ("GET", LOGS, None, "devices", 200),
+    ("GET", f"{LOGS}/log-1", None, "devices", 200),
     ("GET", "/v1/calls", None, "calls", 200),
     ("GET", CALL_PATH, None, "calls", 200),
     ("POST", f"{CALL_PATH}/events", EVENT, "calls", 202),
@@ -57,6 +62,7 @@ async def things(api: Api) -> None:
     await api.call_record()
     await api.missed_call()
     await api.dead_letter()
+    await api.app_log()
 
 
 def all_routes(app: Any) -> set[tuple[str, str]]:
@@ -68,7 +74,8 @@ async def test_the_matrix_covers_every_route(api: Api) -> None:
     """No route can be added without saying here who may use it."""
     shape = {(method, re.sub(r"\{[^}]+\}", "*", path)) for method, path in all_routes(api.app)}
     covered = {
-        (method, re.sub(r"/(101|d1|call-1)(?=/|$)", "/*", path)) for method, path, *_ in ROUTES
+        (method, re.sub(r"/(101|d1|call-1|log-1)(?=/|$)", "/*", path))
+        for method, path, *_ in ROUTES
     }
     assert {item for item in shape if item[1] not in OPEN} == covered
 

@@ -1,6 +1,7 @@
 """schemathesis: the API does what its OpenAPI document says, whatever it is sent."""
 
 import asyncio
+import gzip
 from contextlib import AsyncExitStack
 
 import schemathesis
@@ -18,13 +19,19 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 from .conftest import Api
 
 EXAMPLES = 12
-KNOWN = {"account": "101", "device": "d1", "call": "call-1"}
+KNOWN = {"account": "101", "device": "d1", "call": "call-1", "log": "log-1"}
 
 
 @schemathesis.serializer("application/x-ndjson")
 def ndjson(ctx: schemathesis.SerializationContext, value: object) -> bytes:
     """The import's rows are text already."""
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
+
+
+@schemathesis.serializer("application/gzip")
+def packed(ctx: schemathesis.SerializationContext, value: object) -> bytes:
+    """A log of an app."""
+    return gzip.compress(value if isinstance(value, bytes) else str(value).encode())
 
 
 def configuration() -> SchemathesisConfig:
@@ -60,6 +67,7 @@ async def _things() -> None:
     await API.call_record()
     await API.missed_call()
     await API.dead_letter()
+    await API.app_log()
 
 
 @schema.parametrize()
