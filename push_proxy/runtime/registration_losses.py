@@ -54,13 +54,15 @@ class RegistrationLosses:
         notices: Notices,
         clock: TimerClock,
         grace_s: float = GRACE_S,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        """``grace_s``: see `core.registration_loss.look`."""
+        """``grace_s``: see `core.registration_loss.look`; ``on_lost`` is called for each."""
         self._accounts = accounts
         self._registrations = registrations
         self._notices = notices
         self._clock = clock
         self._grace_s = grace_s
+        self._on_lost = on_lost
         self._watched: dict[AccountKey, Watched] = {}
         self._timer: Timer | None = None
 
@@ -93,6 +95,7 @@ class RegistrationLosses:
                 found[key] = seen.watched
             told += seen.lost or seen.restored
             if seen.lost:
+                self._on_lost()
                 self._tell(NoticeType.REGISTRATION_LOST, key, now)
             elif seen.restored:
                 self._tell(NoticeType.REGISTRATION_RESTORED, key, now)
