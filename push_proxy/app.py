@@ -58,6 +58,7 @@ class Service:
         self._providers = Providers(configured_providers(settings, self._clock))
         self._metrics.watch_providers(self._providers.health)
         self._front = Front(self.readiness)
+        self._metrics.service.watch(lambda: self.readiness().state)
         self._watch: StoreWatch | None = None
         self._directory: Directory | None = None
         self._callers: Callers | None = None

@@ -322,7 +322,11 @@ async def open_call_path(
     await registrations.start()
     watch.start()
     losses = RegistrationLosses(
-        accounts=directory, registrations=registrations, notices=notices, clock=clock
+        accounts=directory,
+        registrations=registrations,
+        notices=notices,
+        clock=clock,
+        on_lost=metrics.service.registration_lost,
     )
     losses.start()
     return CallPath(

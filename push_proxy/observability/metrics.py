@@ -25,6 +25,9 @@ from . import labels
 from .event_metrics import EventMetrics
 from .live_levels import LiveLevels
 from .provider_health import ProviderHealth
+from .ring_metrics import RingMetrics
+from .service_state import ServiceState
+from .shed_calls import ShedCalls
 from .sip_counters import SipCounters
 from .wake_metrics import WakeMetrics
 
@@ -119,6 +122,9 @@ class Metrics:
         )
         self.events = EventMetrics(registry)
         self.wakes = WakeMetrics(registry)
+        self.rings = RingMetrics(registry)
+        self.service = ServiceState(registry)
+        self._shed = ShedCalls(self._calls)
         self._sip = SipCounters()
         registry.register(self._sip)
         self._live = LiveLevels()

@@ -37,7 +37,7 @@ from ..core.model import (
 )
 from ..core.part import Part, Reach
 from ..core.policy import case_of
-from ..core.uri import SipUri
+from ..core.ring_result import RingResult, ring_result
 from ..core.wake import Ended, Live, State, start
 from ..core.wake_health import WakeEnd, WakeResult
 from ..core.wake_results import wake_results
@@ -84,7 +84,7 @@ class WakeWatcher(Protocol):
 class Wakes:
     """One wake per INVITE; several of one account go on beside each other."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators
         self,
         *,
         signaling: Signaling,
@@ -371,6 +371,7 @@ class Wakes:
             self._latecomers.missed(held.account.key, part.device, held.call, now)
         record = self._calls.get(held.call)
         verdict = record.outcome.verdict if record and record.outcome else Verdict.PROXY_ERROR
+        self._ring_ended(held, ring_result(last, verdict, now))
         for device, result in wake_results(last, verdict, now):
             if self.watcher is not None:
                 self.watcher.ended(held.account.key, device, result)
@@ -378,6 +379,13 @@ class Wakes:
                 says_why = result.end is WakeEnd.FAILED or result.verdict in _NOT_PUSHED
                 what = result.verdict.value if says_why else "call_over"
                 self._wake_ended(held, device, what, now)
+
+    def _ring_ended(self, held: HeldCall, result: RingResult | None) -> None:
+        if result is not None:
+            device = self._directory.device(held.account.key, result.device)
+            self._metrics.rings.ended(
+                result.end, result.seconds, device_platform=device.platform if device else None
+            )
 
     def _wake_ended(self, held: HeldCall, name: DeviceId, result: str, now: Instant) -> None:
         device = self._directory.device(held.account.key, name)
