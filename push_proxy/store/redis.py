@@ -97,7 +97,7 @@ class RedisStore(
         return bool(there)
 
     async def reseal(self) -> int:
-        """Seal accounts, devices, apps' logs, recordings and dead letters with the first key.
+        """Seal all that is sealed of accounts, and dead letters, with the ring's first key.
 
         Returns how many accounts there are.
 
@@ -111,6 +111,7 @@ class RedisStore(
                 await self._write_device(device, device.version)
             await self._reseal_app_logs(state.account.key)
             await self._reseal_recordings(state.account.key)
+            await self._reseal_messages(state.account.key)
             count += 1
         await self._reseal_dead_letters()
         return count

@@ -1,12 +1,17 @@
 """Accepted MESSAGEs in Redis."""
 
+import structlog
+
 from ..core.ids import AccountKey
 from ..core.kept_message import Keeping, KeptMessage
+from ..errors import ConfigurationError
 from ..ports import Clock
 from . import keys, scripts
-from .codec import Codec
+from .codec import Codec, UnreadableValue
 from .redis_client import RedisClient
 from .search import HistoryLimits
+
+_log = structlog.get_logger(__name__)
 
 
 class MessagesInRedis:
@@ -42,9 +47,27 @@ class MessagesInRedis:
         if not names:
             return ()
         stored = await self._client.call("HMGET", data, *names)
-        return tuple(self._codec.decode(KeptMessage, each, key) for each in stored if each)
+        found = (self._read_message(each, key) for each in stored if each)
+        return tuple(message for message in found if message is not None)
 
     async def drop_message(self, key: AccountKey, message: str) -> bool:
         """See `message_ports.KeptMessageStore.drop_message`."""
         count: int = await self._client.run(scripts.DROP_MESSAGE, keys.messages(key), message)
         return count > 0
+
+    def _read_message(self, stored: bytes, key: AccountKey) -> KeptMessage | None:
+        """None: one that cannot be read must not keep the ones behind it."""
+        try:
+            return self._codec.decode(KeptMessage, stored, key)
+        except (UnreadableValue, ConfigurationError) as error:
+            _log.error("message left out: cannot be read", account=key, error=str(error))
+            return None
+
+    async def _reseal_messages(self, key: AccountKey) -> None:
+        """Seal an account's with the ring's first key."""
+        *_, data = keys.messages(key)
+        for name, stored in (await self._client.call("HGETALL", data)).items():
+            message = self._read_message(stored, key)
+            if message is not None:
+                anew = self._codec.encode(message, key)
+                await self._client.run(scripts.RESEAL_APP_LOG, [data], name, anew)

@@ -27,6 +27,8 @@ HISTORY = HistoryLimits(
     missed_keep_s=7200.0,
     app_logs_per_device=3,
     app_logs_keep_s=1800.0,
+    messages_per_account=4,
+    message_bytes_per_account=1000,
 )
 
 
