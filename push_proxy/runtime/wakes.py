@@ -61,6 +61,7 @@ from .held_call import HeldCall
 from .interpreter import Interpreter
 from .latecomers import Latecomers
 from .live_wake import LiveWake
+from .merging import catch_up, is_same_request, refuse, takes_over
 from .pusher import Pusher
 from .redirections import Redirections
 from .refused_calls import RefusedCalls, record_of
@@ -101,6 +102,7 @@ class Wakes:
 
         ``max_waiting``: so many calls may wait at once; more are refused with 503.
         """
+        self._signaling = signaling
         self._directory = directory
         self._pusher = pusher
         self._calls = calls
@@ -159,6 +161,8 @@ class Wakes:
         self, fact: RequestReceived, account: Account, message: Message | None = None
     ) -> None:
         """An INVITE from the account's PBX; ``message`` is its raw text when parsed already."""
+        if self._is_merged(fact, account.key):
+            return
         now = self._clock.now()
         message = message or parse(fact.raw)
         incoming = incoming_call(message)
@@ -309,6 +313,25 @@ class Wakes:
         return True
 
     # how it is done
+
+    def _is_merged(self, fact: RequestReceived, account_key: AccountKey) -> bool:
+        """Whether it belongs to a call that goes on: then that is all."""
+        for wake in self._of_account(account_key):
+            state, old = wake.state, wake.held.fact
+            if isinstance(state, Ended) or not is_same_request(old, fact):
+                continue
+            if isinstance(state, Live) and takes_over(state):
+                self._by_txn.pop(old.txn, None)
+                self._by_txn[fact.txn] = wake
+                wake.held.fact = fact
+                refuse(self._signaling, old)
+                catch_up(self._signaling, fact, state)
+            else:
+                refuse(self._signaling, fact)
+            entry = TimelineEntry(self._clock.now(), "invite_repeated")
+            self._calls.note(wake.held.call, entry)
+            return True
+        return False
 
     def _tell(self, call: CallId, event: Event) -> None:
         wake = self._by_call.get(call)
