@@ -72,12 +72,13 @@ class Attempt:
     def take(self, message: Message) -> bool:
         """A message on the PBX's socket; whether it is of this call."""
         if message.is_request:
-            if message.method != "BYE" or message.call_id != self.call_id:
+            if message.method != "BYE" or message.call_id != self.call_id or self.dialog is None:
                 return False
             self.over = True
             self.half.agent.respond(message, 200, "OK")
             return True
-        if message.call_id == self.call_id and message.cseq_method == "BYE":
+        mine = message.call_id == self.call_id and self.hung_up
+        if mine and message.cseq_method == "BYE":
             self.over = True
             return True
         if message.branch != self.half.invite.branch:

@@ -39,9 +39,7 @@ def racing_service(authority: Authority) -> Iterator[LabService]:
 
 
 @pytest.fixture
-async def world(
-    racing_service: LabService, authority: Authority, pbx: Pbx
-) -> AsyncIterator[World]:
+async def world(racing_service: LabService, authority: Authority, pbx: Pbx) -> AsyncIterator[World]:
     """The service, alive and without a fault in its log at the end, and where its pushes go."""
     service = racing_service
     if not service.process.running:

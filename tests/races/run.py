@@ -16,7 +16,7 @@ from tests.lab.phone import Caller
 from tests.lab.process import poll_until
 from tests.lab.push_sink import Push, Reply
 from tests.lab.service import LabService
-from tests.lab.sip_agent import SipAgent
+from tests.lab.sip_agent import SipAgent, new_branch
 
 from .calls import Attempt, Pbx
 from .phones import RacePhone, Ring, Rings, Script
@@ -145,6 +145,12 @@ class Run:
         await phone.load()
         return phone
 
+    def call_again(self, attempt: Attempt) -> Attempt:
+        """The PBX sends the same INVITE in another transaction: another branch, all else alike."""
+        old = attempt.half.invite.branch.encode()
+        invite = attempt.half.invite.raw.replace(old, new_branch().encode())
+        return self.pbx.attempt(invite, self.service.sip_address)
+
     def call(self, *, call_id: str | None = None, **fields: Any) -> Attempt:
         """The PBX calls the account."""
         caller = Caller(f"sip:200@{REALM}", proxy=self.service.sip_address)
@@ -180,7 +186,9 @@ class Run:
         """`act` in so many seconds."""
         asyncio.get_running_loop().call_later(delay_s, act)
 
-    async def until(self, condition: Callable[[], object], what: str, within: float = END_S) -> None:
+    async def until(
+        self, condition: Callable[[], object], what: str, within: float = END_S
+    ) -> None:
         """Waits for it. Raises AssertionError that says `what`."""
         assert await poll_until(lambda: bool(condition()), within_s=within), f"never: {what}"
 

@@ -46,6 +46,8 @@ class World:
     sink: PushSink
     pbx: Pbx
     trust: TlsIdentity | None = None
+    meanwhile: Callable[[], object] | None = None
+    """What begins beside the runs when all of them are ready."""
     _runs: dict[str, Run] = field(default_factory=dict)
 
     def begin(self) -> None:
@@ -64,7 +66,10 @@ class World:
         seeds = [int(SEED)] if SEED else list(range(RUNS * TIMES))
         seen: Counter[str] = Counter()
         for first in range(0, len(seeds), RUNS):
-            runs = [Run(self.service, seed, self.pbx.uri, self.trust) for seed in seeds[first : first + RUNS]]
+            runs = [
+                Run(self.service, seed, self.pbx.uri, self.trust)
+                for seed in seeds[first : first + RUNS]
+            ]
             self._runs = {run.account: run for run in runs}
             try:
                 await self._play(race, runs)
@@ -91,6 +96,8 @@ class World:
                 await run.over()
 
         await _few_at_a_time(runs, prepare)
+        if self.meanwhile is not None:
+            self.meanwhile()
         every = (tell(number, run) for number, run in enumerate(runs))
         faults = [
             done

@@ -118,7 +118,8 @@ async def one_refuses(run: Run) -> Story:
             assert call.answered, "one phone's refusal took the call from the other"
             run.met.add("answered all the same")
         if declined:
-            assert call.answered or call.status == status
+            # The app may have said it first: then SIP's is for nobody any more.
+            assert call.answered or call.status in {status, 603}
             run.met.add("declined for all")
         if action is None and other != 200 and not declined:
             given = {ring.said for ring in run.rings}
@@ -145,8 +146,8 @@ async def answer_crosses_a_decline(run: Run) -> Story:
     await run.put("a", "b")
     decides_s = run.soon(0.01)
     declines = await run.phone("a", Rings(0.0, 603, 0.03 + decides_s))
-    picks_s = run.near(decides_s, 0.006)
-    crosses = 200 if run.maybe(0.6) else 0
+    picks_s = run.near(decides_s + 0.006, 0.006)
+    crosses = 200 if run.maybe(0.4) else 0
 
     def rung(ring: Ring) -> None:
         ring.say(180)

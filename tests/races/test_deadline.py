@@ -16,7 +16,7 @@ DEADLINE_S = 5.0
 
 async def register_at_the_deadline(run: Run) -> Story:
     """Race 7: at the wake's deadline, or at the end that the INVITE's own Expires names."""
-    await run.put("a", wake={"deadline_s": DEADLINE_S, "repush_after_s": 60})
+    await run.put("a", wake={"deadline_s": DEADLINE_S, "repush_after_s": 4.5})
     phone = await run.phone("a", Rings(then=200))
     expires = run.maybe(0.4)
     off_s = run.near(0.1, 0.006) - 0.1

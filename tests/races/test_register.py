@@ -70,7 +70,9 @@ async def register_burst(run: Run) -> Story:
     beside = await run.phone("a", Rings(then=200, then_s=0.3))
     begins_s = run.soon(0.01)
     pauses = [run.soon(0.004) for _ in range(run.draw.randint(2, 5))]
-    kinds = [run.draw.choice(("again", "new Call-ID", "unauthenticated", "new token")) for _ in pauses]
+    kinds = [
+        run.draw.choice(("again", "new Call-ID", "unauthenticated", "new token")) for _ in pauses
+    ]
     twice = run.maybe(0.3)
 
     async def story() -> None:
