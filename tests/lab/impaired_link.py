@@ -101,6 +101,27 @@ def mixed(*, lost: float, twice: float, late: float, longest_s: float) -> MakePa
     return make
 
 
+def netem(
+    *, lost: float, twice: float, reordered: float, delay_s: float, jitter_s: float
+) -> MakePattern:
+    """As `tc netem loss … duplicate … delay … … reorder …`: who is reordered leaves at once."""
+
+    def make(seed: int) -> Pattern:
+        draw = random.Random(seed)
+
+        def fate(_: bytes) -> Fate:
+            if draw.random() < lost:
+                return LOST
+            copies = 2 if draw.random() < twice else 1
+            if draw.random() < reordered:
+                return Fate(copies)
+            return Fate(copies, max(delay_s + draw.uniform(-jitter_s, jitter_s), 0.0))
+
+        return fate
+
+    return make
+
+
 def _counted(fate: Callable[[int], Fate]) -> Pattern:
     passed = iter(range(1_000_000))
     return lambda _: fate(next(passed))
@@ -125,9 +146,9 @@ class Direction:
     lost: int = 0
     doubled: int = 0
     late: int = 0
-    _held: list[Callable[[], None]] = field(default_factory=list)
+    _held: list[Callable[[], object]] = field(default_factory=list)
 
-    def carry(self, data: bytes, deliver: Callable[[], None]) -> None:
+    def carry(self, data: bytes, deliver: Callable[[], object]) -> None:
         """Let one packet meet its fate; `deliver` is called once for each copy."""
         fate = self.pattern(data)
         self.passed += fate.copies > 0
