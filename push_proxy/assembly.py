@@ -203,6 +203,7 @@ async def open_call_path(
         clock=clock,
         metrics=metrics,
         on_decided=missed.on_decided,
+        wakes=lambda account, device: wake_memory.history.summary(account, device),
         witness=witness.evidence,
     )
     wakes = Wakes(

@@ -17,11 +17,10 @@ from .provider_trouble import is_throttling, is_unreachable
 from .registration_status import RegistrationState
 from .stores import is_no_store
 from .vendors import VendorGroup, group_of, limits_apps
+from .wake_health import FAILURES_TO_STOP
 
 LATE_S = 5.0
 """A push that took longer to arrive is late: as long as a silence counts as a failure."""
-STOPPED_AFTER = 3
-"""So many wakes in a row have failed, this one counted, before a phone has stopped waking."""
 
 _ASLEEP = frozenset({Verdict.NOT_WOKEN})
 _NOT_HERE = frozenset({Verdict.NOT_WOKEN, Verdict.WOKE_NOT_REGISTERED})
@@ -153,7 +152,7 @@ def _no_cellular_data(case: Case) -> bool:
 
 def _has_stopped_waking(case: Case) -> bool:
     before = case.evidence.wakes
-    return before.woke > 0 and before.failed_in_a_row + 1 >= STOPPED_AFTER
+    return before.proven and before.failed_in_a_row + 1 >= FAILURES_TO_STOP
 
 
 def _is_not_from_store(case: Case) -> bool:

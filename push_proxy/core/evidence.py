@@ -84,8 +84,8 @@ class WakesBefore:
 
     failed_in_a_row: int = 0
     """The newest of them, until the first that woke it."""
-    woke: int = 0
-    """Of all that are remembered."""
+    proven: bool = False
+    """It is a device that wakes, or was (`wake_health.Standing`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -202,6 +202,7 @@ class Metrics:
     def watch_sip(self, counters: Callable[[], Mapping[str, int]]) -> None:
         """Read the stack's counters at each scrape."""
         self._sip.watch(counters)
+        self._shed.watch(counters)
         self._live.watch_stack(counters)
 
     def watch_live(self, kind: str, level: Callable[[], int]) -> None:
@@ -213,6 +214,7 @@ class Metrics:
         self.registrations.clear()
         for state, count in self._registration_counts.items():
             self.registrations.labels(state).set(count)
+        self._shed.count()
         return generate_latest(self.registry)
 
 

@@ -6,9 +6,10 @@ from ..core.evidence import Evidence, WakesBefore
 from ..core.ids import AccountKey, DeviceId
 from ..core.model import CallRecord, Device, Direction
 from ..core.registration_status import RegistrationStatus
+from ..core.wake_health import Standing, WakeSummary
 from .directory import Directory
 
-_NO_WAKES = WakesBefore()
+_NO_WAKES = WakeSummary()
 
 
 class Witness:
@@ -19,9 +20,9 @@ class Witness:
         *,
         directory: Directory,
         registration: Callable[[AccountKey], RegistrationStatus],
-        wakes: Callable[[AccountKey, DeviceId], WakesBefore] = lambda _, __: _NO_WAKES,
+        wakes: Callable[[AccountKey, DeviceId], WakeSummary] = lambda _, __: _NO_WAKES,
     ) -> None:
-        """``registration``: an account's at its PBX; ``wakes``: how earlier ones went."""
+        """``registration``: an account's at its PBX; ``wakes``: how a device's earlier ones went."""
         self._directory = directory
         self._registration = registration
         self._wakes = wakes
@@ -48,7 +49,7 @@ class Witness:
         return devices[0].device if len(devices) == 1 else None
 
 
-def _with_device(known: Evidence, device: Device, *, wakes: WakesBefore) -> Evidence:
+def _with_device(known: Evidence, device: Device, *, wakes: WakeSummary) -> Evidence:
     fault = device.token_fault
     return Evidence(
         device=known.device,
@@ -65,5 +66,7 @@ def _with_device(known: Evidence, device: Device, *, wakes: WakesBefore) -> Evid
         registration=known.registration,
         other_contacts=known.other_contacts,
         evictions=known.evictions,
-        wakes=wakes,
+        wakes=WakesBefore(
+            failed_in_a_row=wakes.failed_in_a_row, proven=wakes.standing is not Standing.NEW
+        ),
     )

@@ -98,6 +98,7 @@ class Wakes:
     ) -> bool:
         self.told.append((call, device, event, detail))
         return self.open
+        self.words = words
 
     def act(self, call: CallId, device: DeviceId, action: AppAction) -> bool:
         self.told.append((call, device, action))
