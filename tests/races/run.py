@@ -47,6 +47,8 @@ class Run:
     provider: Provider | None = None
     """How its pushes are answered, and what happens meanwhile; None: 200 at once."""
     devices: tuple[str, ...] = ()
+    contact: str = ""
+    """Where its PBX calls it; empty: as a trunk does."""
     late_invites: bool = False
     """Its phones show calls before any SIP: they may be sent an INVITE after the end."""
     begun_at: float = field(default_factory=time.monotonic)
@@ -155,10 +157,8 @@ class Run:
         """The PBX calls the account."""
         caller = Caller(f"sip:200@{REALM}", proxy=self.service.sip_address)
         caller.agent = self.pbx.agent
-        port = self.service.sip_port
-        invite = caller.invite(
-            self.aor, request_uri=f"sip:{self.user}@127.0.0.1:{port}", call_id=call_id, **fields
-        )
+        uri = self.contact or f"sip:{self.user}@127.0.0.1:{self.service.sip_port}"
+        invite = caller.invite(self.aor, request_uri=uri, call_id=call_id, **fields)
         return self.pbx.attempt(invite, self.service.sip_address)
 
     async def pushed(self, push: Push) -> Reply | None:

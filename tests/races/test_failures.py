@@ -93,8 +93,8 @@ async def sent_again(run: Run) -> Story:
 
 
 async def test_race_10_the_pbx_repeats_itself(world: World) -> None:
-    """The same INVITE with the same branch, before and after the first response: one wake, one push,
-    one INVITE to the phone.
+    """The same INVITE with the same branch, before and after the first response: one wake, one
+    push, one INVITE to the phone.
     """
     await world.play(sent_again, met=("before the first response", "after the first response"))
 
