@@ -31,7 +31,10 @@ from .providers.registry import Providers
 from .reloading import need_restart, taken_over
 from .runtime.clock import SystemClock
 from .runtime.directory import Directory
+from .runtime.live_feed import LiveFeed
 from .runtime.store_watch import StoreWatch
+from .runtime.survey import Survey
+from .runtime.verdict_counts import VerdictCounts
 from .settings import Settings
 from .settings_file import load
 from .settings_sip_checks import certificates_end
@@ -175,6 +178,9 @@ class Service:
         events: Events,
         stack: AsyncExitStack,
     ) -> None:
+        verdicts = VerdictCounts(self._clock)
+        path.calls.watch_outcomes(verdicts.on_outcome)
+        live = LiveFeed(path.calls, self._clock)
         deps = HttpDeps(
             current_settings=lambda: self._settings,
             store=store,
@@ -196,12 +202,23 @@ class Service:
             dead_letters=events.letters,
             push=path.pusher.send,
             texts=lambda: self._texts,
+            live=live,
+            verdicts=verdicts,
+            survey=Survey(
+                directory,
+                registration=path.registrations.state,
+                pbx_state=path.pbx_state,
+                clock=self._clock,
+            ),
+            provider_health=self._providers.health,
         )
         if (admin := self._settings.http.admin_address) is not None:
             server = HttpServer(create_admin_app(deps), admin, key="http.admin_listen")
             await server.start()
             stack.push_async_callback(server.stop)
         self._front.open(create_app(deps))
+        # Before the servers, which wait for the streams that they have open.
+        stack.callback(live.close)
 
     async def reload(self) -> None:
         """Read the configuration again: what `reloading.taken_over` names changes.

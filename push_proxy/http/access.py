@@ -63,6 +63,7 @@ def _operator_with(scope: Scope) -> Callable[..., Coroutine[Any, Any, Operator]]
 
 AccountsOperator = Annotated[Operator, Depends(_operator_with(Scope.ACCOUNTS))]
 DevicesOperator = Annotated[Operator, Depends(_operator_with(Scope.DEVICES))]
+CallsOperator = Annotated[Operator, Depends(_operator_with(Scope.CALLS))]
 
 
 def need(caller: Caller, scope: Scope) -> None:

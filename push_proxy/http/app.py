@@ -1,4 +1,4 @@
-"""The API as an ASGI app: `create_app`; console and metrics apart: `create_admin_app`."""
+"""The API as an ASGI app: `create_app`; with console and metrics apart: `create_admin_app`."""
 
 from fastapi import Depends, FastAPI
 
@@ -17,12 +17,15 @@ from . import (
     events,
     health,
     import_export,
+    live,
     missed_calls,
     openapi,
+    overview,
     problems,
     pushes,
 )
 from .deps import HttpDeps, Shared
+from .console.routes import router as console_router
 from .gate import BodyLimit, Gate, no_repeats
 from .idempotency import Idempotency
 
@@ -41,9 +44,30 @@ fields are refused.
 
 
 def create_app(deps: HttpDeps) -> FastAPI:
-    """The API (`http.listen`); with the metrics, unless `http.admin_listen` has them."""
+    """The API (`http.listen`); with console and metrics, unless `http.admin_listen` has them."""
+    app = _api(deps, title="push-proxy")
+    if deps.settings.http.admin_listen is None:
+        _administration(app)
+    openapi.describe(app, variant="api" if deps.settings.http.admin_listen else "api with metrics")
+    return app
+
+
+def create_admin_app(deps: HttpDeps) -> FastAPI:
+    """Console and metrics (`http.admin_listen`), and the API, from which the console reads."""
+    app = _api(deps, title="push-proxy administration")
+    _administration(app)
+    openapi.describe(app, variant="administration")
+    return app
+
+
+def _administration(app: FastAPI) -> None:
+    app.include_router(health.metrics_router)
+    app.include_router(console_router)
+
+
+def _api(deps: HttpDeps, *, title: str) -> FastAPI:
     http = deps.settings.http
-    app = _bare_app(deps, title="push-proxy")
+    app = _bare_app(deps, title=title)
     for module in (
         import_export,
         accounts,
@@ -55,12 +79,12 @@ def create_app(deps: HttpDeps) -> FastAPI:
         enrolments,
         calls,
         missed_calls,
+        live,
+        overview,
         events,
         health,
     ):
         app.include_router(module.router, dependencies=[Depends(no_repeats)])
-    if http.admin_listen is None:
-        app.include_router(health.metrics_router)
     shared: Shared = app.state.shared
     app.add_middleware(
         Gate,
@@ -71,17 +95,6 @@ def create_app(deps: HttpDeps) -> FastAPI:
             per_second=http.requests_per_second, burst=http.requests_per_second * _BURST_S
         ),
     )
-    variant = "api" if http.admin_listen else "api with metrics"
-    openapi.describe(app, variant=variant)
-    return app
-
-
-def create_admin_app(deps: HttpDeps) -> FastAPI:
-    """Metrics and health (`http.admin_listen`)."""
-    app = _bare_app(deps, title="push-proxy administration")
-    app.include_router(health.router)
-    app.include_router(health.metrics_router)
-    openapi.describe(app, variant="administration")
     return app
 
 

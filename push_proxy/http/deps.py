@@ -12,12 +12,16 @@ from ..core.message_summary import Mailbox
 from ..core.model import Account, Address
 from ..core.payload import Push
 from ..core.rates import Buckets
-from ..ports import Clock, PushResult, Store
+from ..ports import AppHealth, Clock, PushResult, Store
+from ..runtime.live_feed import LiveFeed
 from ..runtime.pbx_watch import PbxState
+from ..runtime.survey import Survey
+from ..runtime.verdict_counts import VerdictCounts
 from ..runtime.wake_latency import WakeLatencies
 from ..settings import Settings
 from .backend import (
     Accounts,
+    CallRecorder,
     DeadLetters,
     LiveCalls,
     LiveWakes,
@@ -56,6 +60,7 @@ class HttpDeps:
     """How each device has woken lately."""
     wake_latencies: WakeLatencies
     """How fast they all did, by platform and vendor."""
+    """The SIP of calls."""
     sip_listening: Callable[[], tuple[Address, ...]]
     """The addresses really bound."""
 
@@ -66,6 +71,14 @@ class HttpDeps:
     push: Callable[[Push], Awaitable[PushResult]]
     """Send a push: `runtime.pusher.Pusher.send`."""
     texts: Callable[[], Texts]
+    live: LiveFeed
+    """Calls as they change."""
+    verdicts: VerdictCounts
+    """How the calls of the last hour ended."""
+    survey: Survey
+    """A tenant's accounts in numbers."""
+    provider_health: Callable[[], tuple[tuple[str, AppHealth], ...]]
+    """Every configured app with its provider's name."""
     """What people are told about calls; a reload changes them."""
 
     @property

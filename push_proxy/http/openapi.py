@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from .fields import View
 from .problems import MEDIA_TYPE, Problem
 
 _MEANINGS = {
@@ -41,6 +42,13 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return found
 
 
+def publish(model: type[View]) -> None:
+    """Describe what no route answers with as a whole, such as the lines of a stream."""
+    _ALSO.append(model)
+
+
+_ALSO: list[type[View]] = [Problem]
+
 BODY = (400, 413)
 """Statuses of a route that takes a JSON body."""
 
@@ -73,7 +81,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
         tags=app.openapi_tags,
     )
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(problem.pop("$defs", {}))
-    schemas["Problem"] = problem
+    for model in _ALSO:
+        made = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        for name, part in made.pop("$defs", {}).items():
+            schemas.setdefault(name, part)
+        schemas[model.__name__] = made
     return schema

@@ -151,7 +151,7 @@ async def _answer(request: Request, error: Exception) -> Response:
         case HTTPException():
             headers = dict(error.headers or {})
             if error.status_code == 405:
-                headers["Allow"] = _methods(request)
+                headers["Allow"] = _methods(request) or headers.get("Allow", "")
             detail = _PLAIN.get(error.status_code, error.detail)
             return problem(error.status_code, detail, headers=headers)
     _log.error("HTTP request failed", method=request.method, exc_info=error)

@@ -11,9 +11,9 @@ from unittest.mock import Mock
 import httpx
 import pytest
 
+from push_proxy.advice.texts import load_texts
 from push_proxy.core.app_log import AppLog
 from push_proxy.core.events import AppAction, AppEvent, PushOutcome
-from push_proxy.advice.texts import load_texts
 from push_proxy.core.evidence import AppWords
 from push_proxy.core.ids import (
     AccountId,
@@ -38,16 +38,20 @@ from push_proxy.http.backend import Readiness, ReadyState
 from push_proxy.http.bootstrap import load_keys
 from push_proxy.http.callers import Callers
 from push_proxy.http.deps import HttpDeps
-from push_proxy.ports import PushResult
+from push_proxy.ports import AppHealth, PushResult
 from push_proxy.runtime.directory import Directory
+from push_proxy.runtime.live_feed import LiveFeed
 from push_proxy.runtime.missed_book import MissedBook
 from push_proxy.runtime.pbx_watch import PbxState
+from push_proxy.runtime.survey import Survey
+from push_proxy.runtime.verdict_counts import VerdictCounts
 from push_proxy.runtime.wake_history import WakeHistory
 from push_proxy.runtime.wake_latency import WakeLatencies
 from push_proxy.settings_file import check
 from push_proxy.store.memory import MemoryStore
 
 TENANT = TenantId("acme")
+TEXTS = load_texts(None)
 KEYS = {
     "all": ("acme", ["accounts", "devices", "calls"]),
     "accounts": ("acme", ["accounts"]),
@@ -61,9 +65,6 @@ ACCOUNT = {
     "password": "secret-of-101",
 }
 DEVICE = {"provider": "webhook", "app_id": "com.example.phone", "token": "token-of-d1"}
-
-
-TEXTS = load_texts(None)
 
 
 class Clock:
@@ -97,8 +98,8 @@ class Wakes:
         self, call: CallId, device: DeviceId, event: AppEvent, detail: str, *, words: AppWords
     ) -> bool:
         self.told.append((call, device, event, detail))
-        return self.open
         self.words = words
+        return self.open
 
     def act(self, call: CallId, device: DeviceId, action: AppAction) -> bool:
         self.told.append((call, device, action))
@@ -121,6 +122,17 @@ class Outboxes:
 class LiveCalls(dict[CallId, CallRecord]):
     """Calls still in memory."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.watchers: list[Any] = []
+
+    def live(self, tenant: TenantId, *, limit: int) -> tuple[CallRecord, ...]:
+        mine = [one for one in self.values() if one.account.startswith(f"{tenant}/")]
+        return tuple(reversed(mine))[:limit]
+
+    def watch(self, on_change: Any) -> None:
+        self.watchers.append(on_change)
+
 
 class Api:
     """The app, everything behind it, and clients that hold a key."""
@@ -132,6 +144,8 @@ class Api:
         self.registrations = Registrations()
         self.wakes = Wakes()
         self.calls = LiveCalls()
+        self.live = LiveFeed(self.calls, self.clock)
+        self.verdicts = VerdictCounts(self.clock)
         self.wake_latencies = WakeLatencies(self.clock)
         self.wake_history = WakeHistory(
             store=self.store,
@@ -141,6 +155,7 @@ class Api:
             metrics=Mock(),
             latencies=self.wake_latencies,
         )
+        self.health: tuple[tuple[str, AppHealth], ...] = ()
         self.readiness = Readiness(ReadyState.READY)
         self.served = {("webhook", "com.example.phone")}
         self.pushes: list[Push] = []
@@ -202,6 +217,15 @@ class Api:
             push=self.push,
             dead_letters=self.letters,
             texts=lambda: TEXTS,
+            live=self.live,
+            verdicts=self.verdicts,
+            survey=Survey(
+                self.directory,
+                registration=lambda key: self.registrations.status(key).state,
+                pbx_state=lambda account: self.pbx_states.get(account.key),
+                clock=self.clock,
+            ),
+            provider_health=lambda: self.health,
         )
         self.app = create_app(self.deps)
         self.client = await self.new_client()

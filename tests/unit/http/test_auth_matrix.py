@@ -1,5 +1,6 @@
 """Every route against every kind of caller."""
 
+import json
 import re
 from typing import Any
 
@@ -40,6 +41,8 @@ ROUTES: list[tuple[str, str, Any, str, int]] = [
     ("GET", CALL_PATH, None, "calls", 200),
     ("POST", f"{CALL_PATH}/events", EVENT, "calls", 202),
     ("POST", f"{CALL_PATH}/actions", ACTION, "calls", 202),
+    ("GET", "/v1/live?once=true", None, "calls", 403),
+    ("GET", "/v1/overview", None, "calls", 403),
     ("GET", MISSED, None, "calls", 200),
     ("POST", f"{MISSED}/seen", {"ids": ["call-1"]}, "calls", 204),
     ("GET", LETTERS, None, "accounts", 403),
@@ -70,11 +73,15 @@ def all_routes(app: Any) -> set[tuple[str, str]]:
     return {(method.upper(), path) for path, methods in paths.items() for method in methods}
 
 
+def _star(found: re.Match[str]) -> str:
+    return "/*" if found[1] else ""
+
+
 async def test_the_matrix_covers_every_route(api: Api) -> None:
     """No route can be added without saying here who may use it."""
     shape = {(method, re.sub(r"\{[^}]+\}", "*", path)) for method, path in all_routes(api.app)}
     covered = {
-        (method, re.sub(r"/(101|d1|call-1|log-1)(?=/|$)", "/*", path))
+        (method, re.sub(r"/(101|d1|call-1|log-1)(?=/|$)|\?.*", _star, path))
         for method, path, *_ in ROUTES
     }
     assert {item for item in shape if item[1] not in OPEN} == covered
@@ -137,6 +144,10 @@ async def test_another_tenants_key_finds_nothing(
         counts = [value for value in answer.json().values() if isinstance(value, int)]
         assert not any(counts)
         assert not answer.json().get("dead_letters")
+    elif path == "/v1/live?once=true":
+        assert json.loads(answer.text)["calls"] == []
+    elif path == "/v1/overview":
+        assert (answer.json()["accounts"], answer.json()["calls"]["total"]) == (0, 0)
     elif path.startswith("/v1/accounts:"):
         assert "101" not in answer.text
     else:
