@@ -24,8 +24,8 @@ from . import (
     problems,
     pushes,
 )
-from .deps import HttpDeps, Shared
 from .console.routes import router as console_router
+from .deps import HttpDeps, Shared
 from .gate import BodyLimit, Gate, no_repeats
 from .idempotency import Idempotency
 

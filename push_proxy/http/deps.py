@@ -21,7 +21,6 @@ from ..runtime.wake_latency import WakeLatencies
 from ..settings import Settings
 from .backend import (
     Accounts,
-    CallRecorder,
     DeadLetters,
     LiveCalls,
     LiveWakes,
@@ -60,7 +59,6 @@ class HttpDeps:
     """How each device has woken lately."""
     wake_latencies: WakeLatencies
     """How fast they all did, by platform and vendor."""
-    """The SIP of calls."""
     sip_listening: Callable[[], tuple[Address, ...]]
     """The addresses really bound."""
 
@@ -71,6 +69,7 @@ class HttpDeps:
     push: Callable[[Push], Awaitable[PushResult]]
     """Send a push: `runtime.pusher.Pusher.send`."""
     texts: Callable[[], Texts]
+    """What people are told about calls; a reload changes them."""
     live: LiveFeed
     """Calls as they change."""
     verdicts: VerdictCounts
