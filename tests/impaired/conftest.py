@@ -23,7 +23,12 @@ _numbers = itertools.count(2001)
 
 
 async def make_rough(
-    service: LabService, sink: PushSink, weather: Weather, *devices: str, **fields: Any
+    service: LabService,
+    sink: PushSink,
+    weather: Weather,
+    *devices: str,
+    name: str,
+    **fields: Any,
 ) -> RoughExtension:
     """An extension in a weather, with its own PBX at which the service has registered."""
     pbx = Pbx()
@@ -35,6 +40,7 @@ async def make_rough(
         user=str(next(_numbers)),
         registrar=f"sip:{pbx.domain}",
         weather=weather,
+        name=name,
     )
     pbx.agent.link = weather.pbx_link(new.seed)
     new.endure(pbx.agent)

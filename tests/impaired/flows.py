@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from tests.lab import sdp
 from tests.lab.impaired_link import Weather
 from tests.lab.sip_call import IncomingCall
+from tests.scenarios.messages import WORDS, send
 
 from .conftest import MakeRough
 from .scene import APPS_ADDRESS, WITHIN_S, RoughExtension, hang_up, reinvite
@@ -201,6 +202,23 @@ async def sent_elsewhere(rough: MakeRough, weather: Weather) -> RoughExtension:
     return ext
 
 
+async def message(rough: MakeRough, weather: Weather) -> RoughExtension:
+    """A MESSAGE waits for its phone: one push, one delivery, one answer, which is the phone's."""
+    ext = await rough(weather)
+    sent = await send(ext)
+    await ext.pushed(kind="message", within=WITHIN_S)
+    phone = await ext.registered_phone()
+    got = await phone.agent.expect(method="MESSAGE", within=WITHIN_S)
+    assert got.body == WORDS
+    phone.agent.respond(got, 200, "OK", to_tag="phone")
+    final = await sent.final(within=WITHIN_S)
+    assert (final.status, final.to_tag) == (200, "phone")
+    assert set(sent.answers) == {200}
+    assert len({each.branch for each in phone.agent.received(method="MESSAGE")}) == 1
+    ext.one_push(kind="message")
+    return ext
+
+
 FLOWS: tuple[Flow, ...] = (
     woken_call,
     cancelled_while_waking,
@@ -213,4 +231,5 @@ FLOWS: tuple[Flow, ...] = (
     outgoing,
     outgoing_given_up,
     sent_elsewhere,
+    message,
 )

@@ -30,12 +30,14 @@ class RoughExtension(Extension):
     """One account with a PBX of its own, so that its packets alone count for its patterns."""
 
     weather: Weather
+    name: str
+    """Of the flow: with the weather's it makes the seed."""
     agents: list[SipAgent] = field(default_factory=list)
 
     @property
     def seed(self) -> int:
-        """Of the next agent's pattern: the same in every run that makes the same extensions."""
-        return zlib.crc32(f"{self.weather.name} {self.account}".encode()) + len(self.agents)
+        """Of the next agent's pattern: the same in every run."""
+        return zlib.crc32(f"{self.weather.name} {self.name}".encode()) + len(self.agents)
 
     def endure(self, agent: SipAgent) -> None:
         """Let an agent repeat and absorb, on this scene's clock."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -20,7 +21,7 @@ async def test_calls_end_as_on_a_good_network(rough: MakeRough, weather: Weather
 
     async def run(flow: Flow) -> None:
         try:
-            ext = await flow(rough, weather)
+            ext = await flow(partial(rough, name=flow.__name__), weather)
             assert ext.impaired > 0 or not ext.phones, "nothing happened to its packets"
         except Exception as error:
             error.add_note(f"in flow {flow.__name__}, weather {weather.name}")

@@ -51,7 +51,7 @@ async def test_late_iphone(
     """
 
     async def run(weather: Weather) -> None:
-        ext = await make_rough(apple_service, push_sink, weather)
+        ext = await make_rough(apple_service, push_sink, weather, name="late iPhone")
         token = apns.device(APP_ID).token
         await ext.put_device(provider="apns", platform="ios", token=token)
 

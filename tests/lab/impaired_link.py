@@ -7,6 +7,7 @@ failed can be had again. `SipAgent.link` takes an `ImpairedLink`; addresses stay
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -210,6 +211,8 @@ def everywhere(name: str, make: MakePattern) -> Weather:
     return Weather(name=name, from_pbx=make, to_pbx=make, from_phone=make, to_phone=make)
 
 
+MIXED = mixed(lost=0.15, twice=0.15, late=0.25, longest_s=0.08)
+MIXES = int(os.environ.get("PUSH_PROXY_MIXES", "1"))
 WEATHERS = (
     Weather(name="first-to-service-lost", from_pbx=first_of_each, from_phone=first_of_each),
     Weather(name="first-to-pbx-lost", to_pbx=first_of_each),
@@ -219,6 +222,6 @@ WEATHERS = (
     everywhere("neighbours-swapped", swapped),
     Weather(name="burst-lost-inward-and-on", from_pbx=burst(3), to_phone=burst(3)),
     Weather(name="burst-lost-outward-and-back", to_pbx=burst(3), from_phone=burst(3)),
-    everywhere("mixed", mixed(lost=0.15, twice=0.15, late=0.25, longest_s=0.08)),
+    *(everywhere(f"mixed-{number}", MIXED) for number in range(1, MIXES + 1)),
 )
-"""What the call flows of `tests/impaired` have to endure."""
+"""What the call flows of `tests/impaired` have to endure; a weather's name goes into its seeds."""
