@@ -20,6 +20,7 @@ from prometheus_client import (
 from ..core.events import PushOutcome
 from ..core.held_message import MessageResult
 from ..core.model import Outcome
+from ..core.outcome import FAULTS
 from ..ports import AppHealth
 from . import labels
 from .event_metrics import EventMetrics
@@ -70,6 +71,9 @@ class Metrics:
         self._calls = Counter(
             "push_proxy_calls_total", "Calls ended", ("verdict", "fault"), registry=registry
         )
+        # From the start: Prometheus sees no increase in a counter that begins with its first.
+        for verdict, fault in FAULTS.items():
+            self._calls.labels(verdict.value, fault.value)
         self._pushes = Counter(
             "push_proxy_pushes_total",
             "Pushes by what the provider made of them",
