@@ -143,6 +143,8 @@ void Engine::on_outside_dialog(pjsip_rx_data* rdata) {
     }
     if (facts_.full()) {
         count("rejected.", "overloaded");
+        // A call that ended here: Python, which counts calls, never hears of it.
+        if (msg->line.req.method.id == PJSIP_INVITE_METHOD) count("shed.", "INVITE");
         return answer_stateless(rdata, 503, "Service Unavailable", {}, {{"Retry-After", "5"}});
     }
     auto* txn = open_server(rdata);

@@ -146,6 +146,7 @@ TEST("when the fact queue is full new requests get 503 with Retry-After, calls i
     pbx.send(wire::request("MESSAGE", station.uri("1"), pbx), station.at());
     pbx.expect_silence(50);  // drained: taken again
     CHECK_EQ(station.counter("rejected.overloaded"), 1U);
+    CHECK_EQ(station.counter("shed.INVITE"), 1U);
     station.stop();
 }
 
