@@ -197,13 +197,13 @@ async def open_call_path(
     witness = Witness(
         directory=directory,
         registration=lambda account: registrations.status(account),
+        wakes=lambda account, device: wake_memory.history.summary(account, device),
     )
     calls = Calls(
         store=store,
         clock=clock,
         metrics=metrics,
         on_decided=missed.on_decided,
-        wakes=lambda account, device: wake_memory.history.summary(account, device),
         witness=witness.evidence,
     )
     wakes = Wakes(
