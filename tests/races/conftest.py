@@ -16,6 +16,7 @@ from tests.lab.process import Process
 from tests.lab.push_sink import PushSink
 from tests.lab.service import LabService, ServiceOptions
 
+from .run import PBX_HOST
 from .stage import World
 
 WEBHOOK_KEY = b"races webhook key"
@@ -36,6 +37,13 @@ def racing_service(authority: Authority) -> Iterator[LabService]:
     service.kill()
     Process.started.discard(service.process)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+async def pbx() -> AsyncIterator[Pbx]:
+    """The registrar of all, at the host that its calls come from."""
+    async with Pbx(host=PBX_HOST) as pbx:
+        yield pbx
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.lab.certificates import TlsIdentity
 from tests.lab.phone import Caller
-from tests.lab.process import poll_until
+from tests.lab.process import ProcessError, poll_until
 from tests.lab.push_sink import Push, Reply
 from tests.lab.service import LabService
 from tests.lab.sip_agent import SipAgent, new_branch
@@ -23,6 +23,8 @@ from .phones import RacePhone, Ring, Rings, Script
 
 PASSWORD = "app"
 REALM = "races.test"
+PBX_HOST = "127.0.0.3"
+"""Not the phones' host: who sends from where a phone was is taken for that phone."""
 END_S = 20.0
 """How long a run may take to be over when its story has been told."""
 _numbers = itertools.count(1)
@@ -96,7 +98,7 @@ class Run:
 
     async def open(self) -> None:
         """Its PBX gets a socket."""
-        await self.pbx.agent.open()
+        await self.pbx.agent.open(host=PBX_HOST)
         self.pbx.begin()
 
     async def put(self, *devices: str, wake: dict[str, Any] | None = None, **fields: Any) -> None:
@@ -107,7 +109,8 @@ class Run:
             "app_auth": {"password": PASSWORD, "realm": REALM},
             "wake": wake or {},
         }
-        await self.service.put_account(self.account, self.aor, **{**body, **fields})
+        body |= fields
+        await patiently(lambda: self.service.put_account(self.account, self.aor, **body))
         self.devices = devices
         for device in devices:
             await self.put_device(device)
@@ -115,9 +118,8 @@ class Run:
 
     async def put_device(self, device: str, **fields: Any) -> None:
         """(Again) one device."""
-        await self.service.put_device(
-            self.account, device, instance_id=self.instance(device), **fields
-        )
+        fields["instance_id"] = self.instance(device)
+        await patiently(lambda: self.service.put_device(self.account, device, **fields))
 
     def instance(self, device: str) -> str:
         """The device's `+sip.instance`."""
@@ -210,7 +212,8 @@ class Run:
         self.pbx.agent.close()
         for phone in self.phones:
             phone.sleep()
-        await self.service.delete_account(self.account)
+        path = f"/v1/accounts/{self.account}"
+        await patiently(lambda: self.service.expect("DELETE", path))
 
     @contextlib.contextmanager
     def explained(self, name: str) -> Iterator[None]:
@@ -237,6 +240,19 @@ class Run:
             shown = {k: push.payload.get(k) for k in ("type", "device", "call_id", "token")}
             lines.append((push.arrived_s, f"push {shown}"))
         return [f"{at - self.begun_at:8.4f} {text}" for at, text in sorted(lines)]
+
+
+async def patiently(ask: Callable[[], Awaitable[object]]) -> None:
+    """A busy machine may keep the store from answering in time: then ask again."""
+    for left in range(20, -1, -1):
+        try:
+            await ask()
+        except ProcessError as error:
+            if "503" not in str(error) or not left:
+                raise
+            await asyncio.sleep(0.5)
+        else:
+            return
 
 
 def _brief(start: str, raw: bytes) -> str:
