@@ -194,6 +194,7 @@ def test_a_refusal_waits_for_the_other_one() -> None:
     story.until(2)
     story.tell(DeviceRegistered(bound("b", port=2)))
     assert story.answers(1, 486) == []
+    story.until(5)
     assert story.tell(DeviceRegistered(bound("a", port=3))) == [], "it has refused"
     again = Story(awake("a", port=1), asleep("b"))
     again.until(2)
