@@ -9,6 +9,7 @@ from ..core.push_advice import known_advice
 from ..core.registration_status import RegistrationState
 from ..ports import AppState
 from ..runtime.survey import PbxCount
+from ..runtime.wake_latency import BUCKETS_S, WakeLatency
 from ..version import VERSION
 from .access import CallsOperator
 from .backend import ReadyState
@@ -73,6 +74,25 @@ class PbxHealth(View):
     registrations: dict[RegistrationState, int]
 
 
+class LatencyBucket(View):
+    """Wakes that took up to so long, and longer than the bucket before."""
+
+    up_to_ms: float | None = Field(description="Null: longer than all others.")
+    count: int
+
+
+class LatencyView(View):
+    """How fast the devices of one platform and vendor woke on this node, within a day."""
+
+    platform: str
+    vendor: str
+    wakes: int
+    rate: float | None = Field(description="Share of them that worked.")
+    p50_ms: float | None
+    p95_ms: float | None
+    histogram: list[LatencyBucket]
+
+
 class Overview(View):
     """The tenant's numbers, and the node's health."""
 
@@ -85,6 +105,9 @@ class Overview(View):
     providers: list[ProviderView]
     pbxs: list[PbxHealth] = Field(description="The worst first; not more than 100.")
     pbxs_total: int
+    wake_latency: list[LatencyView] = Field(
+        description="From the INVITE to the woken device's REGISTER; those with most wakes first."
+    )
 
 
 @router.get(
@@ -114,6 +137,7 @@ async def get_overview(caller: CallsOperator, deps: Deps) -> Overview:
         providers=_providers(deps),
         pbxs=[_pbx(pbx) for pbx in count.pbxs],
         pbxs_total=count.pbxs_total,
+        wake_latency=[_latency(one) for one in deps.wake_latencies.of(caller.tenant)],
     )
 
 
@@ -147,4 +171,20 @@ def _pbx(pbx: PbxCount) -> PbxHealth:
         reason=pbx.state.reason if pbx.state else "",
         accounts=pbx.accounts,
         registrations=dict(pbx.registrations),
+    )
+
+
+def _latency(found: WakeLatency) -> LatencyView:
+    edges = (*(edge * 1000.0 for edge in BUCKETS_S), None)
+    return LatencyView(
+        platform=found.platform,
+        vendor=found.vendor,
+        wakes=found.wakes,
+        rate=found.woken / found.wakes if found.wakes else None,
+        p50_ms=None if found.p50_s is None else round(found.p50_s * 1000.0, 1),
+        p95_ms=None if found.p95_s is None else round(found.p95_s * 1000.0, 1),
+        histogram=[
+            LatencyBucket(up_to_ms=edge, count=count)
+            for edge, count in zip(edges, found.histogram, strict=True)
+        ],
     )

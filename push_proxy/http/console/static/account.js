@@ -1,9 +1,10 @@
 // One account: its registration at the PBX, its devices, what it missed, its last calls.
 import { get, maybe, path } from "./api.js";
+import { logsOf } from "./app_logs.js";
 import { badge, reachabilityBadge, reachableBadge, registrationBadge, tokenBadge, verdictTone } from "./badges.js";
 import { list } from "./calls.js";
 import { h, put } from "./dom.js";
-import { count, ms, plain, relative, share, when } from "./format.js";
+import { ms, plain, relative, share, when } from "./format.js";
 import { facts, failed, heading, loading, panel, table } from "./shell.js";
 import { T } from "./texts.js";
 
@@ -58,8 +59,8 @@ export function account(root, route) {
     }
   };
   const showLogs = async (device) => {
-    const found = await maybe(path("accounts", name, "devices", device, "logs"), {}, { signal }).catch(() => null);
-    if (found?.logs?.length) logs.append(appLogs(name, device, found.logs, signal));
+    const found = await logsOf(name, device, { signal });
+    if (found && !signal.aborted) logs.append(found);
   };
   put(root, loading());
   refresh();
@@ -119,7 +120,11 @@ function devicesTable(statuses, known) {
 function wakes(health) {
   if (!health || health.rate === null || health.rate === undefined) return T.none;
   const time = (value) => (value === null || value === undefined ? T.none : ms(value));
-  return h("span", { title: T.account.healthNote }, T.account.health(share(health.rate), time(health.p50_ms), time(health.p95_ms)));
+  return [
+    health.standing === "stopped" && h("div", {}, badge("bad", T.account.stopped)),
+    T.account.health(share(health.rate), health.counted),
+    h("span", { class: "name", title: T.account.healthNote }, `${time(health.p50_ms)} / ${time(health.p95_ms)}`),
+  ];
 }
 
 function missedTable(calls) {
@@ -145,36 +150,5 @@ function recentCalls(name, signal) {
     T.account.recent,
     list({ account: name }, { signal, limit: RECENT, account: false, more: false }),
     h("p", {}, h("a", { href: `#/calls?account=${encodeURIComponent(name)}` }, T.account.allCalls)),
-  );
-}
-
-function appLogs(name, device, found, signal) {
-  const columns = T.account.logColumns;
-  return panel(
-    T.call.logs(device),
-    table(
-      T.call.logs(device),
-      [[columns.at], [columns.size, "number"], [columns.open]],
-      found.map((log) => {
-        const text = h("pre", { tabindex: "0", hidden: true, role: "region", "aria-label": columns.open });
-        const open = async (event) => {
-          event.target.disabled = true;
-          try {
-            const content = await get(path("accounts", name, "devices", device, "logs", log.id), {}, { signal });
-            text.textContent = content.text;
-            text.hidden = false;
-          } catch (error) {
-            if (!signal.aborted) text.replaceWith(failed(error));
-          }
-        };
-        return h(
-          "tr",
-          {},
-          h("td", {}, when(log.at)),
-          h("td", { class: "number" }, log.size === undefined ? T.none : count(log.size)),
-          h("td", {}, h("button", { type: "button", on: { click: open } }, columns.open), text),
-        );
-      }),
-    ),
   );
 }

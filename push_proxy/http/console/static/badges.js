@@ -8,7 +8,7 @@ const SHAPES = {
   calm: "M4 8h8",
   bad: "M4.5 4.5l7 7m0-7l-7 7",
   warn: "M8 3.5v5.5m0 3v.2",
-  busy: "M8 4.2V8l2.6 1.8",
+  busy: "M8 2a6 6 0 1 0 .01 0M8 4.9V8l2.1 1.3",
 };
 const GOOD = new Set(["answered", "answered_elsewhere"]);
 const CALM = new Set(["declined", "busy", "no_answer", "caller_cancelled", "refused", "forwarded"]);

@@ -1,5 +1,6 @@
 // One call: how it ended and why, its hops, all that happened, its SIP. Moves while it goes on.
 import { get, maybe, path, request } from "./api.js";
+import { logsOf } from "./app_logs.js";
 import { callBadge } from "./badges.js";
 import { h, put } from "./dom.js";
 import { exact, ms, plain, seconds, when } from "./format.js";
@@ -14,13 +15,14 @@ export function call(root, route, { calls }) {
   const { signal } = abort;
   let shown = null;
   const sip = h("div");
+  const logs = h("div");
   const parts = { summary: h("div"), hops: h("div"), timeline: h("div") };
 
   const show = (record) => {
     const first = shown === null;
     shown = record;
     document.title = T.title(who(record));
-    if (first) put(root, heading([caller(record), h("span", { class: "arrow" }, " → "), h("span", { class: "phone" }, record.callee || record.account)]), parts.summary, parts.hops, sip, parts.timeline);
+    if (first) put(root, heading([caller(record), h("span", { class: "arrow" }, " → "), h("span", { class: "phone" }, record.callee || record.account)]), parts.summary, parts.hops, sip, parts.timeline, logs);
     put(parts.summary, summary(record));
     drawHops();
     put(parts.timeline, timeline(record));
@@ -35,6 +37,7 @@ export function call(root, route, { calls }) {
       // The live stream may have been faster.
       if (shown === null || record.timeline.length >= shown.timeline.length) show(record);
       loadSip();
+      loadLogs(record);
     } catch (error) {
       if (!signal.aborted) put(root, heading(T.calls.title), failed(error, load));
     }
@@ -46,6 +49,11 @@ export function call(root, route, { calls }) {
     } catch (error) {
       if (!signal.aborted) put(sip, panel(T.call.sip, failed(error, loadSip)));
     }
+  };
+  const loadLogs = async (record) => {
+    const devices = [...new Set(record.timeline.map((entry) => entry.device).filter(Boolean))];
+    const found = await Promise.all(devices.map((device) => logsOf(record.account, device, { signal, call: id })));
+    if (!signal.aborted) put(logs, found);
   };
   put(root, loading());
   load();
@@ -113,7 +121,7 @@ function timeline(record) {
           h("td", { class: "number" }, h("time", { datetime: entry.at }, exact(entry.at))),
           h("td", { class: "number" }, `+${ms(entry.ms)}`),
           h("td", {}, entry.device ?? ""),
-          h("td", {}, plain(entry.event)),
+          h("td", {}, T.events[entry.event] ?? plain(entry.event)),
           h("td", { class: "detail" }, entry.detail),
         ),
       ),
@@ -140,6 +148,7 @@ function recordedSip(id, recorded) {
     T.call.sip,
     h("div", { class: "beside" }, note, h("button", { type: "button", on: { click: get } }, T.call.pcap)),
     recorded.dropped > 0 && h("p", { class: "notice" }, T.call.dropped(recorded.dropped)),
-    ladder(recorded.messages),
+    recorded.missed > 0 && h("p", { class: "notice" }, T.call.missed(recorded.missed)),
+    ladder(recorded),
   );
 }

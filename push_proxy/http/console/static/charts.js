@@ -23,7 +23,7 @@ export function breakdown(caption, parts, columns) {
   );
 }
 
-/** A histogram. `buckets`: [{upTo (ms, null: above), count}]; `marks`: [{ms, name}] on its axis. */
+/** A histogram of equally wide bars. `buckets`: [{count}]. */
 export function histogram(description, buckets) {
   const most = Math.max(1, ...buckets.map((bucket) => bucket.count));
   const width = 100 / buckets.length;

@@ -8,6 +8,8 @@ import { failed, heading, loading, panel, table } from "./shell.js";
 import { T } from "./texts.js";
 
 const AGAIN_MS = 5000;
+/** Edges of the histograms' buckets that are named below them. */
+const TICKS = new Set([1000, 2000, 5000, 10_000, 20_000]);
 
 export function health(root) {
   const abort = new AbortController();
@@ -40,7 +42,7 @@ export function health(root) {
 }
 
 function panels(found) {
-  return [node(found), numbers(found), registrations(found), verdicts(found), latency(found), providers(found), pbxs(found)];
+  return [node(found), registrations(found), verdicts(found), latency(found), providers(found), pbxs(found)];
 }
 
 function wide(element) {
@@ -48,21 +50,15 @@ function wide(element) {
   return element;
 }
 
-function node({ node }) {
-  return panel(
+function node({ node, accounts, devices, calls }) {
+  const names = T.health.counts;
+  const number = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, count(value)));
+  return wide(panel(
     T.health.node,
     h("p", { class: "verdict" }, readyBadge(node.status), h("span", {}, node.id), h("span", { class: "quiet" }, `${T.health.version} ${node.version}`)),
     node.reasons.map((reason) => h("p", { class: "advice" }, reason)),
-  );
-}
-
-function numbers({ accounts, devices, calls }) {
-  const names = T.health.counts;
-  const number = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, count(value)));
-  return panel(
-    T.health.number,
     h("dl", { class: "numbers" }, number(names.accounts, accounts), number(names.devices, devices.total), number(names.wakeable, devices.wakeable), number(names.connected, devices.connected), number(names.calls, calls.total)),
-  );
+  ));
 }
 
 function registrations({ registrations }) {
@@ -81,11 +77,10 @@ function verdicts({ calls }) {
 }
 
 function latency({ wake_latency: groups }) {
-  if (groups === undefined) return null;
   const columns = T.health.latencyColumns;
-  const name = (group) => [plain(group.platform ?? "?"), group.vendor && plain(group.vendor)].filter(Boolean).join(", ");
+  const name = (group) => `${plain(group.platform)}, ${plain(group.vendor)}`;
   const time = (value) => (value === null ? T.none : ms(value));
-  const charts = groups.filter((group) => group.histogram?.some((bucket) => bucket.count));
+  const charts = groups.filter((group) => group.p50_ms !== null);
   return wide(
     panel(
       T.health.latency,
@@ -100,7 +95,7 @@ function latency({ wake_latency: groups }) {
             {},
             h("figcaption", {}, h("strong", {}, name(group)), h("span", { class: "quiet" }, ` ${time(group.p50_ms)} / ${time(group.p95_ms)}`)),
             histogram(T.health.chart(name(group), time(group.p50_ms), time(group.p95_ms)), group.histogram),
-            h("div", { class: "axis", "aria-hidden": "true" }, group.histogram.map((bucket) => h("span", {}, bucket.up_to_ms === null ? "∞" : tickOf(bucket.up_to_ms)))),
+            h("div", { class: "axis", "aria-hidden": "true" }, group.histogram.map((bucket) => h("span", {}, TICKS.has(bucket.up_to_ms) ? `${bucket.up_to_ms / 1000} s` : ""))),
           ),
         ),
       ),
@@ -109,15 +104,11 @@ function latency({ wake_latency: groups }) {
           T.health.latency,
           [[columns.platform], [columns.vendor], [columns.wakes, "number"], [columns.rate, "number"], [columns.p50, "number"], [columns.p95, "number"]],
           groups.map((group) =>
-            h("tr", {}, h("td", {}, plain(group.platform ?? "?")), h("td", {}, group.vendor ? plain(group.vendor) : T.none), h("td", { class: "number" }, count(group.count)), h("td", { class: "number" }, group.rate === null || group.rate === undefined ? T.none : share(group.rate)), h("td", { class: "number" }, time(group.p50_ms)), h("td", { class: "number" }, time(group.p95_ms))),
+            h("tr", {}, h("td", {}, plain(group.platform)), h("td", {}, plain(group.vendor)), h("td", { class: "number" }, count(group.wakes)), h("td", { class: "number" }, group.rate === null ? T.none : share(group.rate)), h("td", { class: "number" }, time(group.p50_ms)), h("td", { class: "number" }, time(group.p95_ms))),
           ),
         ),
     ),
   );
-}
-
-function tickOf(value) {
-  return value < 1000 ? `${value / 1000}` : `${value / 1000} s`;
 }
 
 function providers({ providers: found }) {

@@ -5,11 +5,8 @@ import { T } from "./texts.js";
 
 const US = "us";
 
-/** `messages`: as `GET /v1/calls/{id}/sip` has them. */
-export function ladder(messages) {
-  const others = [...new Set(messages.map((message) => message.hop).filter((hop) => hop !== US))];
-  const left = others.includes("pbx") ? ["pbx"] : [];
-  const parties = [...left, US, ...others.filter((hop) => hop !== "pbx")];
+/** `hops` and `messages` as `GET /v1/calls/{id}/sip` has them. */
+export function ladder({ hops: parties, messages }) {
   return h(
     "div",
     { class: "ladder", style: { "--parties": String(parties.length) } },
@@ -21,8 +18,7 @@ export function ladder(messages) {
 function rung(message, parties) {
   const ours = parties.indexOf(US);
   const theirs = Math.max(0, parties.indexOf(message.hop));
-  const outward = message.sent ?? message.from === US;
-  const [from, to] = outward ? [ours, theirs] : [theirs, ours];
+  const [from, to] = message.from === US ? [ours, theirs] : [theirs, ours];
   const at = (index) => ((index + 0.5) * 100) / parties.length;
   const [x1, x2] = [at(from), at(to)];
   const answer = message.start_line.startsWith("SIP/2.0");

@@ -1,8 +1,8 @@
 // Draws hops: as a track of points (live) and as bars on a time axis (one call).
 import { h } from "./dom.js";
 import { ms, plain } from "./format.js";
-import { T } from "./texts.js";
 import { waterfall } from "./hops.js";
+import { T } from "./texts.js";
 
 /** A call's hops as one row of points per device. `nowMs` since the call began. */
 export function track(call, nowMs) {
@@ -73,8 +73,12 @@ function row(hop, { endMs, nowMs }) {
     h(
       "td",
       { class: "lane" },
-      drawn && h("span", { class: "bar", "aria-hidden": "true", style: { left: `${left}%`, width: `${width}%` } }),
-      note(hop, { left, width }),
+      h(
+        "div",
+        { class: "plot" },
+        drawn && h("span", { class: "bar", "aria-hidden": "true", style: { left: `${left}%`, width: `${width}%` } }),
+        note(hop, { left, width }),
+      ),
     ),
   );
 }
@@ -86,9 +90,8 @@ function note(hop, { left, width }) {
   if (hop.pushes > 1) parts.push(T.pushes(hop.pushes));
   if (hop.state === "failed" && hop.ms !== null) parts.push(hop.detail.includes(" ") ? hop.detail : plain(hop.detail));
   if (!parts.length) return null;
-  // Beside the bar where there is room: to its right, else to its left.
+  // Where there is room: right of the bar, else left of it, else upon it.
   const end = left + width;
-  const place = end <= 62 ? { left: `calc(${end}% + 10px)` } : { right: `calc(${100 - left}% + 10px)` };
-  const fits = end <= 62 || left >= 30;
-  return h("span", { class: fits ? "note" : "note over", style: fits ? place : {} }, parts.join(", "));
+  const free = end <= 55 ? { left: `calc(${end}% + 8px)` } : left >= 45 ? { right: `calc(${100 - left}% + 8px)` } : null;
+  return h("span", { class: free ? "note" : "note upon", style: free ?? { left: `calc(${left}% + 12px)` } }, parts.join(", "));
 }
