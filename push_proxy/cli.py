@@ -1,6 +1,8 @@
 """The program ``push-proxy``: one command each; errors are one clear line, never a traceback."""
 
 import asyncio
+import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -10,7 +12,8 @@ from typing import Annotated, Literal
 import typer
 import uvloop
 
-from .cli_call import call_text, fetch_call
+from .cli_call import find_call
+from .cli_call_text import call_text, candidates_text
 from .cli_errors import EXIT_FAILED, clear_errors
 from .cli_events import events
 from .cli_import import api_key, run_import
@@ -55,6 +58,16 @@ a token that the provider calls dead is dropped.
 
 Exit status: 0 every provider took it, 1 some did not, 2 wrong options.
 """
+_CALL_HELP = """Show what happened in a call, step by step: who called, how it ended and whose fault
+that was, what to do about it, and the timeline.
+
+A SIP Call-ID may fit several calls (a PBX that calls two accounts at once, say): they are
+listed, newest first.
+
+Exit status: 0 the call was shown, 1 there is none or the service cannot be asked, 2 wrong
+options, 3 several fit.
+"""
+_EXIT_SEVERAL = 3
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 app = typer.Typer(
@@ -136,9 +149,12 @@ def phone(context: typer.Context) -> None:
     _run_with(context, run)
 
 
-@app.command()
+@app.command(help=_CALL_HELP)
 def call(
-    call_id: Annotated[str, typer.Argument(metavar="ID", help="Our call UUID (X-Push-ID).")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="The call's id (X-Push-ID), or its SIP Call-ID."),
+    ],
     url: Annotated[
         str, typer.Option(envvar="PUSH_PROXY_URL", help="Where the service's HTTP API is.")
     ] = "http://127.0.0.1:8080",
@@ -146,10 +162,27 @@ def call(
         str,
         typer.Option(envvar="PUSH_PROXY_API_KEY", help="An API key with the scope calls."),
     ] = "",
+    language: Annotated[
+        str | None, typer.Option(help="Of the advice, like it. Default: the account's.")
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
-    """Show what happened in a call, step by step."""
+    """Show what happened in a call."""
     with clear_errors():
-        typer.echo(call_text(asyncio.run(fetch_call(url, key, call_id))))
+        found = asyncio.run(find_call(url, key, name, language=language))
+        width = shutil.get_terminal_size().columns
+        if as_json:
+            typer.echo(json.dumps(found.call or {"candidates": found.candidates}))
+        elif found.call is not None:
+            typer.echo(call_text(found.call, width=width))
+        else:
+            typer.echo(candidates_text(found.candidates, width=width))
+        if found.call is None:
+            typer.echo(
+                "push-proxy: these calls have that SIP Call-ID; name one by its id", err=True
+            )
+            raise typer.Exit(_EXIT_SEVERAL)
 
 
 @app.command(help=_PUSH_HELP)

@@ -11,7 +11,11 @@ TIMEOUT_S = 10.0
 
 
 class ApiFailed(PushProxyError):
-    """The service did not give what was asked for."""
+    """The service did not give what was asked for; ``status``: its answer's, if it answered."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 async def ask(
@@ -51,7 +55,8 @@ async def ask(
     if not isinstance(content, dict):
         raise ApiFailed(f"{url} answered {status} without JSON; is it this service?")
     if not 200 <= status < 300:
-        raise ApiFailed(f"{content.get('detail', 'refused')} (HTTP {status})")
+        detail = content.get("detail", "refused")
+        raise ApiFailed(f"{detail} (HTTP {status})", status=status)
     return content
 
 

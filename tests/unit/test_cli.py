@@ -1,6 +1,5 @@
 """The installed program, run as people run it."""
 
-import asyncio
 import json
 import os
 import subprocess
@@ -8,31 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
-from push_proxy.cli_call import call_text
 from push_proxy.version import VERSION
 from tests.unit.settings.pem import write_identity
-
-CALL = {
-    "id": "call-1",
-    "direction": "incoming",
-    "sip_call_id": "abc@pbx",
-    "account": "101",
-    "caller_name": "Ada",
-    "caller_number": "+4144",
-    "started_at": "2026-11-21T09:30:00.000Z",
-    "state": "ended",
-    "verdict": "not_woken",
-    "phase": "waking",
-    "ended_by": "deadline",
-    "fault": "phone_or_network",
-    "advice": "The phone forbids background data.",
-    "timeline": [
-        {"ms": 0.0, "event": "invite_received", "device": None, "detail": ""},
-        {"ms": 1.25, "event": "push_sent", "device": "d1", "detail": "webhook"},
-    ],
-}
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -124,40 +101,3 @@ def test_call_without_a_key_or_a_service_says_what_is_missing() -> None:
     alone = run("call", "x", "--url", "http://127.0.0.1:1", PUSH_PROXY_API_KEY="k")
     assert (alone.returncode, "does not answer" in alone.stderr) == (1, True)
     assert "Traceback" not in alone.stderr
-
-
-async def test_call_prints_the_story() -> None:
-    """The timeline, asked for with the key from the environment; refusals in one line."""
-
-    async def answer(request: web.Request) -> web.Response:
-        if request.headers["Authorization"] != "Bearer k":
-            return web.json_response({"detail": "send a valid key"}, status=401)
-        return web.json_response(CALL)
-
-    app = web.Application()
-    app.router.add_get("/v1/calls/call-1", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        environment = {"PUSH_PROXY_URL": f"http://{host}:{port}", "PUSH_PROXY_API_KEY": "k"}
-        shown = await asyncio.to_thread(run, "call", "call-1", **environment)
-        refused = await asyncio.to_thread(run, "call", "call-1", "--key", "wrong", **environment)
-    finally:
-        await runner.cleanup()
-    assert shown.returncode == 0, shown.stderr
-    assert shown.stdout == call_text(json.loads(json.dumps(CALL))) + "\n"
-    assert (refused.returncode, refused.stderr) == (1, "push-proxy: send a valid key (HTTP 401)\n")
-
-
-def test_the_story_reads_line_by_line() -> None:
-    """Verdict and advice first, then each step with its milliseconds."""
-    text = call_text(CALL)
-    assert "caller   Ada +4144" in text
-    assert "verdict  not_woken, in phase waking, ended by deadline" in text
-    assert "advice   The phone forbids background data." in text
-    assert text.splitlines()[-1].split() == ["1.2", "ms", "push_sent", "d1", "webhook"]
-    assert "talked" not in text
-    assert "talked   61.3 s" in call_text({**CALL, "duration_s": 61.3})
