@@ -195,6 +195,7 @@ class Service:
             serves=self._providers.serves,
             mailbox=path.message_path.mailboxes.of,
             missed_calls=path.missed_book,
+            recorder=path.recorder,
             wake_history=path.wake_memory.history,
             wake_latencies=path.wake_memory.latencies,
             sip_listening=path.signaling.listening,

@@ -17,6 +17,8 @@ from .errors import ConfigurationError
 from .observability.metrics import Metrics
 from .ports import Notices, Store
 from .providers.registry import Providers
+from .recorder.configured import open_recorder, recorder_rules
+from .recorder.recorder import Recorder
 from .runtime.calls import Calls
 from .runtime.challenger import Challenger
 from .runtime.clock import SystemClock
@@ -62,6 +64,7 @@ class CallPath:
     directory: Directory
     calls: Calls
     outgoing: OutgoingCalls
+    recorder: Recorder
     message_path: MessagePath
     wake_memory: WakeMemory
     missed_book: MissedBook
@@ -99,7 +102,9 @@ class CallPath:
                 "sip.tls: TLS is being listened on, so certificate and key must stay; a listener "
                 "ends with a restart"
             )
+        recording = recorder_rules(settings.recorder)
         await self.signaling.renew_tls(tls, client_tls(settings))
+        self.recorder.configure(recording)
         self.registrations.reconsider(self.addresses.replace(pbxes))
         self.idle.rules = settings.devices.idle_rules()
         self.refreshing.enabled = settings.devices.refresh_pushes
@@ -126,6 +131,7 @@ class CallPath:
         self.outgoing.aclose()
         await self.message_path.aclose()
         await self.calls.aclose()
+        await self.recorder.aclose()
         await self.missed_pushes.aclose()
         await self.missed_book.aclose()
         # Phones that were woken are being told that their calls are over.
@@ -205,6 +211,14 @@ async def open_call_path(
         metrics=metrics,
         on_decided=missed.on_decided,
         witness=witness.evidence,
+    )
+    recorder = open_recorder(
+        settings.recorder,
+        signaling=signaling,
+        directory=directory,
+        store=store,
+        calls=calls,
+        clock=clock,
     )
     wakes = Wakes(
         signaling=signaling,
@@ -336,6 +350,7 @@ async def open_call_path(
         directory=directory,
         calls=calls,
         outgoing=outgoing,
+        recorder=recorder,
         message_path=message_path,
         wake_memory=wake_memory,
         missed_book=missed_book,

@@ -205,7 +205,14 @@ class AccountState:
 
 
 class Store(
-    SharedValues, EventStore, MissedCallStore, KeptMessageStore, WakeStore, AppLogStore, Protocol
+    SharedValues,
+    EventStore,
+    MissedCallStore,
+    RecordingStore,
+    KeptMessageStore,
+    WakeStore,
+    AppLogStore,
+    Protocol,
 ):
     """State that outlives the process. Every method may raise `errors.StoreUnavailable`.
 

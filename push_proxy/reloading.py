@@ -21,6 +21,7 @@ def taken_over(running: Settings, new: Settings) -> Settings:
         "providers": new.providers,
         "events": new.events,
         "devices": new.devices,
+        "recorder": new.recorder,
         "messages": new.messages,
         "advice": new.advice,
     }

@@ -15,6 +15,7 @@ from .core.kept_message import MessagePolicy, MessageRules
 from .core.model import Address, Ringing, RingMode
 from .settings_defaults import default_data_dir, default_node_id
 from .settings_providers import DevicesSection, EventsSection, ProvidersSection
+from .settings_recorder import RecorderSection
 from .settings_section import Seconds, Section
 from .settings_types import (
     CommaList,
@@ -199,6 +200,7 @@ class Settings(Section):
     providers: ProvidersSection = Field(default_factory=ProvidersSection)
     devices: DevicesSection = Field(default_factory=DevicesSection)
     events: EventsSection = Field(default_factory=EventsSection)
+    recorder: Annotated[RecorderSection, EmptySection] = Field(default_factory=RecorderSection)
     advice: AdviceSection = Field(default_factory=AdviceSection)
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())

@@ -14,6 +14,7 @@ from .settings_provider_checks import (
     provider_warnings,
     twice,
 )
+from .settings_recorder import recorder_contradictions
 from .settings_sip_checks import sip_contradictions, sip_warnings
 from .settings_types import NOT_BUILT, Fault
 
@@ -65,6 +66,9 @@ def contradictions(settings: Settings) -> Iterator[Fault]:
     if settings.secrets.key_file is not None:
         yield from file_faults("secrets.key_file", settings.secrets.key_file)
     yield from provider_contradictions(settings)
+    yield from recorder_contradictions(settings.recorder)
+    if settings.recorder.hep is not None and (file := settings.recorder.hep.password_file):
+        yield from file_faults("recorder.hep.password_file", file)
     yield from _advice(settings)
 
 

@@ -23,6 +23,7 @@ from . import (
     overview,
     problems,
     pushes,
+    recordings,
 )
 from .console.routes import router as console_router
 from .deps import HttpDeps, Shared
@@ -78,6 +79,7 @@ def _api(deps: HttpDeps, *, title: str) -> FastAPI:
         pushes,
         enrolments,
         calls,
+        recordings,
         missed_calls,
         live,
         overview,

@@ -14,6 +14,7 @@ from ..core.registration_status import RegistrationStatus
 from ..core.wake_health import WakeResult, WakeSummary
 from ..missed_ports import MissedCallPage
 from ..ports import AppHealth
+from ..recorder.recording import Recording
 from ..runtime.changes import Change
 from ..runtime.kept_devices import Displaced
 
@@ -104,6 +105,20 @@ class WakeHistories(Protocol):
 
     def not_waking(self, tenant: TenantId) -> int:
         """How many of a tenant's devices have stopped waking."""
+
+
+class CallRecorder(Protocol):
+    """The SIP of calls: `recorder.recorder.Recorder`."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether calls are being recorded."""
+
+    async def find(self, record: CallRecord) -> Recording | None:
+        """What is kept of this call; None: nothing.
+
+        Raises `errors.StoreUnavailable` and `recorder.recording.UnreadableRecording`.
+        """
 
 
 class LiveWakes(Protocol):

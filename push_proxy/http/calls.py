@@ -147,7 +147,7 @@ async def get_call(
     accepted: AcceptLanguage = None,
 ) -> CallView:
     """While it goes on and afterwards."""
-    record = await _visible_call(deps, caller, call)
+    record = await visible_call(deps, caller, call)
     return view(record, advice_on(deps, record, query.language, accepted))
 
 
@@ -168,7 +168,7 @@ async def report_event(
 ) -> Response:
     """The answer tells the app where the call stands: a late one learns the call's fate."""
     deps = shared.deps
-    record = await _visible_call(deps, caller, call)
+    record = await visible_call(deps, caller, call)
     device = _device(deps, caller, record, body.device)
     words = _words(body)
     clock = f"app clock {rfc3339(words.at)}" if words.at is not None else ""
@@ -227,7 +227,8 @@ def _searched_account(caller: Caller, name: str | None) -> AccountKey | None:
     return None if name is None else key_of(caller, AccountId(name))
 
 
-async def _visible_call(deps: HttpDeps, caller: Caller, call: CallId) -> CallRecord:
+async def visible_call(deps: HttpDeps, caller: Caller, call: CallId) -> CallRecord:
+    """The call, if this caller may see it. Raises `errors.NotFound` and `problems.NotAllowed`."""
     need(caller, Scope.CALLS)
     record = deps.calls.get(call) or await deps.store.get_call(call)
     visible = record is not None and (

@@ -21,6 +21,7 @@ from ..runtime.wake_latency import WakeLatencies
 from ..settings import Settings
 from .backend import (
     Accounts,
+    CallRecorder,
     DeadLetters,
     LiveCalls,
     LiveWakes,
@@ -59,6 +60,8 @@ class HttpDeps:
     """How each device has woken lately."""
     wake_latencies: WakeLatencies
     """How fast they all did, by platform and vendor."""
+    recorder: CallRecorder
+    """The SIP of calls."""
     sip_listening: Callable[[], tuple[Address, ...]]
     """The addresses really bound."""
 

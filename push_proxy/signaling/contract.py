@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..core.ids import BranchId, CallId, ResponseId, ServerTxn
+from ..core.ids import BranchId, CallId, Instant, ResponseId, ServerTxn
 from ..core.model import Address
+from .captured import CapturedBatch, CaptureLimits
 from .facts import Fact
 
 Headers = Sequence[tuple[str, str]]
@@ -154,6 +155,17 @@ class Signaling(Protocol):
 
         Raises `errors.ConfigurationError` when a file cannot be used; then nothing changes.
         """
+
+    def capture(self, limits: CaptureLimits | None, *, now: Instant) -> None:
+        """Copy messages from now on, for `take_captured`; None: no more, and forget what waits.
+
+        Copied is every message that can be parsed, retransmissions too, but OPTIONS, and our own
+        REGISTERs toward PBXs with their responses. No fact and no message waits for it. ``now``
+        sets the clock of `Captured.at`.
+        """
+
+    def take_captured(self) -> CapturedBatch:
+        """What was copied since the last time."""
 
     def counters(self) -> dict[str, int]:
         """Message counts since start, like ``received.INVITE``, ``sent.2xx``, ``rejected.loop``."""

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from ..core.ids import BranchId, ResponseId, ServerTxn
+from ..core.ids import BranchId, Instant, ResponseId, ServerTxn
 from ..core.model import Address
 from ..errors import ConfigurationError
+from .captured import NOTHING_CAPTURED, Captured, CapturedBatch, CaptureLimits
 from .contract import Headers, Rewrite, StackSettings, TlsFiles
 from .facts import (
     BranchResponse,
@@ -122,6 +123,8 @@ class FakeSignaling:
         self.renewed_tls: list[tuple[TlsFiles | None, dict[str, TlsFiles]]] = []
         self.tls_fault = ""
         """What `renew_tls` raises, if anything."""
+        self.capturing: CaptureLimits | None = None
+        self._captured = NOTHING_CAPTURED
         self._on_fact: Callable[[Fact], None] | None = None
         self._listening: tuple[Address, ...] = ()
         self._transactions: dict[ServerTxn, _Transaction] = {}
@@ -138,6 +141,15 @@ class FakeSignaling:
         if self._on_fact is None:
             raise RuntimeError("the fake stack is not started: await start() first")
         self._on_fact(fact)
+
+    def see(self, *messages: Captured, lost: int = 0) -> None:
+        """Messages come or leave; they are copied while that is asked for."""
+        if self.capturing is None:
+            return
+        waiting, before = self._captured
+        room = max(0, self.capturing.messages - len(waiting))
+        lost += max(0, len(messages) - room)
+        self._captured = CapturedBatch((*waiting, *messages[:room]), before + lost)
 
     def next_txn(self) -> ServerTxn:
         """A token for a new server transaction."""
@@ -333,6 +345,18 @@ class FakeSignaling:
         if self.tls_fault:
             raise ConfigurationError(self.tls_fault)
         self.renewed_tls.append((tls, dict(tls_clients)))
+
+    def capture(self, limits: CaptureLimits | None, *, now: Instant) -> None:
+        """See `contract.Signaling.capture`."""
+        del now
+        self.capturing = limits
+        if limits is None:
+            self._captured = NOTHING_CAPTURED
+
+    def take_captured(self) -> CapturedBatch:
+        """See `contract.Signaling.take_captured`."""
+        taken, self._captured = self._captured, NOTHING_CAPTURED
+        return taken
 
     def counters(self) -> dict[str, int]:
         """See `contract.Signaling.counters`."""

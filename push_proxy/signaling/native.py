@@ -8,10 +8,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from ..core.ids import BranchId, ResponseId, ServerTxn
+from ..core.ids import BranchId, Instant, ResponseId, ServerTxn
 from ..core.model import Address
 from ..errors import ConfigurationError
 from . import _stack
+from .captured import Captured, CapturedBatch, CaptureLimits
 from .contract import Headers, Rewrite, StackSettings, TlsFiles
 from .facts import (
     BranchResponse,
@@ -167,6 +168,18 @@ class NativeSignaling:
         except ValueError as error:
             raise ConfigurationError(_tls_fault(error)) from error
 
+    def capture(self, limits: CaptureLimits | None, *, now: Instant) -> None:
+        """See `contract.Signaling.capture`."""
+        if limits is None:
+            self._stack.stop_capture()
+        else:
+            self._stack.capture(limits.messages, limits.bytes, now)
+
+    def take_captured(self) -> CapturedBatch:
+        """See `contract.Signaling.take_captured`."""
+        messages, lost = self._stack.take_captured()
+        return CapturedBatch(tuple(map(_captured, messages)), lost)
+
     def counters(self) -> dict[str, int]:
         """See `contract.Signaling.counters`."""
         return self._stack.counters()
@@ -226,6 +239,24 @@ def _native(address: Address) -> _stack.Address:
 
 def _address(address: _stack.Address) -> Address:
     return Address(address.host, address.port, address.transport)
+
+
+def _captured(message: _stack.CapturedTuple) -> Captured:
+    at, sent, device_register, transport, host, port, own_host, own_port, call_id, raw = message
+    return Captured(
+        Instant(at),
+        sent,
+        device_register,
+        _known_address(host, port, transport),
+        _known_address(own_host, own_port, transport),
+        call_id,
+        raw,
+    )
+
+
+@lru_cache(maxsize=65536)
+def _known_address(host: str, port: int, transport: str) -> Address:
+    return Address(host, port, transport)
 
 
 def _translate(fact: _stack.Fact) -> Fact:  # noqa: C901, PLR0912 - a case per fact

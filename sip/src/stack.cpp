@@ -5,6 +5,7 @@
 #include <chrono>
 #include <pjsua2.hpp>
 
+#include "capture_tap.hpp"
 #include "engine.hpp"
 
 namespace push_proxy {
@@ -159,6 +160,7 @@ void Stack::serve(Settings settings, Tls tls, const std::function<void(std::vect
     // RFC 3261 18.1.1 would move requests above 1,300 bytes to TCP: a UDP phone behind NAT has none.
     pjsip_cfg()->endpt.disable_tcp_switch = PJ_TRUE;
     {
+        CaptureTap tap(pjsip, capture_);
         Engine engine(std::move(settings), pjsip, std::move(tls), facts_, counters_mutex_, counters_);
         auto bound = engine.listen();
         auto* pool = pjsip_endpt_create_pool(pjsip, "orders", 512, 512);

@@ -10,6 +10,7 @@
 #include <memory>
 #include <thread>
 
+#include "message_capture.hpp"
 #include "queues.hpp"
 
 namespace push_proxy {
@@ -30,6 +31,12 @@ class Stack {
     std::vector<Fact> drain() { return facts_.drain(); }
     void order(Order order) { orders_.push(std::move(order)); }
     Counters counters() const;
+    // Copies of messages for the recorder of calls: see MessageCapture.
+    void capture(std::size_t most_messages, std::size_t most_bytes, double now) {
+        capture_.start(most_messages, most_bytes, now);
+    }
+    void stop_capture() { capture_.stop(); }
+    CaptureBatch take_captured() { return capture_.take(); }
     // Reads certificates again, for connections to come. Throws std::invalid_argument when a file cannot
     // be used; then nothing changes.
     void renew_tls(const std::optional<TlsFiles>& tls, const std::map<std::string, TlsFiles>& tls_clients);
@@ -41,6 +48,7 @@ class Stack {
 
     FactQueue facts_;
     OrderQueue orders_;
+    MessageCapture capture_;
     std::thread thread_;
     mutable std::mutex counters_mutex_;
     Counters counters_;

@@ -39,6 +39,7 @@ from push_proxy.http.bootstrap import load_keys
 from push_proxy.http.callers import Callers
 from push_proxy.http.deps import HttpDeps
 from push_proxy.ports import AppHealth, PushResult
+from push_proxy.recorder.recording import RecordedMessage, Recording
 from push_proxy.runtime.directory import Directory
 from push_proxy.runtime.live_feed import LiveFeed
 from push_proxy.runtime.missed_book import MissedBook
@@ -134,6 +135,21 @@ class LiveCalls(dict[CallId, CallRecord]):
         self.watchers.append(on_change)
 
 
+class Recordings(dict[CallId, Recording]):
+    """The SIP of calls."""
+
+    enabled = True
+
+    def add(self, record: CallRecord) -> None:
+        """One message."""
+        peer, local = Address("192.0.2.10", 5060), Address("192.0.2.1", 5070)
+        message = RecordedMessage(record.started_at, False, "pbx", peer, local, b"INVITE")
+        self[record.id] = Recording(call=record.id, account=record.account, messages=(message,))
+
+    async def find(self, record: CallRecord) -> Recording | None:
+        return self.get(record.id)
+
+
 class Api:
     """The app, everything behind it, and clients that hold a key."""
 
@@ -143,6 +159,7 @@ class Api:
         self.directory = Directory(self.store, self.clock)
         self.registrations = Registrations()
         self.wakes = Wakes()
+        self.recordings = Recordings()
         self.calls = LiveCalls()
         self.live = LiveFeed(self.calls, self.clock)
         self.verdicts = VerdictCounts(self.clock)
@@ -210,6 +227,7 @@ class Api:
             serves=lambda provider, app: (provider, app) in self.served,
             mailbox=self.mailbox,
             missed_calls=MissedBook(self.store),
+            recorder=self.recordings,
             wake_history=self.wake_history,
             wake_latencies=self.wake_latencies,
             sip_listening=lambda: self.listening,

@@ -39,6 +39,8 @@ ROUTES: list[tuple[str, str, Any, str, int]] = [
     ("GET", f"{LOGS}/log-1", None, "devices", 200),
     ("GET", "/v1/calls", None, "calls", 200),
     ("GET", CALL_PATH, None, "calls", 200),
+    ("GET", f"{CALL_PATH}/sip", None, "calls", 403),
+    ("GET", f"{CALL_PATH}/sip.pcap", None, "calls", 403),
     ("POST", f"{CALL_PATH}/events", EVENT, "calls", 202),
     ("POST", f"{CALL_PATH}/actions", ACTION, "calls", 202),
     ("GET", "/v1/live?once=true", None, "calls", 403),
@@ -62,7 +64,7 @@ async def things(api: Api) -> None:
     await api.device(name="d2")
     await api.account("102")
     await api.device("102")
-    await api.call_record()
+    api.recordings.add(await api.call_record())
     await api.missed_call()
     await api.dead_letter()
     await api.app_log()
