@@ -202,7 +202,7 @@ async def act(
 ) -> Response:
     """Before SIP is up. 409 when the call is decided already."""
     deps = shared.deps
-    record = await _visible_call(deps, caller, call)
+    record = await visible_call(deps, caller, call)
     device = _device(deps, caller, record, body.device)
 
     deps.accounts.touch_device(record.account, device)
