@@ -61,7 +61,7 @@ def open_message_path(
         signaling=signaling, directory=directory, pusher=pusher, pushes=pushes, clock=clock
     )
     wake = settings.wake.settings()
-    carrier = MessageCarrier(means=means, store=store, metrics=metrics, fresh_s=wake.fresh_s)
+    carrier = MessageCarrier(means=means, store=store, metrics=metrics, wake=wake)
     messages = Messages(
         means=means,
         kept=KeptMessages(means=means, store=store, carrier=carrier, metrics=metrics),

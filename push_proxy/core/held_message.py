@@ -310,7 +310,7 @@ def _failed(state: Waiting, branch: BranchId, now: Instant) -> _Done:
     state = _with_try(state, replace(each, over=True))
     target = _target_of(state, each.device)
     if target is not None and target.binding is not None and each.is_at(target.binding):
-        state = _with_target(state, replace(target, binding=None, awake=False, returns=True))
+        state = _with_target(state, replace(target, awake=False, returns=True))
     return (state, ()) if _in_good_hands(state) else _next(state, now)
 
 

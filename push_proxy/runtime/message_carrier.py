@@ -13,6 +13,7 @@ import structlog
 
 from ..core.actions import PushType
 from ..core.binding import route_headers
+from ..core.events import WakeSettings
 from ..core.held_message import MessageResult
 from ..core.ids import AccountKey, CallId, Instant
 from ..core.incoming import IncomingCall
@@ -24,6 +25,7 @@ from ..message_ports import KeptMessageStore
 from ..observability.metrics import Metrics
 from ..signaling.facts import RequestAnswered
 from ..tasks import spawn
+from .candidates import settings_for
 from .changes import AccountChanged, BindingChanged, Change
 from .live_message import MessageMeans
 from .message_push import message_push
@@ -59,6 +61,8 @@ class _Lane:
     again: bool = False
     """There is something to do that the carrier may have missed."""
     on_its_way: _Sent | None = None
+    here: set[_Flow] = field(default_factory=set)
+    """Who has registered since the carrier was last done: awake, whatever counts as fresh."""
     dead: set[_Flow] = field(default_factory=set)
     """Where nobody has answered since the last REGISTER over it."""
     untold: dict[str, tuple[IncomingCall, Instant]] = field(default_factory=dict)
@@ -72,13 +76,13 @@ class MessageCarrier:
     """Hands over what all accounts have in the store."""
 
     def __init__(
-        self, *, means: MessageMeans, store: KeptMessageStore, metrics: Metrics, fresh_s: float
+        self, *, means: MessageMeans, store: KeptMessageStore, metrics: Metrics, wake: WakeSettings
     ) -> None:
-        """``fresh_s``: a phone heard that recently is awake."""
+        """``wake`` says what is fresh; an account's own settings come over it."""
         self._means = means
         self._store = store
         self._metrics = metrics
-        self._fresh_s = fresh_s
+        self._wake = wake
         self._lanes: dict[AccountKey, _Lane] = {}
         self._empty: set[AccountKey] = set()
         """Accounts that have nothing in the store."""
@@ -143,6 +147,7 @@ class MessageCarrier:
             return
         lane = self._lanes.setdefault(key, _Lane())
         lane.dead.discard(_flow(binding))
+        lane.here.add(_flow(binding))
         sent = lane.on_its_way
         if (
             sent is not None
@@ -170,6 +175,7 @@ class MessageCarrier:
             _log.info("messages wait: the store is away", account=key, error=str(error))
         finally:
             lane.carrier = None
+            lane.here.clear()
 
     async def _hand_over_all(self, key: AccountKey, lane: _Lane) -> bool:
         """Whether nothing is left."""
@@ -283,13 +289,20 @@ class MessageCarrier:
     def _awake(self, key: AccountKey, lane: _Lane) -> Binding | None:
         """The device heard last of those that were heard a moment ago, or cannot be pushed."""
         directory = self._means.directory
-        heard_after = self._means.clock.now() - self._fresh_s
+        account = directory.account(key)
+        if account is None:
+            return None
+        heard_after = self._means.clock.now() - settings_for(account, self._wake).fresh_s
         awake = [
             binding
             for binding in directory.bindings(key)
             if directory.has_flow(binding)
             and _flow(binding) not in lane.dead
-            and (binding.heard_at > heard_after or not self._pushable(binding))
+            and (
+                binding.heard_at > heard_after
+                or _flow(binding) in lane.here
+                or not self._pushable(binding)
+            )
         ]
         return max(awake, key=lambda binding: binding.heard_at, default=None)
 

@@ -239,6 +239,22 @@ def test_a_rotated_token() -> None:
     story.tell(DeviceRegistered(bound("a")))
     story.tell(TokenRotated(DeviceId("a")))
     assert story.pushed == ["a", "a"]
+    story.answers(1, 430, local=True)
+    story.tell(TokenRotated(DeviceId("a")))
+    assert story.pushed == ["a", "a", "a"], "its flow was dead"
+
+
+def test_no_push_that_comes_too_late() -> None:
+    """A flow that fails at the very deadline: nobody is pushed any more."""
+    story = Story(awake("a"), asleep("b"))
+    story.tell(
+        ResponseReceived(
+            branch=BranchId(1), response=ResponseId(0), status=430, reason="", local=True
+        ),
+        after=15,
+    )
+    assert story.pushed == []
+    assert story.final == (480, "expired", "not_woken")
 
 
 def test_the_service_stops() -> None:
