@@ -241,7 +241,7 @@ def _address(address: _stack.Address) -> Address:
     return Address(address.host, address.port, address.transport)
 
 
-def _captured(message: _stack.CapturedTuple) -> Captured:
+def _captured(message: "_stack.CapturedTuple") -> Captured:
     at, sent, device_register, transport, host, port, own_host, own_port, call_id, raw = message
     return Captured(
         Instant(at),
