@@ -118,6 +118,7 @@ def _bare_app(deps: HttpDeps, *, title: str) -> FastAPI:
         idempotency=Idempotency(deps.store),
         failures=Buckets(per_second=per_second, burst=http.auth_failures_per_minute),
         test_pushes=pushes.test_push_rates(),
+        app_logs=app_logs.upload_rates(),
     )
     problems.install(app)
     app.add_middleware(

@@ -98,6 +98,8 @@ class Shared:
     failures: Buckets
     """Wrong keys and codes, per source."""
     test_pushes: Buckets
+    app_logs: Buckets
+    """Logs that are handed in, per device."""
     """Test pushes, per account."""
 
 

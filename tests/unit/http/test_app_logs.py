@@ -143,6 +143,18 @@ async def test_broken_characters_are_replaced(api: Api) -> None:
     assert (await saved(api, log)).content.decode().endswith("čekám\N{REPLACEMENT CHARACTER}")
 
 
+async def test_not_too_often(api: Api) -> None:
+    """Ten at once, then one every six seconds, each device for itself."""
+    await api.device(name="d2")
+    for _ in range(10):
+        assert (await api.call("POST", LOGS, TEXT)).status_code == 201
+    refused = await api.call("POST", LOGS, TEXT)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "6")
+    assert (await api.call("POST", LOGS.replace("d1", "d2"), TEXT)).status_code == 201
+    api.clock.time += 6
+    assert (await api.call("POST", LOGS, TEXT)).status_code == 201
+
+
 async def test_the_same_upload_once(api: Api) -> None:
     """With an Idempotency-Key a repetition keeps nothing more."""
     answers = [
