@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -22,48 +23,48 @@ MakeRough = Callable[..., Awaitable[RoughExtension]]
 _numbers = itertools.count(2001)
 
 
-async def make_rough(
-    service: LabService,
-    sink: PushSink,
-    weather: Weather,
-    *devices: str,
-    name: str,
-    **fields: Any,
-) -> RoughExtension:
-    """An extension in a weather, with its own PBX at which the service has registered."""
-    pbx = Pbx()
-    await pbx.start()
-    new = RoughExtension(
-        service=service,
-        pbx=pbx,
-        sink=sink,
-        user=str(next(_numbers)),
-        registrar=f"sip:{pbx.domain}",
-        weather=weather,
-        name=name,
-    )
-    pbx.agent.link = weather.pbx_link(new.seed)
-    new.endure(pbx.agent)
-    await new.put(**fields)
-    for device in devices or ("handset",):
-        named = {"instance_id": f"urn:x-lab:{device}"} if devices else {}
-        await new.put_device(device, **named)
-    await pbx.registered(new.user, within=WITHIN_S)
-    await service.is_registered(new.account, within=WITHIN_S)
-    return new
+@asynccontextmanager
+async def roughness(service: LabService, sink: PushSink) -> AsyncIterator[MakeRough]:
+    """Makes extensions in a weather, each with its own PBX at which the service has registered.
+
+    At the end nobody is held any more, and whoever is left is erased.
+    """
+    made: list[RoughExtension] = []
+
+    async def make(weather: Weather, *devices: str, name: str, **fields: Any) -> RoughExtension:
+        pbx = Pbx()
+        await pbx.start()
+        new = RoughExtension(
+            service=service,
+            pbx=pbx,
+            sink=sink,
+            user=str(next(_numbers)),
+            registrar=f"sip:{pbx.domain}",
+            weather=weather,
+            name=name,
+        )
+        made.append(new)
+        pbx.agent.link = weather.pbx_link(new.seed)
+        new.endure(pbx.agent)
+        await new.put(**fields)
+        for device in devices or ("handset",):
+            named = {"instance_id": f"urn:x-lab:{device}"} if devices else {}
+            await new.put_device(device, **named)
+        await pbx.registered(new.user, within=WITHIN_S)
+        await service.is_registered(new.account, within=WITHIN_S)
+        return new
+
+    try:
+        yield make
+        await service.nothing_waits(within=WITHIN_S)
+    finally:
+        for each in made:
+            each.close()
+            await service.delete_account(each.account)
 
 
 @pytest.fixture
 async def rough(service: LabService, push_sink: PushSink) -> AsyncIterator[MakeRough]:
-    """Makes extensions; whoever is left is erased, and nobody is held any more."""
-    made: list[RoughExtension] = []
-
-    async def make(weather: Weather, *devices: str, **fields: Any) -> RoughExtension:
-        made.append(await make_rough(service, push_sink, weather, *devices, **fields))
-        return made[-1]
-
-    yield make
-    await service.nothing_waits(within=WITHIN_S)
-    for each in made:
-        each.close()
-        await service.delete_account(each.account)
+    """Makes extensions at the shared service."""
+    async with roughness(service, push_sink) as make:
+        yield make

@@ -14,7 +14,7 @@ from tests.lab.process import poll_until
 from tests.lab.push_sink import PushSink
 from tests.lab.service import APP_ID, LabService, ServiceOptions
 
-from .conftest import make_rough
+from .conftest import MakeRough, roughness
 from .scene import WITHIN_S
 
 
@@ -50,8 +50,8 @@ async def test_late_iphone(
     first answer; the caller has one 487, and there was one push. All patterns run at once.
     """
 
-    async def run(weather: Weather) -> None:
-        ext = await make_rough(apple_service, push_sink, weather, name="late iPhone")
+    async def run(rough: MakeRough, weather: Weather) -> None:
+        ext = await rough(weather, name="late iPhone")
         token = apns.device(APP_ID).token
         await ext.put_device(provider="apns", platform="ios", token=token)
 
@@ -71,6 +71,6 @@ async def test_late_iphone(
         ext.one_final(call)
         ext.one_ring(phone)
         assert pushed() == 1
-        ext.close()
 
-    await asyncio.gather(*map(run, WEATHERS))
+    async with roughness(apple_service, push_sink) as rough:
+        await asyncio.gather(*(run(rough, weather) for weather in WEATHERS))
