@@ -7,8 +7,6 @@ the store's writes start in that turn and run on beside each other.
 import asyncio
 from typing import assert_never
 
-import structlog
-
 from ..core.actions import (
     AckAndBye,
     Action,
@@ -30,20 +28,19 @@ from ..core.events import InviteStored, PushAnswered, PushOutcome
 from ..core.ids import Instant
 from ..core.model import HeldInvite, TimelineEntry
 from ..core.payload import Push
-from ..errors import StoreUnavailable
 from ..observability.metrics import Metrics
-from ..ports import Clock, Store
+from ..ports import Clock
 from ..signaling.contract import Signaling
 from ..tasks import spawn
 from .calls import Calls
 from .directory import Directory
 from .held_call import HeldCall
+from .held_invites import HeldInvites
 from .late_invites import LateInvites
 from .pusher import Pusher
 from .redirections import Redirections
 from .toward_device import toward_device
 
-_log = structlog.get_logger(__name__)
 _REDIRECTION = 302
 
 
@@ -57,7 +54,7 @@ class Interpreter:
         signaling: Signaling,
         directory: Directory,
         pusher: Pusher,
-        store: Store,
+        held_invites: HeldInvites,
         calls: Calls,
         clock: Clock,
         metrics: Metrics,
@@ -67,7 +64,7 @@ class Interpreter:
         self._late_invites = LateInvites(signaling)
         self._directory = directory
         self._pusher = pusher
-        self._store = store
+        self._held_invites = held_invites
         self._calls = calls
         self._clock = clock
         self._metrics = metrics
@@ -106,7 +103,7 @@ class Interpreter:
             case StoreInvite():
                 spawn(self._hold(held), name=f"hold {held.call}")
             case ForgetInvite():
-                spawn(self._release(held), name=f"release {held.call}")
+                self._held_invites.release(held.account.key, held.call)
             case Move():
                 self._calls.move(held.call, action.state, self._clock.now())
             case Finish():
@@ -191,16 +188,5 @@ class Interpreter:
             received_at=held.received_at,
             deadline=held.deadline,
         )
-        try:
-            await self._store.hold_invite(invite)
-        except StoreUnavailable:
-            # The timeline says so, and readiness does: not a line in the log for every call.
-            held.tell(InviteStored(ok=False))
-        else:
-            held.tell(InviteStored(ok=True))
-
-    async def _release(self, held: HeldCall) -> None:
-        try:
-            await self._store.release_invite(held.account.key, held.call)
-        except StoreUnavailable as error:
-            _log.info("held INVITE left to expire in the store", call=held.call, error=str(error))
+        # Where it is not taken, the timeline says so and readiness does: no line for every call.
+        held.tell(InviteStored(ok=await self._held_invites.hold(invite)))

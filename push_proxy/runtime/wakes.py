@@ -58,6 +58,7 @@ from .changes import Change, DeviceChanged
 from .clock import TimerClock
 from .directory import Directory
 from .held_call import HeldCall
+from .held_invites import HeldInvites
 from .interpreter import Interpreter
 from .latecomers import Latecomers
 from .live_wake import LiveWake
@@ -114,12 +115,13 @@ class Wakes:
         self.watcher: WakeWatcher | None = None
         self._redirections = Redirections()
         self._latecomers = Latecomers()
+        self._held_invites = HeldInvites(store)
         self._interpreter = Interpreter(
             redirections=self._redirections,
             signaling=signaling,
             directory=directory,
             pusher=pusher,
-            store=store,
+            held_invites=self._held_invites,
             calls=calls,
             clock=clock,
             metrics=metrics,
@@ -146,7 +148,8 @@ class Wakes:
             self._by_call[call].tell(GivingUp("the service was stopped"))
 
     async def aclose(self) -> None:
-        """Stop all timers. What is held stays in the store until its deadline."""
+        """Stop all timers. Of calls that go on, what is held stays in the store."""
+        await self._held_invites.aclose()
         for wake in self._by_call.values():
             wake.close()
         self._by_txn.clear()
