@@ -75,6 +75,7 @@ class Directory(KeptDevices):
     async def put_account(self, account: Account, *, expected_version: int | None = None) -> None:
         """Create or replace; raises as `ports.Store.put_account`, then nothing has changed here."""
         async with self._lock(account.key):
+            await self._settle_doubt(account.key)
             await self._through(
                 account.key, self._store.put_account(account, expected_version=expected_version)
             )
@@ -156,24 +157,23 @@ class Directory(KeptDevices):
         if (old := self._index.drop_account(key)) is not None:
             self._tell(AccountChanged(old, None))
 
-    async def _read_again(self, key: AccountKey) -> None:
-        async with self._lock(key):
-            account = await self._store.get_account(key)
-            devices = await self._store.devices(key)
-            if account is None:
-                self._drop_account(key)
-                return
-            if account != self.account(key):
-                self._set_account(account)
-            stored = {device.device: device for device in devices}
-            for name in {*self._index.devices.get(key, {}), *stored}:
-                device = stored.get(name)
-                if self._writes.waits(job_of((key, name))):
-                    continue  # memory is newer
-                if device is None:
-                    self._drop_device(key, name)
-                elif device != self.device(key, name):
-                    self._take_stored(device)
+    async def _look(self, key: AccountKey) -> None:
+        account = await self._store.get_account(key)
+        devices = await self._store.devices(key)
+        if account is None:
+            self._drop_account(key)
+            return
+        if account != self.account(key):
+            self._set_account(account)
+        stored = {device.device: device for device in devices}
+        for name in {*self._index.devices.get(key, {}), *stored}:
+            device = stored.get(name)
+            if self._writes.waits(job_of((key, name))):
+                continue  # memory is newer
+            if device is None:
+                self._drop_device(key, name)
+            elif device != self.device(key, name):
+                self._take_stored(device)
 
     async def _sweep_forever(self) -> None:
         while True:

@@ -65,8 +65,8 @@ class KeptDevices(Lookup, ABC):
         """Forget a binding now; returns what it was."""
 
     @abstractmethod
-    async def _read_again(self, key: AccountKey) -> None:
-        """Take what the store has of this account."""
+    async def _look(self, key: AccountKey) -> None:
+        """Take what the store has of this account; its lock is held."""
 
     # the store first, then memory
 
@@ -86,6 +86,7 @@ class KeptDevices(Lookup, ABC):
 
     async def _put_through(self, device: Device, expected_version: int | None) -> Displaced:
         key, place = device.account, (device.account, device.device)
+        await self._settle_doubt(key)
         self._check_version(place, expected_version)
         if self._writes.waits(job_of(place)):
             await self._through(key, self._settle_device(place))
@@ -218,6 +219,10 @@ class KeptDevices(Lookup, ABC):
 
     # what all writes have in common
 
+    async def _read_again(self, key: AccountKey) -> None:
+        async with self._lock(key):
+            await self._look(key)
+
     def _lock(self, key: AccountKey) -> asyncio.Lock:
         return self._locks.setdefault(key, asyncio.Lock())
 
@@ -228,6 +233,14 @@ class KeptDevices(Lookup, ABC):
             except Exception:  # noqa: BLE001 - logged below
                 # One listener's fault must not keep the others from learning of the change.
                 _log.exception("a listener of the directory failed", change=type(change).__name__)
+
+    async def _settle_doubt(self, key: AccountKey) -> None:
+        """A write that timed out may have been done: who changes more now is told what there is.
+
+        Else its own change, begun from what memory has, would be refused as outdated.
+        """
+        if self._writes.waits(key):
+            await self._through(key, self._look(key))
 
     async def _through(self, key: AccountKey, write: Awaitable[_T]) -> _T:
         try:

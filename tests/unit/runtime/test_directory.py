@@ -1,14 +1,14 @@
 """The directory: synchronous reads, write-through, bindings behind, expiry."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
 
 from push_proxy.core.ids import AccountId, AccountKey, DeviceId, Instant, TenantId
 from push_proxy.core.model import Account, Address, Binding, Device
-from push_proxy.errors import Conflict, StoreUnavailable
+from push_proxy.errors import Conflict, PreconditionFailed, StoreUnavailable
 from push_proxy.observability.metrics import Metrics
 from push_proxy.runtime.changes import AccountChanged, BindingChanged, Change, DeviceChanged
 from push_proxy.runtime.directory import Directory
@@ -313,3 +313,59 @@ async def test_gauges_follow_the_directory(directory: Directory, clock: HandCloc
     text = metrics.render().decode()
     assert 'push_proxy_devices{platform="android"} 0.0' in text
     assert "push_proxy_bindings 0.0" in text
+
+
+class DoubtfulStore(MemoryStore):
+    """Does what it is asked, and says once that it may not have."""
+
+    doubtful = False
+
+    async def put_device(
+        self, device: Device, *, expected_version: int | None
+    ) -> Sequence[tuple[AccountKey, DeviceId]]:
+        removed = await super().put_device(device, expected_version=expected_version)
+        self._doubt()
+        return removed
+
+    async def put_account(self, account: Account, *, expected_version: int | None) -> None:
+        await super().put_account(account, expected_version=expected_version)
+        self._doubt()
+
+    def _doubt(self) -> None:
+        if self.doubtful:
+            self.doubtful = False
+            raise StoreUnavailable("no answer")
+
+
+async def test_change_after_a_doubtful_write_begins_from_what_is_stored() -> None:
+    """Who repeats a change at once, after a timeout that did it all the same, is told the version
+    that there is, and what is in memory is that one: the next try needs no luck.
+    """
+    clock = HandClock()
+    store = DoubtfulStore(clock)
+    directory = Directory(store, clock)
+    first = account()
+    await directory.put_account(first)
+    phone = Device(
+        account=ALICE, device=PHONE, provider="webhook", app_id="app", token="t-1", version=1
+    )
+    await directory.put_device(phone)
+    store.doubtful = True
+    with pytest.raises(StoreUnavailable):
+        await directory.put_device(replace(phone, token="t-2", version=2), expected_version=1)
+    assert directory.device(ALICE, PHONE) == phone, "memory does not know yet"
+    with pytest.raises(PreconditionFailed):
+        await directory.put_device(replace(phone, token="t-3", version=2), expected_version=1)
+    known = directory.device(ALICE, PHONE)
+    assert known is not None
+    assert (known.token, known.version) == ("t-2", 2)
+    await directory.put_device(replace(known, token="t-3", version=3), expected_version=2)
+    store.doubtful = True
+    with pytest.raises(StoreUnavailable):
+        await directory.put_account(replace(first, version=2), expected_version=1)
+    with pytest.raises(PreconditionFailed):
+        await directory.put_account(replace(first, version=2), expected_version=1)
+    found = directory.account(ALICE)
+    assert found is not None
+    assert found.version == 2
+    await directory.aclose()
