@@ -139,8 +139,7 @@ KINDS: tuple[Kind, ...] = (
     _kind("reported", 3, "sleeper", {200}, {"answered"}, acts=Acts(reports=True)),
     _kind("two calls at once", 4, "sleeper", {200}, {"answered"}, twice=True),
     _kind("token rotates", 2, "sleeper", {200}, {"answered"}, acts=Acts(rotates=True)),
-    # One that is awake all the same is rung at its binding.
-    _kind("token dead", 2, "sleeper", {480, 200}, {"push_rejected", "answered"}, provider="410"),
+    _kind("token dead", 2, "sleeper", {480}, {"push_rejected"}, provider="410"),
     _kind("two devices", 5, "pair", {200}, {"answered"}, second=Acts(wakes_s=0.4, rings_s=0.5)),
     _kind(
         "two devices, one busy",

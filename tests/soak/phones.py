@@ -17,6 +17,8 @@ from .played import Played, Ring
 from .wire import REALM, digest, number, request, value
 
 EXPIRES_S = 600
+AWAKE = ("awake", "caller")
+"""Accounts whose phones never sleep."""
 _AGAIN_S = 1.0
 _BACK_S = 0.2
 _RESET = struct.pack("ii", 1, 0)
@@ -47,21 +49,22 @@ class Phone(End):
         self.registered_at = 0.0
         self._pending: dict[bytes, tuple[float, bytes]] = {}
         self._cseq = 0
-        self._woken: set[str] = set()
-        self._asked: set[str] = set()
+        self._told: set[str] = set()
+        self._awake: set[str] = set()
+        self._rotated: set[str] = set()
 
     # pushes
 
     def pushed(self, call: Played, proxy_call: str) -> None:
         """A call push came."""
         acts = call.acts.get(self.name)
-        if acts is None or call.call_id in self._woken:
+        if acts is None or call.call_id in self._told:
             return
-        if acts.rotates and call.call_id not in self._asked:
-            self._asked.add(call.call_id)
+        if acts.rotates and call.call_id not in self._rotated:
+            self._rotated.add(call.call_id)
             self.world.rotate(self.name)
             return
-        self._woken.add(call.call_id)
+        self._told.add(call.call_id)
         if acts.reports:
             self.world.report(proxy_call, self.name)
         if acts.declines_by_api:
@@ -69,12 +72,16 @@ class Phone(End):
         if acts.wakes_s is not None:
             loop = asyncio.get_running_loop()
             for extra in range(3 if acts.burst else 1):
-                loop.call_later(acts.wakes_s, self.register, f"-{call.call_id}-{extra}")
+                loop.call_later(acts.wakes_s, self._wake, call, f"-{call.call_id}-{extra}")
+
+    def _wake(self, call: Played, dialog: str) -> None:
+        self._awake.add(call.call_id)
+        self.register(dialog)
 
     def forget(self, call: Played) -> None:
         """The call is long over."""
-        self._woken.discard(call.call_id)
-        self._asked.discard(call.call_id)
+        for calls in (self._told, self._awake, self._rotated):
+            calls.discard(call.call_id)
 
     # registering
 
@@ -104,11 +111,17 @@ class Phone(End):
         self.send(message)
 
     def take(self, message: bytes) -> None:
-        """Answers to REGISTER, and calls."""
+        """Answers to REGISTER, and calls; while it sleeps nothing of calls."""
+        if message.startswith(b"INVITE ") and not self._is_awake(message):
+            return
         if message.startswith(b"SIP/2.0 ") and value(message, b"CSeq").endswith(b"REGISTER"):
             self._registered(message, int(message[8:11]))
         else:
             super().take(message)
+
+    def _is_awake(self, message: bytes) -> bool:
+        call = self.world.calls.get(value(message, b"Call-ID"))
+        return self.user.startswith(AWAKE) or call is None or call.call_id in self._awake
 
     def _registered(self, message: bytes, status: int) -> None:
         call_id = value(message, b"Call-ID")
