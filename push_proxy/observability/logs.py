@@ -1,7 +1,7 @@
 """Structured logs: one JSON object per line, on standard error.
 
-A call's lines carry its ``call_id``: given by name, or bound for a stretch of code by
-`about_call`. The SIP stack's own lines come through `StackLogs`, sampled.
+A call's lines carry its ``call_id``: given by name, or bound around its pushes (whatever a
+provider says then is about that call). The SIP stack's own lines come through `StackLogs`, sampled.
 """
 
 import logging

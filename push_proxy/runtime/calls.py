@@ -20,6 +20,7 @@ from ..observability.metrics import Metrics
 from ..ports import CallQuery, Store
 from ..signaling.facts import DialogEnded
 from ..tasks import spawn
+from . import call_log
 from .clock import Timer, TimerClock
 from .write_behind import WriteBehind
 
@@ -196,6 +197,7 @@ class Calls:
     def open(self, record: CallRecord) -> None:
         """A call has begun."""
         self._live[record.id] = live = _Live(record)
+        call_log.begun(record)
         self._touch(record.id)
         self._tell(live)
         if len(self._live) > self._memory_limit:
@@ -235,12 +237,14 @@ class Calls:
         live = self._live.get(call)
         if live is None:
             return
+        before = live.record
         live.record = replace(
-            live.record,
+            before,
             state=state,
-            answered_at=at if state is CallState.ANSWERED else live.record.answered_at,
-            ended_at=at if state is CallState.ENDED else live.record.ended_at,
+            answered_at=at if state is CallState.ANSWERED else before.answered_at,
+            ended_at=at if state is CallState.ENDED else before.ended_at,
         )
+        call_log.moved(before, live.record)
         live.dirty = True
         if state is CallState.ENDED:
             # Searched for soon, and nothing more is to be gathered.
@@ -258,6 +262,7 @@ class Calls:
         live = self._live.get(call)
         if live is not None:
             live.decide(result, self._witness)
+            call_log.decided(live.record)
             if can_be_missed:
                 self._on_decided(live.snapshot())
             for on_outcome in self._counters:
@@ -302,7 +307,7 @@ class Calls:
                 self._clock.call_at(later, partial(self._ask_store, call, fact, at))
                 return
             _log.warning(
-                "end of a call not recorded: the store is away", call=call, error=str(error)
+                "end of a call not recorded: the store is away", call_id=call, error=str(error)
             )
             return
         if record is None or record.state is CallState.ENDED or call in self._live:

@@ -93,7 +93,7 @@ class LiveWake:
             return step(before, event, now)
         except Exception:  # noqa: BLE001 - logged
             # The timer may have been spent on this: a call that is not ended now never ends.
-            _log.exception("wake failed", call=self.held.call, event_kind=type(event).__name__)
+            _log.exception("wake failed", call_id=self.held.call, event_kind=type(event).__name__)
             return step(before, GivingUp("internal error: the log has it"), now)
 
     def _follow(self, result: Step, before: State) -> None:
@@ -104,7 +104,7 @@ class LiveWake:
                 self._interpreter.perform(self.held, action)
             except Exception:  # noqa: BLE001 - logged
                 # One order that fails must not keep the others, a CANCEL say, from being given.
-                _log.exception("order failed", call=self.held.call, action=type(action).__name__)
+                _log.exception("order failed", call_id=self.held.call, action=type(action).__name__)
         self._changed(self, before)
 
     def _arm(self) -> None:

@@ -66,7 +66,9 @@ class MissedBook:
     def keep(self, missed: MissedCall) -> Entry | None:
         """A call was missed; None when too many wait for the store already."""
         if self._writes.waiting >= MEMORY_LIMIT:
-            _log.error("missed call not kept: the store took none for too long", call=missed.call)
+            _log.error(
+                "missed call not kept: the store took none for too long", call_id=missed.call
+            )
             return None
         entry = Entry(missed)
         self._live.setdefault(missed.account, {})[missed.call] = entry

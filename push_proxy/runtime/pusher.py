@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from uuid import uuid4
 
+from structlog.contextvars import bound_contextvars
+
 from ..core.actions import PushType
 from ..core.events import PushOutcome
 from ..core.ids import Instant, PushId
@@ -37,7 +39,8 @@ class Pusher:
         provider = self._providers.for_device(device) if device.has_target else None
         if provider is None:
             return PushResult(outcome=PushOutcome.REJECTED, reason="no_target", attempts=0)
-        with self._providers.in_use(provider):
+        call = {"call_id": push.call} if push.call else {}
+        with self._providers.in_use(provider), bound_contextvars(**call):
             result = await provider.send(push)
         self._metrics.push_answered(
             result.elapsed_s,
