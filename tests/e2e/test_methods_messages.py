@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.lab.fixtures import MakeBaresip
 from tests.lab.phone import Caller
 from tests.lab.sip_agent import new_tag
 from tests.lab.sip_dialog import Dialog
@@ -78,6 +79,19 @@ async def test_message_wakes(extension: MakeExtension, by: str, leg: str) -> Non
         answer(taken, 202, "Accepted", headers=(TEXT,), body=WORDS)
         arrived(await final(sent, 202), (TEXT,), WORDS)
         assert len(ext.sink.pushes) == 1
+
+
+async def test_message_wakes_baresip(extension: MakeExtension, make_baresip: MakeBaresip) -> None:
+    """A real phone that starts at the push takes the MESSAGE: its 200 is the sender's."""
+    ext = await extension()
+    phone = ext.baresip(make_baresip)
+    async with desk(ext) as far:
+        await far.register()
+        sent = await send_alone(far, "MESSAGE", ext.aor, headers=(TEXT,), body=b"hello")
+        await ext.sink.wait(1, kind="message")
+        await phone.start()
+        await final(sent, 200)
+    assert [push.type for push in ext.sink.pushes] == ["message"]
 
 
 @every_leg

@@ -264,7 +264,7 @@ class Scene:
             providers=Providers(providers),
             clock=self.clock,
             metrics=metrics,
-            learn=lambda push, result: None,
+            learn=lambda *_: None,
         )
         path = open_message_path(
             settings or Settings(),
