@@ -202,7 +202,6 @@ class Service:
             pbx_state=path.pbx_state,
             dead_letters=events.letters,
             push=path.pusher.send,
-            texts=lambda: self._texts,
             live=live,
             verdicts=verdicts,
             survey=Survey(
@@ -212,14 +211,15 @@ class Service:
                 clock=self._clock,
             ),
             provider_health=self._providers.health,
+            texts=lambda: self._texts,
         )
         if (admin := self._settings.http.admin_address) is not None:
             server = HttpServer(create_admin_app(deps), admin, key="http.admin_listen")
             await server.start()
             stack.push_async_callback(server.stop)
-        self._front.open(create_app(deps))
         # Before the servers, which wait for the streams that they have open.
         stack.callback(live.close)
+        self._front.open(create_app(deps))
 
     async def reload(self) -> None:
         """Read the configuration again: what `reloading.taken_over` names changes.

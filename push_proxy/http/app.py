@@ -80,9 +80,9 @@ def _api(deps: HttpDeps, *, title: str) -> FastAPI:
         enrolments,
         calls,
         recordings,
-        missed_calls,
         live,
         overview,
+        missed_calls,
         events,
         health,
     ):

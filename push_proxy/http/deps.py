@@ -71,8 +71,6 @@ class HttpDeps:
     """Events that no webhook took."""
     push: Callable[[Push], Awaitable[PushResult]]
     """Send a push: `runtime.pusher.Pusher.send`."""
-    texts: Callable[[], Texts]
-    """What people are told about calls; a reload changes them."""
     live: LiveFeed
     """Calls as they change."""
     verdicts: VerdictCounts
@@ -81,6 +79,7 @@ class HttpDeps:
     """A tenant's accounts in numbers."""
     provider_health: Callable[[], tuple[tuple[str, AppHealth], ...]]
     """Every configured app with its provider's name."""
+    texts: Callable[[], Texts]
     """What people are told about calls; a reload changes them."""
 
     @property
@@ -98,9 +97,9 @@ class Shared:
     failures: Buckets
     """Wrong keys and codes, per source."""
     test_pushes: Buckets
+    """Test pushes, per account."""
     app_logs: Buckets
     """Logs that are handed in, per device."""
-    """Test pushes, per account."""
 
 
 # All dependencies are coroutines: others would run in a thread, for no reason but a delay.
