@@ -6,19 +6,20 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from tests.doubles.fcm import FcmDouble
 from tests.lab.pbx import Pbx
 from tests.lab.ports import free_port
-from tests.lab.process import poll_until
+from tests.lab.process import ProcessError, poll_until
 from tests.lab.push_sink import Push, PushSink, Reply
 from tests.lab.service import APP_ID, LabService, Record, ServiceOptions
 
@@ -32,7 +33,35 @@ OLD_APP = "com.example.old"
 PATIENCE_S = 10.0
 """Everybody plays at once: what takes milliseconds alone may take its time here."""
 _POLL_S = 0.2
+_T = TypeVar("_T")
 _users = count(7001)
+
+
+async def patiently(ask: Callable[[], Awaitable[_T]]) -> _T:
+    """A busy machine may keep the store from answering in time: then ask again."""
+    due = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await ask()
+        except ProcessError as error:
+            if "Store unavailable" not in str(error) or time.monotonic() > due:
+                raise
+            await asyncio.sleep(_POLL_S)
+
+
+@dataclass(slots=True, kw_only=True)
+class PatientExtension(Extension):
+    """Made and changed while everybody else plays."""
+
+    async def put(self, **fields: Any) -> dict[str, Any]:
+        """As `Extension.put`."""
+        own = partial(Extension.put, self, **fields)
+        return await patiently(own)
+
+    async def put_device(self, device: str = "handset", **fields: Any) -> dict[str, Any]:
+        """As `Extension.put_device`."""
+        own = partial(Extension.put_device, self, device, **fields)
+        return await patiently(own)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,7 +79,7 @@ class Stage:
     def extension(self, pbx: Pbx | None = None) -> Extension:
         """An account that is not known yet, at this PBX."""
         home = pbx or self.pbx
-        new = Extension(
+        new = PatientExtension(
             service=self.service,
             pbx=home,
             sink=self.sink,
@@ -126,8 +155,13 @@ class Act:
         """The app on the handset reports, of the newest call unless another is named."""
         call = call or self.ext.pushes("call")[-1].call_id
         body = {"event": event, "device": "handset", **said}
-        status, answer = await self.ext.service.request("POST", f"/v1/calls/{call}/events", body)
-        assert status == 202, answer
+        where = f"/v1/calls/{call}/events"
+        await patiently(lambda: self.ext.service.expect("POST", where, body))
+
+    async def ask(self, path: str) -> Record:
+        """GET it."""
+        found: Record = await patiently(lambda: self.ext.service.expect("GET", path))
+        return found
 
     async def registration(self, state: str) -> None:
         """Wait until the PBX has taken the account's registration, or until it is in ``state``."""
@@ -150,16 +184,14 @@ class Act:
 
         The last that was seen when it never does.
         """
-        service = self.ext.service
         due = time.monotonic() + within
         while True:
-            page = await service.expect("GET", f"/v1/calls?account={self.ext.account}")
+            page = await self.ask(f"/v1/calls?account={self.ext.account}")
             all_there = len(page["calls"]) >= len(self.ext.calls)
             for call in page["calls"][:1] if all_there else ():
                 over = call["state"] == "ended" and cause in {None, call["cause"]}
                 if over or time.monotonic() > due:
-                    found: Record = await service.expect("GET", f"/v1/calls/{call['id']}")
-                    return found
+                    return await self.ask(f"/v1/calls/{call['id']}")
             assert time.monotonic() < due, f"no call of {self.ext.account} is on record"
             await asyncio.sleep(_POLL_S)
 
