@@ -77,6 +77,8 @@ class World:
                 await _few_at_a_time(runs, Run.leave)
             for run in runs:
                 seen.update(run.met)
+                if SEED:
+                    print("\n".join(run.story()))
         print(f"{race.__name__}: {len(seeds)} runs, {dict(seen.most_common())}")
         rare = {} if SEED else {side: seen[side] for side in met if seen[side] < least}
         assert not rare, f"too seldom to prove anything: {rare} of {len(seeds)}"

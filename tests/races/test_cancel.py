@@ -20,12 +20,15 @@ async def cancel_while_waking(run: Run) -> Story:
     from_push = run.maybe(0.8)
     comes_s = run.soon(0.02)
     gone_s = run.near(comes_s, 0.006) if from_push else run.soon(0.02)
+    when_rung = run.maybe(0.2)
 
     async def story() -> None:
         call = run.call()
         if from_push:
             await run.first_push()
         run.after(comes_s, phone.fire)
+        if when_rung:
+            await run.until(lambda: phone.rings, "INVITE")
         await asyncio.sleep(gone_s)
         call.cancel(reason)
         await run.until(lambda: call.status, "487")
@@ -35,14 +38,11 @@ async def cancel_while_waking(run: Run) -> Story:
         if rung and rings_s is None:
             await asyncio.sleep(run.draw.random() * 0.05)
             rung[0].say(180)  # the CANCEL that was held back comes after it
-        hears = bool(rung) and rings_s == 0.0
         assert len(rung) <= 1
         run.met.add("rung, then called off" if rung else "called off before the REGISTER")
         if run.pushes_of("call") and not rung:
             kind = "answered_elsewhere" if reason == ELSEWHERE else "cancel"
             await run.until(lambda: run.pushes_of(kind), "the terminal push")
-        elif hears and rung[0].at < call.cancelled_at - 0.05:
-            assert not run.pushes_of("cancel") + run.pushes_of("answered_elsewhere")
 
     return story
 
@@ -101,6 +101,7 @@ async def two_calls(run: Run) -> Story:
     times = run.draw.choice((1, 1, 3))
     who = run.draw.choice((None, 0, 1))
     gone_s = run.near(0.01)
+    when_rung = run.maybe(0.3)
 
     async def story() -> None:
         calls = [run.call()]
@@ -111,12 +112,14 @@ async def two_calls(run: Run) -> Story:
         calls.append(run.call())
         await asyncio.sleep(max(0.0, begun + comes_s + gone_s - asyncio.get_running_loop().time()))
         if who is not None:
+            if when_rung:
+                await run.until(lambda: phone.ringing(calls[who].call_id), "INVITE")
             calls[who].cancel()
         await run.until(lambda: all(call.status for call in calls), "both final responses")
         for number, call in enumerate(calls):
             rung = phone.ringing(call.call_id)
             if number == who:
-                assert call.status == 487
+                assert call.status == 487 or (rung and call.answered)
                 assert len(rung) <= 1
                 run.met.add("cancelled when it rang" if rung else "cancelled before it rang")
             else:

@@ -20,6 +20,8 @@ async def register_at_the_deadline(run: Run) -> Story:
     phone = await run.phone("a", Rings(then=200))
     expires = run.maybe(0.4)
     off_s = run.near(0.1, 0.006) - 0.1
+    if run.maybe(0.2):
+        off_s = run.draw.choice((-0.4, 0.2))
 
     async def story() -> None:
         call = run.call(headers=(("Expires", "1"),) if expires else ())

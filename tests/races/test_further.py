@@ -20,6 +20,7 @@ async def comes_and_goes(run: Run) -> Story:
     moments = [run.soon(0.03) for _ in range(run.draw.randint(1, 3))]
     swaps = run.maybe(0.3)
     pushed_s = run.soon(0.01)
+    asleep = run.maybe(0.2)
 
     async def provider(push: Push) -> Reply | None:
         if push.type == "call":
@@ -29,13 +30,14 @@ async def comes_and_goes(run: Run) -> Story:
     run.provider = provider
 
     async def story() -> None:
-        phone.fire()
-        await phone.registered()
+        if not asleep:
+            phone.fire()
+            await phone.registered()
         calls_s = run.draw.choice(moments)
         leaves = [phone.armed(expires_s=0) for _ in moments]
         stays = [phone.armed() for _ in moments]
         pairs = list(zip(moments, leaves, stays, strict=True))
-        for moment_s, leave, stay in pairs:
+        for moment_s, leave, stay in () if asleep else pairs:
             first, then = (stay, leave) if swaps else (leave, stay)
             run.after(moment_s, lambda first=first: phone.fire(first))  # type: ignore[misc]
             run.after(moment_s + 0.001, lambda then=then: phone.fire(then))  # type: ignore[misc]

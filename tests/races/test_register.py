@@ -21,11 +21,14 @@ async def register_meets_the_wait(run: Run) -> Story:
     within = run.maybe(0.6)
     fires_s, answers_s = run.soon(0.01), run.soon(0.01)
     apart_s = run.draw.uniform(-0.003, 0.003)
+    slow = run.maybe(0.2)
 
     async def provider(push: Push) -> Reply | None:
         if push.type == "call" and within:
             run.after(fires_s, phone.fire)
         await asyncio.sleep(answers_s)
+        if slow and within:  # the provider takes its time
+            await run.until(lambda: phone.rings, "INVITE within the push")
         run.met.add("rung within the push" if phone.rings else "pushed before the REGISTER")
         return None
 

@@ -126,10 +126,28 @@ def _terminal(run: Run) -> None:
     }
     by_device = Counter((device, call) for _, device, call, kind in told if kind in TERMINAL)
     assert all(n == 1 for n in by_device.values()), f"terminal pushes: {by_device}"
+    for push in run.pushes:
+        if push.type in TERMINAL:
+            assert not _hears_sip(run, push), "a terminal push to one that hears by SIP"
     missed = Counter((device, call) for _, device, call, kind in told if kind == "missed")
     assert all(n == 1 for n in missed.values()), f"missed pushes: {missed}"
+    names = {push_id: call for push_id, _, call, _ in told}
+    assert len(names) == len({(p, c) for p, _, c, _ in told}), "one push id for two calls"
     called = {(device, call) for _, device, call, kind in told if kind == "call"}
     assert by_device.keys() <= called, "a terminal push to one that had no call push"
+
+
+def _hears_sip(run: Run, push: Push) -> bool:
+    """Whether the caller had heard this phone ring when the push left."""
+    call_id, device = push.payload["sip_call_id"], push.payload["device"]
+    tags = {r.half.tag for r in run.rings if r.call_id == call_id and r.phone.device == device}
+    offset = push.arrived_at - push.arrived_s
+    return any(
+        message.to_tag in tags and message.arrived_s + offset < _at(push, "sent_at")
+        for attempt in run.attempts
+        for message in attempt.heard
+        if attempt.call_id == call_id and 180 <= message.status < 200
+    )
 
 
 def _at(push: Push, field: str) -> float:
