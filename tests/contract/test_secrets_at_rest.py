@@ -14,7 +14,20 @@ from push_proxy.store.redis import RedisStore
 from push_proxy.store.secrets import KeyRing, load_key_ring, parse_key_ring
 
 from .conftest import RING, HandClock
-from .samples import ACME, ALICE, HA1, PASSWORD, PRID, TOKEN, account, binding, call, device
+from .samples import (
+    ACME,
+    ALICE,
+    HA1,
+    PASSWORD,
+    PHONE,
+    PRID,
+    TOKEN,
+    account,
+    app_log,
+    binding,
+    call,
+    device,
+)
 
 KEY_A = "a:" + "A" * 43 + "="
 KEY_B = "b:" + "B" * 43 + "="
@@ -37,6 +50,7 @@ async def test_no_secret_in_any_file(folder: Path, valkey: EmbeddedValkey) -> No
     await store.put_binding(binding(HandClock().at))
     await store.put_call(call(HandClock().at))
     await store.idempotent(ACME, "k", b"minted-device-key", ttl_s=60)
+    await store.put_app_log(ALICE, PHONE, app_log(HandClock().at), b"a-line-of-an-apps-log")
     route = await store.secret("route", size=32)
     async with Redis.from_url(valkey.url) as other:
         await other.config_set("rdbcompression", "no")
@@ -47,7 +61,7 @@ async def test_no_secret_in_any_file(folder: Path, valkey: EmbeddedValkey) -> No
     assert b"sip:alice@acme.example.com" in content
     assert b"VALKEY0" in content, "the dump is there as well"
     secrets = (PASSWORD, HA1, TOKEN, PRID, "alert-token-secret", "second-password", "f" * 64,
-               "minted-device-key")  # fmt: skip
+               "minted-device-key", "a-line-of-an-apps-log")  # fmt: skip
     for secret in secrets:
         assert secret.encode() not in content, secret
     assert route not in content

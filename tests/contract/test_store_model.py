@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from push_proxy.core.ids import AccountKey, CallId, DeviceId, Instant, TenantId
 from push_proxy.core.model import CallState
+from push_proxy.core.wake_health import WakeEnd
 from push_proxy.errors import PushProxyError
 from push_proxy.ports import ApiKey, CallQuery, Store
 from push_proxy.store.embedded import EmbeddedValkey
@@ -22,9 +23,16 @@ from push_proxy.store.redis import RedisStore
 from push_proxy.store.search import HistoryLimits
 
 from .conftest import RING, HandClock
-from .samples import account, binding, call, device, enrolment, held, missed
+from .samples import account, app_log, binding, call, device, enrolment, held, missed, wake
 
-HISTORY = HistoryLimits(calls_per_account=3, keep_s=100.0, missed_per_account=3, missed_keep_s=50.0)
+HISTORY = HistoryLimits(
+    calls_per_account=3,
+    keep_s=100.0,
+    missed_per_account=3,
+    missed_keep_s=50.0,
+    app_logs_per_device=2,
+    app_logs_keep_s=30.0,
+)
 TENANTS = ("acme", "globex")
 Operation = Callable[[Store, HandClock], Awaitable[Any]]
 
@@ -111,6 +119,19 @@ def see(key: AccountKey, names: list[str], up_to: str | None) -> Operation:
     return sorted_seen
 
 
+def wakes(key: AccountKey, name: DeviceId, woken: list[tuple[str, WakeEnd]]) -> Operation:
+    return lambda store, clock: store.put_wakes(
+        key, name, [wake(clock.at, call_name, end) for call_name, end in woken]
+    )
+
+
+def log(key: AccountKey, name: DeviceId, number: int, content: bytes) -> Operation:
+    # As its UUID, a log's id never comes twice.
+    return lambda store, clock: store.put_app_log(
+        key, name, app_log(clock.at, f"l{number}"), content
+    )
+
+
 def enrol(code: str) -> Operation:
     return lambda store, clock: store.put_enrolment(enrolment(clock.at, code))
 
@@ -158,6 +179,10 @@ with_missed = [
     operation(miss, keys, calls),
     operation(see, keys, st.lists(calls, max_size=3), st.none() | calls),
 ]
+with_health = [
+    operation(wakes, keys, devices, st.lists(st.tuples(calls, st.sampled_from(WakeEnd)))),
+    operation(log, keys, devices, st.integers(0, 10**9), st.binary(max_size=9)),
+]
 others = [
     operation(enrol, st.sampled_from("ef")),
     operation(redeem, st.sampled_from("ef"), st.sampled_from((0.0, 1000.0))),
@@ -173,7 +198,8 @@ mixtures = [
     [*with_calls, accounts[1], recreate],
     [*with_missed, others[-1]],
     [*with_missed, accounts[1], recreate],
-    [*accounts, *with_devices, *with_calls, *with_missed, *others],
+    [*with_health, *with_devices[:2], accounts[1], recreate, others[-1]],
+    [*accounts, *with_devices, *with_calls, *with_missed, *with_health, *others],
 ]
 # Histories that begin with something to act upon.
 histories = st.sampled_from(mixtures).flatmap(
@@ -218,6 +244,13 @@ async def contents(store: Store) -> dict[str, Any]:
             seen[key, "missed"] = await store.missed_calls(key, limit=9, cursor=None)
             seen[key, "number missed"] = await store.count_missed_calls(key)
             seen[key, "calls"] = await search(store, {"tenant": TenantId(tenant), "account": key})
+            seen[key, "wakes"] = await store.wakes_of_account(key)
+            for phone in (DeviceId("d1"), DeviceId("d2")):
+                logs = await store.app_logs(key, phone)
+                seen[key, phone, "logs"] = [
+                    (log, await store.app_log(key, phone, log.id)) for log in logs
+                ]
+                seen[key, phone, "wakes"] = await store.wakes(key, phone)
             for number in range(6):
                 call_id = CallId(f"c{number}-{tenant}-{name}")
                 seen[call_id] = await store.get_call(call_id)
