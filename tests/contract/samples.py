@@ -4,6 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 from push_proxy.core.app_log import AppLog
+from push_proxy.core.evidence import (
+    AppReason,
+    AppWords,
+    Evidence,
+    Network,
+    Priority,
+    WakesBefore,
+)
 from push_proxy.core.ids import AccountId, AccountKey, CallId, DeviceId, Instant, TenantId
 from push_proxy.core.message_summary import Mailbox
 from push_proxy.core.missed import MissedCall
@@ -156,6 +164,31 @@ def held(now: float, call: str = "call-1", **changes: Any) -> HeldInvite:
     return replace(base, **changes)
 
 
+EVIDENCE = Evidence(
+    device=PHONE,
+    provider="fcm",
+    platform="android",
+    vendor="Xiaomi",
+    os_version="15",
+    install_source="com.android.vending",
+    permissions={"battery_saver": True, "sound": False},
+    token_state="dead",
+    token_reason="UNREGISTERED",
+    words=AppWords(
+        at=Instant(1_800_000_000.5),
+        priority=Priority.NORMAL,
+        original_priority=Priority.HIGH,
+        network=Network.NONE,
+        reason=AppReason.FORCE_STOPPED,
+        detail="Jörg's phone",
+    ),
+    registration="registered",
+    other_contacts=2,
+    evictions=1,
+    wakes=WakesBefore(failed_in_a_row=2, proven=True),
+)
+
+
 def call(
     started_at: float, name: str = "call-1", key: AccountKey = ALICE, **changes: Any
 ) -> CallRecord:
@@ -179,8 +212,12 @@ def call(
             ended_by="caller",
             status=200,
             advice="none",
+            cause="no_internet",
+            device=PHONE,
+            led_by=Verdict.NOT_WOKEN,
         ),
         timeline=(TimelineEntry(Instant(started_at), "push_sent", PHONE, "webhook"),),
+        evidence=EVIDENCE,
     )
     return replace(base, **changes)
 

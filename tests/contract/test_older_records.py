@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from push_proxy.core.model import Account, Device
+from push_proxy.core.model import Account, CallRecord, Device
 from push_proxy.core.policy_rules import Policy
 from push_proxy.store.codec import Codec
 
 from .conftest import RING
-from .samples import account, device
+from .samples import account, call, device
 
 NEW = (
     "token_at",
@@ -42,3 +42,17 @@ def test_an_account_without_a_policy_is_read() -> None:
     plain = json.loads(codec.encode(account(), place))
     del plain["policy"]
     assert codec.decode(Account, json.dumps(plain).encode(), place).policy == Policy()
+
+
+def test_a_call_without_evidence_is_read() -> None:
+    """Its verdict and advice stand as they were; nothing more is known of it."""
+    codec, place = Codec(RING), "call-1"
+    plain = json.loads(codec.encode(call(1_000.0), place))
+    del plain["evidence"]
+    for name in ("cause", "device", "led_by"):
+        del plain["outcome"][name]
+    read = codec.decode(CallRecord, json.dumps(plain).encode(), place)
+    assert read.evidence is None
+    assert read.outcome is not None
+    assert (read.outcome.cause, read.outcome.device, read.outcome.led_by) == ("", None, None)
+    assert read.outcome.advice == "none"
