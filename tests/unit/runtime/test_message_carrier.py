@@ -50,14 +50,14 @@ class MessageScene(Scene):
         self.register(source=Address("203.0.113.5", port), contact=f"<sip:101@203.0.113.5:{port}>")
         await settled()
 
-    async def answered(self, number: int, status: int = 200) -> None:
+    async def answered(self, number: int, status: int = 200, *, local: bool = False) -> None:
         """The phone's answer to one of our requests, the first being 0."""
         self.router.on_fact(
             RequestAnswered(
                 request=self.stack.requests[number]["request"],  # type: ignore[arg-type]
                 status=status,
                 reason="As It Is",
-                local=False,
+                local=local,
                 raw=b"",
             )
         )
@@ -117,6 +117,18 @@ async def test_it_follows_the_phone_that_moves(scene: MessageScene) -> None:
     await scene.answered(1)
     await scene.registered(41000)
     assert scene.went_to == [40000, 41000]
+
+
+async def test_nobody_there(scene: MessageScene) -> None:
+    """No answer on that flow: it is not tried again until the phone registers over it."""
+    await scene.message()
+    await scene.registered()
+    await scene.answered(0, 408, local=True)
+    assert scene.went_to == [40000]
+    await scene.registered()
+    assert scene.went_to == [40000, 40000]
+    await scene.answered(1)
+    assert await scene.in_store() == 0
 
 
 async def test_silence(scene: MessageScene) -> None:
