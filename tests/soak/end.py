@@ -275,9 +275,9 @@ class End:
         self.rang(call)
         if acts.final is not None:
             loop = asyncio.get_running_loop()
-            loop.call_later(acts.rings_s, self._decide, call, ring, acts.final)
+            loop.call_later(acts.rings_s, self._decide, ring, acts.final)
 
-    def _decide(self, call: Played, ring: Ring, status: int) -> None:
+    def _decide(self, ring: Ring, status: int) -> None:
         if ring.over or ring.flow != self.flow:
             return
         ring.over = True
@@ -285,8 +285,6 @@ class End:
             ring.answer = self.reply(ring.request, b"%d Refused" % status)
             return
         ring.answer = self.reply(ring.request, b"200 OK", self._contact_line(), SDP)
-        if call.kind.device_hangs_up:
-            asyncio.get_running_loop().call_later(call.talk_s, self._hang_up_ring, ring)
 
     def _hang_up_ring(self, ring: Ring) -> None:
         message = ring.request
@@ -315,8 +313,11 @@ class End:
         call = self.world.calls.get(value(message, b"Call-ID"))
         if call is not None:
             for ring in call.rings.values():
-                if ring.device == self.name and ring.over:
+                if ring.device == self.name and ring.over and not ring.acked:
                     ring.acked = True
+                    # Not before the ACK (RFC 3261 §15).
+                    if call.kind.device_hangs_up and ring.answer.startswith(b"SIP/2.0 200"):
+                        asyncio.get_running_loop().call_later(call.talk_s, self._hang_up_ring, ring)
 
     def _ended(self, message: bytes) -> None:
         self.reply(message, b"200 OK")

@@ -33,7 +33,7 @@ class RedisProcess:
         self.url = f"redis://127.0.0.1:{port}/0"
         self.process = Process(
             [redis_server(directory), "--port", str(port), "--bind", "127.0.0.1",
-             "--dir", str(directory), "--appendonly", "yes", "--appendfsync", "always",
+             "--dir", str(directory), "--appendonly", "yes", "--appendfsync", "everysec",
              "--save", ""],
             name="Redis",
             log=directory / "redis.log",

@@ -35,7 +35,7 @@ async def provision(soak: Soak) -> None:
 
     async def put(path: str, body: dict[str, Any]) -> None:
         async with gate:
-            await soak.service.expect("PUT", path, body)
+            await soak.insist("PUT", path, body)
 
     await asyncio.gather(
         *(
