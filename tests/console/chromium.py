@@ -1,4 +1,4 @@
-"""Debian's Chromium without a window, driven by Playwright; and what a page of the console can do."""
+"""Debian's Chromium without a window, driven by Playwright; and a tab with the console in it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ class Console:
         await self.page.wait_for_selector(".results .list tbody tr")
         if count is not None:
             await self.page.wait_for_function(
-                "(n) => document.querySelectorAll('.results .list tbody tr').length === n", arg=count
+                "(n) => document.querySelectorAll('.results .list tbody tr').length === n",
+                arg=count,
             )
         return await self.texts(".results .list tbody tr")
 
@@ -101,7 +102,9 @@ class Console:
 
     def _on_request(self, request: Any) -> None:
         path = request.url.removeprefix(self.service.url)
-        if path.startswith("/v1/") or not request.url.startswith((self.service.url, "blob:", "data:")):
+        if path.startswith("/v1/") or not request.url.startswith(
+            (self.service.url, "blob:", "data:")
+        ):
             self.asked.append(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import yaml
 from playwright.async_api import Browser
 
 from tests.lab.pbx import Pbx
@@ -24,11 +26,31 @@ from tests.scenarios.conftest import Extension, MakeExtension
 from .chromium import Console, chromium, console
 
 WEBHOOK_KEY = b"console webhook key"
+SECOND_KEY = "key-of-another-tenant"
 _numbers = itertools.count(3001)
 
 # The browser and the service live longer than one test, so all share one event loop.
 shared = partial(pytest_asyncio.fixture, scope="session", loop_scope="session")
 each = partial(pytest_asyncio.fixture, loop_scope="session")
+
+
+class TwoTenants(LabService):
+    """A service that another tenant's key opens, too."""
+
+    def write_config(self) -> None:
+        """With the second key, and limits that no test meets."""
+        super().write_config()
+        sections = yaml.safe_load(self.config.read_text())
+        second = {
+            "name": "second",
+            "tenant": "other",
+            "key_sha256": hashlib.sha256(SECOND_KEY.encode()).hexdigest(),
+            "scopes": ["accounts", "devices", "calls"],
+        }
+        sections["http"]["api_keys"].append(second)
+        sections["http"] |= {"requests_per_second": 1000, "auth_failures_per_minute": 1000}
+        self.config.write_text(yaml.safe_dump(sections))
+
 
 OpenConsole = Callable[..., AbstractAsyncContextManager[Console]]
 
@@ -55,9 +77,8 @@ async def running_service() -> AsyncIterator[LabService]:
     options = ServiceOptions(
         webhook_url=f"http://127.0.0.1:{free_port()}/push",
         webhook_key=WEBHOOK_KEY,
-        extra={"http": {"requests_per_second": 1000, "auth_failures_per_minute": 1000}},
     )
-    service = LabService(directory / "service", options)
+    service = TwoTenants(directory / "service", options)
     await service.start()
     yield service
     await service.stop()
@@ -133,3 +154,16 @@ async def tab(browser: Browser, service: LabService) -> AsyncIterator[Console]:
 async def open_tab(browser: Browser, service: LabService) -> OpenConsole:
     """Opens further tabs, with Playwright's options of a browser context."""
     return partial(console, browser, service)
+
+
+@pytest.fixture
+def second_key() -> str:
+    """An API key of another tenant."""
+    return SECOND_KEY
+
+
+@shared()
+async def hops(browser: Browser, running_service: LabService) -> AsyncIterator[Console]:
+    """A page that has nothing but the console's modules to import."""
+    async with console(browser, running_service) as tab:
+        yield await tab.open()

@@ -47,9 +47,7 @@ async def test_a_devices_key_does_not_open_the_console(
 ) -> None:
     """The answer says which kind of key does."""
     ext = await extension()
-    made = await ext.service.expect(
-        "POST", f"/v1/accounts/{ext.account}/devices/handset/key", None
-    )
+    made = await ext.service.expect("POST", f"/v1/accounts/{ext.account}/devices/handset/key", None)
     await tab.open()
     await tab.enter(made["device_key"])
     assert "API key does" in await tab.text('#key-error:has-text("API key")')

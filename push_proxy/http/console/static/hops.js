@@ -75,7 +75,7 @@ function hopsOf({ call, names, shared, own, live, decidedMs }) {
   const failures = new Map();
   let pushes = 0;
   for (const entry of entries) {
-    const hop = REACHED_BY[entry.event];
+    const hop = reachedBy(call, entry);
     if (entry.event === "push_sent") pushes += 1;
     if (hop !== undefined && names.includes(hop)) {
       if (!reached.has(hop)) reached.set(hop, entry);
@@ -92,7 +92,7 @@ function hopsOf({ call, names, shared, own, live, decidedMs }) {
   for (const [index, hop] of names.entries()) {
     const entry = reached.get(hop);
     const failed = failures.get(hop);
-    const later = names.slice(index + 1).some((next) => reached.has(next) || (failures.has(next) && hop === "ringing"));
+    const later = names.slice(index + 1).some((next) => reached.has(next) || failures.has(next));
     const found = { hop, ms: null, fromMs: lastMs, detail: "", pushes: hop === "push_sent" ? pushes : 0 };
     if (failed) {
       Object.assign(found, { state: "failed", ms: failed.ms, detail: failed.detail || failed.event, event: failed.event });
@@ -121,6 +121,11 @@ function hopsOf({ call, names, shared, own, live, decidedMs }) {
     hops.push(found);
   }
   return hops;
+}
+
+/** Our own ringing toward a PBX is no phone's; in the app's own calls it is the called side's. */
+function reachedBy(call, entry) {
+  return entry.event === "ringing" && call.direction === "outgoing" ? "ringing" : REACHED_BY[entry.event];
 }
 
 function failure(entry, names, reached) {

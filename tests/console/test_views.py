@@ -1,0 +1,261 @@
+"""Every view: what it says, that anybody can use it, that nothing comes from elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+
+from tests.lab.service import LabService
+from tests.scenarios.conftest import Extension, MakeExtension
+
+from .chromium import Console
+from .conftest import OpenConsole
+
+SERIOUS = {"serious", "critical"}
+NARROW = {"width": 360, "height": 740}
+XIAOMI = {
+    "platform": "android",
+    "vendor": "xiaomi",
+    "model": "13T",
+    "permissions": {"battery_unrestricted": False},
+}
+
+
+async def answered_call(ext: Extension, device: str = "mobile") -> str:
+    """A call that a woken phone answered, and that is over; its id."""
+    call, incoming = await ext.woken(device)
+    incoming.ring()
+    incoming.accept()
+    dialog = await call.answered()
+    await incoming.expect_ack()
+    dialog.send("BYE")
+    await incoming.dialog().expect_bye()
+    record = await ext.record(call)
+    return str(record["id"])
+
+
+async def test_a_call_shows_verdict_hops_and_timeline(
+    tab: Console, extension: MakeExtension
+) -> None:
+    """In one page: how it ended, each hop of each device with its time, and every line."""
+    ext = await extension(mobile=XIAOMI)
+    call = await answered_call(ext)
+    await tab.log_in(f"#/calls/{call}")
+    assert await tab.text(".summary .verdict") == "Answered"
+    names = await tab.texts(".bars tbody th")
+    assert names == [
+        *("INVITE", "Push sent", "Accepted", "App report"),
+        *("REGISTER", "Relayed", "Ringing", "Answer"),
+    ]
+    states = await tab.page.eval_on_selector_all(
+        ".bars [data-hop]", "rows => rows.map(row => row.dataset.state)"
+    )
+    assert states == ["done", "done", "done", "skipped", "done", "done", "done", "done"]
+    lines = await tab.texts(".list tbody tr")
+    assert any("Device rings" in line and "180" in line for line in lines)
+    assert "Hung up" in lines[-1]
+    await tab.page.click(".facts a")
+    assert await tab.text("h1") == f"Account {ext.account}"
+
+
+async def test_a_call_that_went_wrong_says_whose_fault_and_what_to_do(
+    tab: Console, extension: MakeExtension
+) -> None:
+    """Fault and advice stand at the top, in words; the hop that failed is marked."""
+    ext = await extension()
+    await ext.put(register="always")
+    await ext.service.expect("DELETE", f"/v1/accounts/{ext.account}/devices/handset", None)
+    call = ext.call()
+    await call.final()
+    record = await ext.record(call)
+    await tab.log_in(f"#/calls/{record['id']}")
+    summary = await tab.text(".summary")
+    assert "No device to wake" in summary
+    assert "app configuration" in summary
+    assert record["advice"] in summary
+    assert await tab.page.locator('.bars [data-hop="push_sent"][data-state="failed"]').count() == 1
+
+
+async def test_a_call_page_moves_while_the_call_goes_on(
+    tab: Console, extension: MakeExtension
+) -> None:
+    """Opened while the phone wakes, it shows the answer by itself."""
+    ext = await extension()
+    call = ext.call()
+    (push,) = await ext.pushed()
+    await tab.log_in(f"#/calls/{push.call_id}")
+    await tab.page.wait_for_selector('.bars [data-hop="registered"][data-state="waiting"]')
+    incoming = await ext.rung(ext.phone())
+    incoming.ring()
+    incoming.accept()
+    await call.answered()
+    await incoming.expect_ack()
+    await tab.page.wait_for_selector('.bars [data-hop="answered"][data-state="done"]')
+    assert await tab.text(".summary .verdict") == "Talking"
+
+
+async def test_an_account_shows_registration_devices_and_calls(
+    tab: Console, extension: MakeExtension
+) -> None:
+    """Registration state, other contacts, each device with reach and token, what it missed."""
+    ext = await extension(mobile=XIAOMI, spare={})
+    await answered_call(ext)
+    missed = ext.call(caller="4711")
+    await ext.pushed(3)
+    await missed.cancel()
+    await ext.record(missed)
+    await tab.log_in(f"#/accounts/{ext.account}")
+    await tab.page.wait_for_selector("text=Missed calls")
+    page = await tab.page.inner_text("main")
+    assert "Registered" in page
+    assert "Only ours." in page
+    mobile = await tab.text('[data-device="mobile"]')
+    assert "xiaomi 13T" in mobile
+    assert "Registered" in mobile
+    assert "battery unrestricted" in mobile
+    assert "Asleep, can be woken" in await tab.text('[data-device="spare"]')
+    await tab.page.wait_for_selector("section:has-text('Missed calls') >> text=4711")
+    await tab.page.wait_for_selector(".list [data-call]")
+
+
+async def test_health_shows_node_providers_pbxs_and_wake_latency(
+    tab: Console, extension: MakeExtension
+) -> None:
+    """With a chart that says in words what it shows, and a table with the same numbers."""
+    ext = await extension(mobile=XIAOMI)
+    await answered_call(ext)
+    await tab.log_in("#/health")
+    await tab.page.wait_for_selector("figure")
+    page = await tab.page.inner_text("main")
+    for expected in ("Ready", "proxy-1", "com.example.phone", ext.registrar, "Reachable"):
+        assert expected in page
+    label = await tab.page.get_attribute("figure svg", "aria-label")
+    assert label is not None
+    assert "median" in label
+    assert "Xiaomi" in await tab.text("section:has(figure) .list tbody")
+
+
+async def test_a_call_that_does_not_exist_is_said_so(tab: Console) -> None:
+    """The service's own words, and a way on."""
+    await tab.log_in("#/calls/no-such-call")
+    assert "there is no call" in await tab.text(".notice")
+
+
+async def seen_by_axe(tab: Console) -> list[str]:
+    """What axe finds serious or worse."""
+    results = await Axe().run(tab.page)
+    found: list[dict[str, Any]] = results.response["violations"]
+    return [
+        f"{one['id']}: {one['help']}: {[node['html'][:160] for node in one['nodes'][:3]]}"
+        for one in found
+        if one["impact"] in SERIOUS
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_no_serious_fault_in_any_view(
+    open_tab: OpenConsole, extension: MakeExtension, scheme: Literal["light", "dark"]
+) -> None:
+    """Contrast, names, roles, structure: of the login and of every view with something in it."""
+    ext = await extension(desk={}, mobile=XIAOMI)
+    call = await answered_call(ext)
+    ext.call(caller="4711")
+    await ext.pushed(4)
+    faults = {}
+    # axe is a script from elsewhere, which the console's policy rightly keeps out.
+    async with open_tab(bypass_csp=True, color_scheme=scheme, reduced_motion="reduce") as tab:
+        await tab.open()
+        await tab.page.wait_for_selector("#key")
+        faults["login"] = await seen_by_axe(tab)
+        await tab.log_in("#/live")
+        ready = {
+            "#/live": '.card [data-state="waiting"]',
+            "#/calls": ".list tbody tr",
+            f"#/calls/{call}": ".bars + .bars",
+            "#/accounts": ".list tbody tr",
+            f"#/accounts/{ext.account}": ".list [data-call]",
+            "#/health": "figure",
+        }
+        for view, selector in ready.items():
+            await tab.go(view)
+            await tab.page.wait_for_selector(selector)
+            faults[view] = await seen_by_axe(tab)
+    assert not any(faults.values()), faults
+
+
+async def test_everything_is_reached_by_keyboard(tab: Console, extension: MakeExtension) -> None:
+    """Tab leads over the skip link and the navigation to the first call; Enter opens it, the focus
+    goes to the new page's content; what has the focus shows it.
+    """
+    ext = await extension()
+    ext.call()
+    await ext.pushed()
+    await tab.log_in("#/live")
+    await tab.page.wait_for_selector(f".card:has-text('{ext.user}')")
+    await tab.page.evaluate("document.activeElement.blur(); document.body.tabIndex = -1")
+    await tab.page.evaluate("document.body.focus(); document.body.removeAttribute('tabindex')")
+    reached = []
+    for _ in range(12):
+        await tab.page.keyboard.press("Tab")
+        reached.append(await tab.page.evaluate("document.activeElement.innerText.trim()"))
+        if ext.user in reached[-1]:
+            break
+    assert reached[0] == "Skip to the content"
+    assert reached[1:6] == ["push-proxy", "Live", "Calls", "Accounts", "Health"]
+    assert ext.user in reached[-1], reached
+    outline = await tab.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    await tab.page.keyboard.press("Enter")
+    await tab.page.wait_for_selector(".bars")
+    assert await tab.page.evaluate("document.activeElement.id") == "content"
+    await tab.page.keyboard.press("Shift+Tab")
+    await tab.page.focus(".skip")
+    await tab.page.keyboard.press("Enter")
+    assert await tab.page.evaluate("document.activeElement.id") == "content"
+
+
+async def test_colours_follow_the_system_until_one_is_chosen(tab: Console) -> None:
+    """The choice stays when the page is loaded again."""
+    ground = "getComputedStyle(document.body).backgroundColor"
+    await tab.scheme("light")
+    await tab.log_in()
+    light = await tab.page.evaluate(ground)
+    await tab.scheme("dark")
+    dark = await tab.page.evaluate(ground)
+    assert light != dark
+    await tab.page.select_option(".theme select", "light")
+    assert await tab.page.evaluate(ground) == light
+    await tab.page.reload()
+    await tab.page.wait_for_selector(".feed")
+    assert await tab.page.evaluate(ground) == light
+
+
+async def test_it_fits_a_phones_screen(open_tab: OpenConsole, extension: MakeExtension) -> None:
+    """On 360 pixels nothing but tables in their own frames goes beyond the edge."""
+    ext = await extension(mobile=XIAOMI)
+    call = await answered_call(ext)
+    async with open_tab() as tab:
+        await tab.page.set_viewport_size({"width": 360, "height": 740})
+        await tab.log_in("#/live")
+        views = ["#/live", "#/calls", f"#/calls/{call}", f"#/accounts/{ext.account}", "#/health"]
+        for view in views:
+            await tab.go(view)
+            await tab.page.wait_for_selector("main .panel, main .card, main .empty")
+            wide = await tab.page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= 360, view
+
+
+async def test_nothing_is_loaded_from_elsewhere(tab: Console, service: LabService) -> None:
+    """All that a visit asks for comes from the service itself."""
+    elsewhere: list[str] = []
+    tab.page.on(
+        "request",
+        lambda request: (
+            elsewhere.append(request.url) if not request.url.startswith(service.url) else None
+        ),
+    )
+    await tab.log_in("#/health")
+    await tab.page.wait_for_selector(".panel")
+    assert elsewhere == []
