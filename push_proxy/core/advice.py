@@ -53,8 +53,14 @@ class Case:
 
     @property
     def push_took_s(self) -> float | None:
-        """From the first push to the app's first report; None: one of them is missing."""
-        return _between(self.course.pushed_at, self.course.reported_at)
+        """From the first push until the app had it; None: it was not pushed, or said nothing.
+
+        That is when it says that it had it, else when it first reported.
+        """
+        pushed_at, had_at = self.course.pushed_at, self.evidence.words.at
+        if had_at is None or pushed_at is None or had_at < pushed_at:
+            had_at = self.course.reported_at
+        return _between(pushed_at, had_at)
 
     @property
     def wake_took_s(self) -> float | None:
@@ -112,10 +118,7 @@ def _had_no_network(case: Case) -> bool:
 
 
 def _was_cut_off(case: Case) -> bool:
-    """By its own clock the app had the push in time, and could not tell us until it was over.
-
-    Only a clock that agrees with ours about the order of things is believed.
-    """
+    """The app had the push in time, and could not tell us until the call was over."""
     pushed_at, reported_at = case.course.pushed_at, case.course.reported_at
     had_at = case.evidence.words.at
     if pushed_at is None or reported_at is None or had_at is None:

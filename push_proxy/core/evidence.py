@@ -43,7 +43,7 @@ class AppWords:
     """What an app's report says beside what happened; None: nothing about that."""
 
     at: Instant | None = None
-    """By the app's own clock."""
+    """When it had the push, on our clock: its own says how much later it reports."""
     priority: Priority | None = None
     original_priority: Priority | None = None
     """FCM's ``getOriginalPriority()``: as it was sent."""

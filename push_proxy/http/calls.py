@@ -66,6 +66,11 @@ class EventBody(Body):
         description="When it happened, by the app's own clock: of `push_received` when the push "
         "came, also if the report could only be sent much later.",
     )
+    sent_at: Instant3339 | None = Field(
+        None,
+        description="When this report is sent, by the same clock: how late it is counts, so a "
+        "clock that is wrong does no harm. Without it `at` is only shown.",
+    )
     priority: Literal["high", "normal"] | None = Field(
         None, description="As the push arrived: FCM's `getPriority()`."
     )
@@ -170,8 +175,8 @@ async def report_event(
     deps = shared.deps
     record = await visible_call(deps, caller, call)
     device = _device(deps, caller, record, body.device)
-    words = _words(body)
-    clock = f"app clock {rfc3339(words.at)}" if words.at is not None else ""
+    words = _words(body, deps.clock.now())
+    clock = f"app clock {rfc3339(body.at.timestamp())}" if body.at is not None else ""
     detail = "; ".join(part for part in (words.text, clock) if part)
 
     deps.accounts.touch_device(record.account, device)
@@ -254,9 +259,11 @@ def _device(deps: HttpDeps, caller: Caller, record: CallRecord, named: str | Non
     return device
 
 
-def _words(body: EventBody) -> AppWords:
+def _words(body: EventBody, now: Instant) -> AppWords:
+    at, sent_at = body.at, body.sent_at
+    late_s = None if at is None or sent_at is None else (sent_at - at).total_seconds()
     return AppWords(
-        at=None if body.at is None else Instant(body.at.timestamp()),
+        at=None if late_s is None or late_s < 0 else Instant(now - late_s),
         priority=body.priority and Priority(body.priority),
         original_priority=body.original_priority and Priority(body.original_priority),
         network=body.network and Network(body.network),

@@ -111,7 +111,9 @@ ROWS: dict[str, Row] = {
     "sent on by the phone": Row(verdict="forwarded", script=play.refuses(302)),
     "outgoing": Row(verdict="outbound_failed", script=play.calls_out(500)),
     # what the app says of the push, in time or late
-    "late push": asleep("late_push", script=play.late(priority="high", network="wifi")),
+    "late push": asleep(
+        "late_push", script=play.late(priority="high", network="wifi", at=play.clock())
+    ),
     "late push, given up": Row(
         verdict="caller_cancelled", cause="late_push", script=play.gives_up_and_push_comes_late
     ),

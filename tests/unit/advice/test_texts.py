@@ -176,3 +176,12 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, text: bytes | None, fault: s
     with pytest.raises(ConfigurationError, match=fault) as caught:
         load_texts(file)
     assert str(file) in str(caught.value)
+
+
+def test_the_documentation_has_every_cause() -> None:
+    """docs/advice.md: each cause with the evidence it needs and what is said of it."""
+    text = (Path(__file__).parents[3] / "docs" / "advice.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    told = {row[0].strip("| `"): row[-1].removesuffix(" |") for row in rows}
+    for cause in Cause:
+        assert told.get(cause) == OURS.causes[cause].text["en"]

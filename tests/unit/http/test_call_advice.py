@@ -120,7 +120,8 @@ async def test_what_a_report_may_say(api: Api) -> None:
     await api.call_record()
     body = {
         "event": "failed",
-        "at": "2027-01-15T08:00:00Z",
+        "at": "2027-01-15T06:00:00Z",
+        "sent_at": "2027-01-15T06:00:30Z",
         "priority": "normal",
         "original_priority": "high",
         "network": "none",
@@ -132,16 +133,20 @@ async def test_what_a_report_may_say(api: Api) -> None:
     ((_, _, _, detail),) = api.wakes.told
     assert detail == (
         "socket: 101; priority normal (sent high); network none; no_network; "
-        "app clock 2027-01-15T08:00:00.000Z"
+        "app clock 2027-01-15T06:00:00.000Z"
     )
     assert api.wakes.words == AppWords(
-        at=Instant(1_800_000_000.0),
+        at=Instant(api.clock.now() - 30),
         priority=Priority.NORMAL,
         original_priority=Priority.HIGH,
         network=Network.NONE,
         reason=AppReason.NO_NETWORK,
         detail="socket: 101",
     )
+    for at, sent_at in ((body["at"], None), (body["sent_at"], body["at"])):
+        said = {"event": "failed", "at": at, **({"sent_at": sent_at} if sent_at else {})}
+        assert (await api.call("POST", "/v1/calls/call-1/events", said, key=key)).status_code == 202
+        assert api.wakes.words.at is None, "nobody knows how late that report is"
     for name in ("priority", "original_priority", "network", "reason"):
         wrong = {"event": "failed", name: "purple"}
         answer = await api.call("POST", "/v1/calls/call-1/events", wrong, key=key)
