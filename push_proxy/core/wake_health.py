@@ -12,7 +12,9 @@ A device's standing follows from its evidence alone::
                                                WAKES  <-- two in a row woke ------
 
 So a device that has never woken is not said to have stopped, one failure warns of nothing, and
-one lucky wake does not end a warning. NEW -> WAKES is told to nobody.
+one lucky wake does not end a warning. Calls that went on beside each other count once, however
+many they were: what kept the phone from waking for one kept it for all. NEW -> WAKES is told to
+nobody.
 """
 
 import math
@@ -29,6 +31,7 @@ PROVEN, OF_NEWEST = 3, 5
 """So many wakes of the newest so many make a device one that wakes."""
 FAILURES_TO_STOP = 3
 WAKES_TO_RETURN = 2
+_NEVER = Instant(0.0)
 _UNMEASURED = math.inf
 """It woke, but not by a REGISTER or response: nobody knows how fast."""
 
@@ -57,6 +60,8 @@ class WakeResult:
 
     at: Instant
     """When the INVITE came."""
+    over_at: Instant
+    """When it had its final response."""
     call: CallId
     end: WakeEnd
     verdict: Verdict
@@ -66,8 +71,15 @@ class WakeResult:
     provider: str = ""
     reason: str = ""
     """The provider's, when it did not take the push: bounded."""
+    beside: bool = False
+    """It went on beside an earlier one that counts: no evidence of its own."""
     standing: Standing = Standing.NEW
     """The device's, after this wake."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether the device's standing depends on it."""
+        return self.end is not WakeEnd.NO_EVIDENCE and not self.beside
 
     @property
     def woke(self) -> bool:
@@ -102,6 +114,10 @@ class Health:
 
     marks: tuple[float | None, ...] = ()
     """Newest first: seconds, negative when it failed, None for no evidence."""
+    counts: tuple[bool, ...] = ()
+    """As `WakeResult.counts`, of each of ``marks``."""
+    counted_until: Instant = _NEVER
+    """When the newest one that counts was over."""
     last_failure: WakeResult | None = None
     standing: Standing = Standing.NEW
 
@@ -111,20 +127,33 @@ NO_WAKES = Health()
 
 def judged(before: Health, result: WakeResult) -> tuple[Health, WakeResult]:
     """The device's health after one more wake, and the wake with the standing it led to."""
+    result = replace(result, beside=result.at < before.counted_until)
     marks = (_mark(result), *before.marks[: KEPT - 1])
-    standing = _standing(before.standing, marks)
-    result = replace(result, standing=standing)
+    counts = (result.counts, *before.counts[: KEPT - 1])
+    evidence = [mark for mark, own in zip(marks, counts, strict=True) if own and mark is not None]
+    result = replace(result, standing=_standing(before.standing, evidence))
     last = result if result.end is WakeEnd.FAILED else before.last_failure
     failed = any(mark is not None and mark < 0 for mark in marks)
-    return Health(marks=marks, last_failure=last if failed else None, standing=standing), result
+    until = result.over_at if result.counts else before.counted_until
+    health = Health(
+        marks=marks,
+        counts=counts,
+        counted_until=until if any(counts) else _NEVER,
+        last_failure=last if failed else None,
+        standing=result.standing,
+    )
+    return health, result
 
 
 def health_of(results: Sequence[WakeResult]) -> Health:
     """The health that these (newest first, as they were kept) have led to."""
     newest = results[:KEPT]
     failures = (each for each in newest if each.end is WakeEnd.FAILED)
+    counted = (each.over_at for each in newest if each.counts)
     return Health(
         marks=tuple(_mark(each) for each in newest),
+        counts=tuple(each.counts for each in newest),
+        counted_until=next(counted, _NEVER),
         last_failure=next(failures, None),
         standing=newest[0].standing if newest else Standing.NEW,
     )
@@ -161,8 +190,7 @@ def _mark(result: WakeResult) -> float | None:
             return _UNMEASURED if result.wake_s is None else max(0.0, result.wake_s)
 
 
-def _standing(before: Standing, marks: Iterable[float | None]) -> Standing:
-    evidence = [mark for mark in marks if mark is not None]
+def _standing(before: Standing, evidence: Sequence[float]) -> Standing:
     match before:
         case Standing.NEW:
             woken = sum(mark >= 0 for mark in evidence[:OF_NEWEST])

@@ -33,6 +33,7 @@ def wake_results(
             part.device,
             WakeResult(
                 at=last.invite.received_at,
+                over_at=now,
                 call=last.invite.call,
                 end=end,
                 verdict=verdict if woke or _too_soon(part, end) else part_verdict(part),

@@ -41,7 +41,7 @@ class HealthView(View):
     standing: Standing = Field(
         description="`new` until three of the newest five wakes woke it, then `wakes`; `stopped` "
         "after three failures in a row, `wakes` again after two that woke it. Wakes that are no "
-        "evidence do not count."
+        "evidence do not count, and calls that went on beside each other count once."
     )
     counted: int = Field(
         description=f"Wakes that say something of the device, of the newest {KEPT}."

@@ -242,8 +242,10 @@ def wake(
 ) -> WakeResult:
     base = WakeResult(
         at=Instant(at),
+        over_at=Instant(at + 15),
         call=CallId(name),
         end=end,
+        beside=True,
         verdict=Verdict.NOT_WOKEN if end is WakeEnd.FAILED else Verdict.ANSWERED,
         wake_s=1.25 if end is WakeEnd.WOKE else None,
         provider="fcm",

@@ -1,6 +1,7 @@
 """core.wake_health: what a device's newest wakes come to, and when somebody is warned."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,8 @@ ENDS = {"W": WakeEnd.WOKE, "F": WakeEnd.FAILED, "-": WakeEnd.NO_EVIDENCE}
 def result(number: int, letter: str, wake_s: float | None = None) -> WakeResult:
     end = ENDS[letter]
     return WakeResult(
-        at=Instant(1000.0 + number),
+        at=Instant(1000.0 + 20 * number),
+        over_at=Instant(1015.0 + 20 * number),
         call=CallId(f"c{number}"),
         end=end,
         verdict=Verdict.NOT_WOKEN if end is WakeEnd.FAILED else Verdict.ANSWERED,
@@ -81,6 +83,34 @@ def test_when_somebody_is_warned(history: str, expected: list[str]) -> None:
     assert turns(history) == expected
 
 
+def test_calls_beside_each_other_count_once() -> None:
+    """Three at a time that nobody heard are one failure, and three that woke it one wake; each
+    is in the numbers all the same.
+    """
+    made = [result(n, "W") for n in range(3)]
+    for n in (3, 4, 5):
+        call = result(n, "F")
+        made += [call, replace(call, call=CallId(f"b{n}")), replace(call, at=Instant(call.at + 9))]
+    health, kept = after(made)
+    assert [each.beside for each in kept[:9]] == [True, True, False] * 3
+    found = [each.standing for each in reversed(kept)][3:]
+    assert found == [Standing.WAKES] * 6 + [Standing.STOPPED] * 3
+    summary = summary_of(health)
+    assert (summary.wakes, summary.woken, summary.failed_in_a_row) == (12, 3, 9)
+    again = result(6, "W")
+    back, _ = after([*made, again, replace(again, call=CallId("c-beside"))])
+    assert back.standing is Standing.STOPPED
+
+
+def test_one_that_began_after_the_other_was_over_counts() -> None:
+    """However soon: the phone had its chance."""
+    first = result(0, "F")
+    assert after([first, replace(first, at=first.over_at)])[1][0].counts
+    assert not after([first, replace(first, at=Instant(first.over_at - 0.1))])[1][0].counts
+    # Beside one that was no evidence it counts itself.
+    assert after([replace(first, end=WakeEnd.NO_EVIDENCE), first])[1][0].counts
+
+
 def test_a_long_failure_is_not_forgotten() -> None:
     """After more failures than are kept it still counts as stopped, and returns as any other."""
     assert turns("WWW" + "F" * (KEPT * 2) + "WW") == [
@@ -121,12 +151,16 @@ def test_a_failure_leaves_with_its_wake() -> None:
     assert summary_of(gone).wakes == KEPT
 
 
-@given(st.lists(st.tuples(st.sampled_from("WF-"), st.none() | st.floats(0, 60)), max_size=130))
-def test_a_restart_changes_nothing(history: list[tuple[str, float | None]]) -> None:
+events = st.tuples(st.sampled_from("WF-"), st.none() | st.floats(0, 60), st.floats(0, 30))
+
+
+@given(st.lists(events, max_size=130))
+def test_a_restart_changes_nothing(history: list[tuple[str, float | None, float]]) -> None:
     """What is read from the store judges on exactly as what was in memory."""
-    made = [
-        result(n, letter, s if letter == "W" else None) for n, (letter, s) in enumerate(history)
-    ]
+    made = list[WakeResult]()
+    for number, (letter, wake_s, earlier_s) in enumerate(history):
+        each = result(number, letter, wake_s if letter == "W" else None)
+        made.append(replace(each, at=Instant(each.at - earlier_s)))
     health, kept = after(made)
     assert health_of(kept) == health
     assert len(health.marks) <= KEPT

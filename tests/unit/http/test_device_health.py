@@ -27,6 +27,7 @@ def wake(api: Api, letter: str, wake_s: float = 1.5) -> None:
     end = {"W": WakeEnd.WOKE, "F": WakeEnd.FAILED, "-": WakeEnd.NO_EVIDENCE}[letter]
     result = WakeResult(
         at=Instant(api.clock.now()),
+        over_at=Instant(api.clock.now()),
         call=CallId(f"c{api.clock.now():.0f}"),
         end=end,
         verdict=Verdict.NOT_WOKEN if end is WakeEnd.FAILED else Verdict.ANSWERED,
