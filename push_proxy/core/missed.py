@@ -106,6 +106,8 @@ def missed_notice(call: CallRecord, *, privacy: Privacy, now: Instant) -> Notice
         "verdict": call.outcome.verdict.value,
         "started_at": timestamp(call.started_at),
     }
+    if call.outcome.cause:
+        data["cause"] = call.outcome.cause
     if privacy is Privacy.FULL:
         caller = {"caller_number": call.caller, "caller_name": call.caller_name}
         data |= {name: value for name, value in caller.items() if value}

@@ -84,6 +84,11 @@ def start(
     actions: tuple[Action, ...] = (Note("invite_received"), *notes)
     if result is not None:
         return ending.ruled(Live(invite=invite, settings=settings), actions, result, now)
+    if invite.expires_s == 0:
+        # Over as it comes (RFC 3261 §13.3.1): no push would leave.
+        live = Live(invite=invite, settings=settings, stored=False)
+        ended, ending_it = ending.expired(live, now)
+        return ended, (*actions, Note("not_pushed", detail="expired"), *ending_it)
     parts = tuple(part_of(candidate, now) for candidate in candidates)
     live = together.begun(Live(invite=invite, settings=settings, parts=parts))
     for candidate, part in zip(candidates, parts, strict=True):

@@ -45,6 +45,16 @@ def test_what_is_told() -> None:
     }
 
 
+def test_the_cause_is_told_where_it_is_known() -> None:
+    """So that an operator's system can group them without asking for each call."""
+    known = call(Verdict.NOT_WOKEN)
+    assert known.outcome is not None
+    because = replace(known, outcome=replace(known.outcome, cause="battery_saver"))
+    notice = missed_notice(because, privacy=Privacy.IDS_ONLY, now=NOW)
+    assert notice is not None
+    assert notice.data["cause"] == "battery_saver"
+
+
 @pytest.mark.parametrize("fault", [Fault.NOBODY, Fault.PHONE_OR_NETWORK])
 def test_forwarded(fault: Fault) -> None:
     """Sent elsewhere on purpose is not missed; because no phone could be woken, it is."""
