@@ -12,6 +12,7 @@ from .run import Run
 from .stage import Story, World
 from .watch import TERMINAL
 
+NEVER_S = 60.0
 ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
 
 
@@ -31,9 +32,11 @@ async def answers_cross(run: Run) -> Story:
     second = await run.phone("b", rung)
     comes_s = run.near(picks_s["a"], 0.006)
     gone_s = run.near(0.01) if run.maybe(0.4) else None
-    case = run.draw.choice(("", "", "", "B is late", "picks up late"))
+    case = run.draw.choice(("", "", "B rings on", "B is late", "picks up late"))
+    if case == "B rings on":
+        picks_s["b"], crosses = NEVER_S, False
     if case == "picks up late":
-        picks_s, crosses, gone_s = {"a": 5.0, "b": 5.0}, True, 0.01
+        picks_s, crosses, gone_s = {"a": NEVER_S, "b": NEVER_S}, True, 0.01
     farewell = run.draw.choice((Reply(), Reply(status=500), Reply(drop=True)))
 
     async def provider(push: Push) -> Reply | None:
@@ -105,6 +108,9 @@ async def one_refuses(run: Run) -> Story:
     )
     takes = await run.phone("b", Rings(0.0, other, 0.02 + run.soon(0.03)))
     first_s, second_s = run.soon(0.02), run.soon(0.02)
+    rings_on = action is not None and run.maybe()
+    if rings_on:  # all that it says it says on its push screen
+        refuses.script = Rings(0.0)
 
     async def act(call_id: str) -> None:
         path = f"/v1/calls/{call_id}/actions"
@@ -122,6 +128,8 @@ async def one_refuses(run: Run) -> Story:
         await run.first_push(2)
         run.after(first_s, refuses.fire)
         run.after(second_s, takes.fire)
+        if rings_on:
+            await run.until(lambda: refuses.rings or call.status, "INVITE")
         if action is not None:
             await act(run.pushes[0].call_id)
         await run.until(lambda: call.status, "final response")
@@ -161,7 +169,7 @@ async def answer_crosses_a_decline(run: Run) -> Story:
     picks_s = run.near(decides_s + 0.006, 0.006)
     crosses = 200 if run.maybe(0.4) else 0
     if run.maybe(0.2):
-        picks_s, crosses = 5.0, 0
+        picks_s, crosses = NEVER_S, 0
 
     def rung(ring: Ring) -> None:
         ring.say(180)

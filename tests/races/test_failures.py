@@ -14,10 +14,13 @@ from .phones import Rings
 from .run import Run
 from .stage import Story, World
 
+DEADLINE_S = 5.0
+"""The shortest that the service takes."""
+
 
 async def the_provider_fails(run: Run) -> Story:
     """Race 10, the provider: each push has a fate, and the phone comes around it."""
-    await run.put("a", wake={"deadline_s": 5, "repush_after_s": 1})
+    await run.put("a", wake={"deadline_s": DEADLINE_S, "repush_after_s": 1})
     phone = await run.phone("a", Rings(then=200))
     fates = [
         run.draw.choice(
@@ -33,6 +36,7 @@ async def the_provider_fails(run: Run) -> Story:
         )
         for _ in range(3)
     ]
+    first = fates[0]
     comes_s = run.soon(0.02) if run.maybe(0.7) else None
     answers_s = run.soon(0.02)
 
@@ -57,6 +61,9 @@ async def the_provider_fails(run: Run) -> Story:
             run.met.add("refused: nobody was reached")
         if comes_s is None:
             assert not call.answered
+            if first.status == 410:
+                run.met.add("ended at the refusal")
+                assert (call.final_at or 0) - call.at < DEADLINE_S - 1, "waited for nobody"
 
     return story
 
@@ -65,7 +72,9 @@ async def test_race_10_the_provider_fails(world: World) -> None:
     """It refuses, breaks off, asks for patience or never answers, and the phone comes or does not:
     one final response, every push in time, and a phone that registers before it is rung once.
     """
-    await world.play(the_provider_fails, met=("answered", "refused: nobody was reached"))
+    await world.play(
+        the_provider_fails, met=("answered", "refused: nobody was reached", "ended at the refusal")
+    )
 
 
 async def sent_again(run: Run) -> Story:
