@@ -68,6 +68,8 @@ async def a_dead_flow(run: Run) -> Story:
         assert call.answered
         assert len(new.rings) == 1
         assert len(old.rings) <= 1
+        called_up = [c for phone in (old, new) for c in phone.agent.connections if c.incoming]
+        assert not called_up, "a phone is reached on its own connection or not at all"
         run.met.add(f"{how} {transport}")
         run.met.add("after a push" if run.pushes_of() else "by itself")
 
@@ -76,7 +78,8 @@ async def a_dead_flow(run: Run) -> Story:
 
 async def test_race_8_a_dead_flow(world: World) -> None:
     """Reset or silent, before or after the INVITE: the phone is pushed or comes by itself, and gets
-    the INVITE on its new flow once, in the same transaction of the caller's.
+    the INVITE on its new flow once, in the same transaction of the caller's. Nothing is ever sent
+    on a connection that we would have to make first.
     """
     await world.play(
         a_dead_flow,
