@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from .core.app_log import AppLog
-from .core.ids import AccountKey, DeviceId
+from .core.ids import AccountKey, CallId, DeviceId
 from .core.wake_health import WakeResult
 
 
@@ -15,11 +15,19 @@ class WakeStore(Protocol):
     """
 
     async def put_wakes(
-        self, key: AccountKey, device: DeviceId, results: Sequence[WakeResult]
-    ) -> None:
+        self,
+        key: AccountKey,
+        device: DeviceId,
+        results: Sequence[WakeResult],
+        *,
+        after: CallId | None,
+    ) -> bool:
         """Add these, the oldest first, and keep the newest `core.wake_health.KEPT`.
 
         One call's is kept once, however often it is put; a device that is gone has none.
+
+        ``after``: the newest that was known when they were judged; None: there was none. False:
+        another one is, so another node knows more; they are kept all the same.
         """
 
     async def wakes(self, key: AccountKey, device: DeviceId) -> tuple[WakeResult, ...]:

@@ -12,7 +12,7 @@ from functools import partial
 
 import structlog
 
-from ..core.ids import AccountKey, DeviceId, TenantId, split_account_key
+from ..core.ids import AccountKey, CallId, DeviceId, TenantId, split_account_key
 from ..core.model import Device
 from ..core.notices import Notice, NoticeType
 from ..core.wake_health import (
@@ -49,11 +49,13 @@ _READ_AGAIN_S = 5.0
 class _Known:
     """A device's short form, and what is not in the store yet."""
 
-    __slots__ = ("health", "unjudged", "unwritten")
+    __slots__ = ("health", "newest", "unjudged", "unwritten")
 
     def __init__(self) -> None:
         self.health: Health | None = None
         """None: not read yet."""
+        self.newest: CallId | None = None
+        """In the store, as far as known."""
         self.unjudged: list[WakeResult] = []
         """Wakes that came before it was read, oldest first."""
         self.unwritten: list[WakeResult] = []
@@ -182,6 +184,7 @@ class WakeHistory:
         """The store has this of a device, unless it is known, or gone, by now."""
         if known.health is None and self._devices.get(place) is known:
             known.health = health_of(stored)
+            known.newest = stored[0].call if stored else None
             self._note(place, known.health)
             self._judge(place, known)
 
@@ -242,8 +245,12 @@ class WakeHistory:
         if known.health is None:
             await self._read(place, known)
         if rows := tuple(known.unwritten):
-            await self._store.put_wakes(*place, rows)
+            alone = await self._store.put_wakes(*place, rows, after=known.newest)
+            known.newest = rows[-1].call
             known.unwritten = [each for each in known.unwritten if each not in rows]
+            if not alone and not known.busy:
+                # Another node has had calls for it: what we know is not all.
+                known.health = None
         self._make_room()
 
     # memory

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
-from ..core.ids import AccountKey, DeviceId
+from ..core.ids import AccountKey, CallId, DeviceId
 from ..core.wake_health import KEPT, Standing, WakeResult
 
 
@@ -14,16 +14,23 @@ class WakesInMemory(ABC):
         self._wakes: dict[AccountKey, dict[DeviceId, tuple[WakeResult, ...]]] = {}
 
     async def put_wakes(
-        self, key: AccountKey, device: DeviceId, results: Sequence[WakeResult]
-    ) -> None:
+        self,
+        key: AccountKey,
+        device: DeviceId,
+        results: Sequence[WakeResult],
+        *,
+        after: CallId | None,
+    ) -> bool:
         """See `wake_ports.WakeStore.put_wakes`."""
         if not results or not self._has_device(key, device):
-            return
+            return True
         kept = self._wakes.setdefault(key, {}).get(device, ())
+        known = after == (kept[0].call if kept else None)
         for result in results:
             if all(each.call != result.call for each in kept):
                 kept = (result, *kept)
         self._wakes[key][device] = kept[:KEPT]
+        return known
 
     async def wakes(self, key: AccountKey, device: DeviceId) -> tuple[WakeResult, ...]:
         """See `wake_ports.WakeStore.wakes`."""

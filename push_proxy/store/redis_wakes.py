@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from ..core.ids import AccountKey, DeviceId
+from ..core.ids import AccountKey, CallId, DeviceId
 from ..core.wake_health import KEPT, Standing, WakeResult
 from . import keys, scripts
 from .codec import Codec, UnreadableValue
@@ -20,19 +20,32 @@ class WakesInRedis:
     _codec: Codec
 
     async def put_wakes(
-        self, key: AccountKey, device: DeviceId, results: Sequence[WakeResult]
-    ) -> None:
+        self,
+        key: AccountKey,
+        device: DeviceId,
+        results: Sequence[WakeResult],
+        *,
+        after: CallId | None,
+    ) -> bool:
         """See `wake_ports.WakeStore.put_wakes`. One round trip."""
         if not results:
-            return
+            return True
         member = keys.member(key, device)
         stopped = results[-1].standing is Standing.STOPPED
         rows = [part for each in results for part in (each.call, self._codec.encode(each, key))]
         commands: list[Command] = [
             ("SADD" if stopped else "SREM", keys.NOT_WAKING, member),
-            evalsha(scripts.PUT_WAKES, [keys.devices(key), keys.wakes(key)], device, KEPT, *rows),
+            evalsha(
+                scripts.PUT_WAKES,
+                [keys.devices(key), keys.wakes(key)],
+                device,
+                KEPT,
+                after or "",
+                *rows,
+            ),
         ]
-        await self._client.write_all(commands)
+        _, known = await self._client.write_all(commands)
+        return bool(known)
 
     async def wakes(self, key: AccountKey, device: DeviceId) -> tuple[WakeResult, ...]:
         """See `wake_ports.WakeStore.wakes`."""

@@ -121,7 +121,7 @@ def see(key: AccountKey, names: list[str], up_to: str | None) -> Operation:
 
 def wakes(key: AccountKey, name: DeviceId, woken: list[tuple[str, WakeEnd]]) -> Operation:
     return lambda store, clock: store.put_wakes(
-        key, name, [wake(clock.at, call_name, end) for call_name, end in woken]
+        key, name, [wake(clock.at, call_name, end) for call_name, end in woken], after=CallId("c1")
     )
 
 

@@ -33,11 +33,16 @@ class Store:
             raise StoreUnavailable("away")
 
     async def put_wakes(
-        self, key: AccountKey, device: DeviceId, results: Sequence[WakeResult]
-    ) -> None:
+        self,
+        key: AccountKey,
+        device: DeviceId,
+        results: Sequence[WakeResult],
+        *,
+        after: CallId | None,
+    ) -> bool:
         self._answer()
         self.writes += 1
-        await self._store.put_wakes(key, device, results)
+        return await self._store.put_wakes(key, device, results, after=after)
 
     async def wakes(self, key: AccountKey, device: DeviceId) -> tuple[WakeResult, ...]:
         self._answer()
@@ -238,6 +243,24 @@ async def test_the_past_is_at_hand_when_a_call_ends(scene: Scene) -> None:
     await scene.service.pass_time(30)
     await scene.call()
     assert scene.store.reads == reads + 1
+
+
+async def test_another_node_has_calls_for_it_too(scene: Scene) -> None:
+    """What that one writes is known again after our next write; no wake is lost."""
+    for _ in range(3):
+        await scene.call("phone")
+    ours = scene.history
+    for _ in range(2):
+        scene.start()  # another node; `ours` goes on knowing what it knew
+        await scene.call()
+        await scene.history.aclose()
+    assert ours.summary(KEY, PHONE).wakes == 3
+    scene.service.wakes.watcher = ours
+    await scene.call("phone")
+    await scene.call("phone")
+    assert ours.summary(KEY, PHONE).wakes == 7
+    assert [each.end for each in await ours.of_device(KEY, PHONE)].count(WakeEnd.FAILED) == 2
+    await ours.aclose()
 
 
 async def test_a_device_that_goes_is_forgotten(scene: Scene) -> None:
