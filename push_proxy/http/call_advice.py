@@ -21,10 +21,11 @@ class Advice:
 
 def advice_for(record: CallRecord, texts: Texts, language: str) -> Advice:
     """By the call's cause; without one, by its verdict."""
-    outcome, case = record.outcome, case_of(record)
+    outcome = record.outcome
     if outcome is None:
         return Advice()
-    if case is not None and outcome.cause:
+    case = case_of(record) if outcome.cause else None
+    if case is not None:
         details = details_of(case)
         text = texts.sentence(outcome.cause, language, details)
         if text:
