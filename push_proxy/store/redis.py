@@ -51,6 +51,7 @@ class RedisStore(
         Raises `errors.ConfigurationError` when the URL is none.
         """
         CallsInRedis.__init__(self, history or HistoryLimits())
+        DevicesInRedis.__init__(self)
         self._client = RedisClient(url, timeout_s=timeout_s)
         self._codec = Codec(ring)
         self._clock = clock

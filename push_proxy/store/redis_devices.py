@@ -30,6 +30,10 @@ class DevicesInRedis(AccountsInRedis):
     _target_key: bytes
     """Push tokens are indexed by a keyed hash: the index gives no token away."""
 
+    def __init__(self) -> None:
+        self._formers: dict[str, set[str]] = {}
+        """By member: targets whose index entry may have outlived a write that was in doubt."""
+
     async def put_device(
         self, device: Device, *, expected_version: int | None
     ) -> Sequence[tuple[AccountKey, DeviceId]]:
@@ -40,8 +44,10 @@ class DevicesInRedis(AccountsInRedis):
     async def _write_device(self, device: Device, expected_version: int | None) -> None:
         key, target = device.account, self._target(device)
         member = keys.member(key, device.device)
-        if target:
-            await self._client.call("SADD", keys.target(target), member)
+        before = await self._before(key, device.device, target)
+        if before and before != target:
+            # Should the write be done without a word, a later one finds only its own target.
+            self._formers.setdefault(member, set()).add(before)
         done, *rest = await self._client.run(
             scripts.PUT_DEVICE,
             [keys.account(key), keys.devices(key), keys.marks(key)],
@@ -59,8 +65,17 @@ class DevicesInRedis(AccountsInRedis):
                 raise account_gone(key)
             check_version(rest[0], expected_version)
         former = rest[0].decode()
-        if former and former != target:
-            await self._client.call("SREM", keys.target(former), member)
+        formers = (self._formers.get(member, set()) | {former}) - {target, ""}
+        await self._client.pipeline([("SREM", keys.target(old), member) for old in formers])
+        self._formers.pop(member, None)
+
+    async def _before(self, key: AccountKey, device: DeviceId, target: str) -> str:
+        """The target that the store has now; the new one is in the index before the device is."""
+        look: list[Command] = [("HGET", keys.marks(key), device)]
+        if target:
+            look.append(("SADD", keys.target(target), keys.member(key, device)))
+        mark = (await self._client.pipeline(look))[0]
+        return mark.decode().partition(" ")[2] if mark else ""
 
     async def get_device(self, key: AccountKey, device: DeviceId) -> Device | None:
         """See `ports.Store.get_device`."""
@@ -74,9 +89,10 @@ class DevicesInRedis(AccountsInRedis):
         )
         member = keys.member(key, device)
         cleaning: list[Command] = [("SREM", keys.NOT_WAKING, member)]
-        if target:
-            cleaning.append(("SREM", keys.target(target.decode()), member))
+        formers = self._formers.get(member, set()) | ({target.decode()} if target else set())
+        cleaning += [("SREM", keys.target(old), member) for old in formers]
         await self._client.pipeline(cleaning)
+        self._formers.pop(member, None)
         return bool(there)
 
     async def devices(self, key: AccountKey) -> tuple[Device, ...]:

@@ -5,8 +5,9 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -14,13 +15,14 @@ from redis.asyncio import Redis
 
 from push_proxy.core.ids import CallId
 from push_proxy.errors import ConfigurationError, StoreUnavailable
+from push_proxy.store import scripts
 from push_proxy.store.embedded import EmbeddedValkey
 from push_proxy.store.redis import RedisStore
 from push_proxy.store.secrets import KeyRing
 from tests.lab.ports import free_port
 
 from .conftest import RING, HandClock, debian_redis
-from .samples import ALICE, account, call, held
+from .samples import ALICE, account, call, device, held
 
 
 def on(url: str, **options: object) -> RedisStore:
@@ -271,3 +273,37 @@ async def test_every_key_is_in_the_table(valkey: EmbeddedValkey, opened: RedisSt
         assert await other.ttl("pp:call:call-1") > 0
         async for key in other.scan_iter("*acme/alice*"):
             assert key.startswith(b"pp:{acme/alice}:")
+
+
+@pytest.mark.parametrize("lost", ["write", "cleaning"])
+async def test_former_token_of_a_write_in_doubt(
+    opened: RedisStore, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """The answer to a token's change was lost, or what follows it: once it has been repeated the
+    index leads to the new token alone.
+    """
+    await opened.put_account(account(), expected_version=None)
+    await opened.put_device(device(token="one"), expected_version=None)
+    client = opened._client
+    run, pipeline = client.run, client.pipeline
+
+    async def done_without_a_word(script: scripts.Script, *args: Any) -> Any:
+        await run(script, *args)
+        raise StoreUnavailable("no answer")
+
+    async def no_cleaning(commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if commands and commands[0][0] == "SREM":
+            raise StoreUnavailable("no answer")
+        return await pipeline(commands)
+
+    with monkeypatch.context() as patch:
+        if lost == "write":
+            patch.setattr(client, "run", done_without_a_word)
+        else:
+            patch.setattr(client, "pipeline", no_cleaning)
+        with pytest.raises(StoreUnavailable):
+            await opened.put_device(device(token="two"), expected_version=None)
+    await opened.put_device(device(token="two"), expected_version=None)
+    assert len(await client.call("KEYS", "pp:target:*")) == 1
+    await opened.delete_device(ALICE, device().device)
+    assert await client.call("KEYS", "pp:target:*") == []
