@@ -14,7 +14,7 @@ from tests.lab.service import LabService
 
 EXECUTABLE = "/usr/bin/chromium"
 # As root there is no sandbox; /dev/shm of a container is small.
-ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
 WINDOW = {"width": 1280, "height": 860}
 # Answers that are no success show in the log of every browser, also those that are expected.
 EXPECTED = re.compile(r"Failed to load resource: (the server responded with a status of|net::ERR_)")

@@ -167,6 +167,14 @@ async def test_bars_begin_where_the_hop_before_ended(hops: Console) -> None:
     assert found["endMs"] == 4000
 
 
+async def test_the_axis_reaches_to_where_waiting_ended(hops: Console) -> None:
+    """Of a phone that never came: from the push that the provider took to the call's end."""
+    found = await hops.page.evaluate(RUN, [call(*PUSHED, **ended("not_woken")), 0])
+    (device,) = found["devices"]
+    awaited = device["hops"][4]
+    assert (awaited["fromMs"], awaited["toMs"], found["endMs"]) == (80, 7000, 7000)
+
+
 async def test_a_call_of_several_devices_has_hops_for_each(hops: Console) -> None:
     """In the order in which they appear, each with its own; what it took two pushes is counted."""
     recorded = call(

@@ -86,7 +86,7 @@ function registrationPanel(found) {
       [T.account.expires, registration.expires_at && relative(registration.expires_at)],
       [T.account.evictions, registration.evictions > 0 ? T.account.times(registration.evictions) : null],
       [T.account.others, others.length ? h("ul", { class: "plain" }, others.map((contact) => h("li", {}, h("code", {}, contact)))) : registration.state === "registered" ? T.account.noOthers : null],
-      [T.account.servers, pbx && h("ul", { class: "plain" }, Object.entries(pbx.servers).map(([server, reachable]) => h("li", {}, h("code", {}, server), " ", reachableBadge(reachable))))],
+      [T.account.servers, pbx && Object.keys(pbx.servers).length > 1 && h("ul", { class: "plain" }, Object.entries(pbx.servers).map(([server, reachable]) => h("li", {}, h("code", {}, server), " ", reachableBadge(reachable))))],
       [T.account.voicemail, voicemail?.waiting ? T.account.voicemailNew(voicemail.new, voicemail.old) : null],
     ]),
   );

@@ -78,7 +78,8 @@ function verdicts({ calls }) {
 
 function latency({ wake_latency: groups }) {
   const columns = T.health.latencyColumns;
-  const name = (group) => `${plain(group.platform)}, ${plain(group.vendor)}`;
+  const platform = (group) => T.platforms[group.platform] ?? plain(group.platform);
+  const name = (group) => `${platform(group)}, ${plain(group.vendor)}`;
   const time = (value) => (value === null ? T.none : ms(value));
   const charts = groups.filter((group) => group.p50_ms !== null);
   return wide(
@@ -93,7 +94,7 @@ function latency({ wake_latency: groups }) {
           h(
             "figure",
             {},
-            h("figcaption", {}, h("strong", {}, name(group)), h("span", { class: "quiet" }, ` ${time(group.p50_ms)} / ${time(group.p95_ms)}`)),
+            h("figcaption", {}, h("strong", {}, name(group)), h("span", { class: "quiet" }, `${time(group.p50_ms)} / ${time(group.p95_ms)}`)),
             histogram(T.health.chart(name(group), time(group.p50_ms), time(group.p95_ms)), group.histogram),
             h("div", { class: "axis", "aria-hidden": "true" }, group.histogram.map((bucket) => h("span", {}, TICKS.has(bucket.up_to_ms) ? `${bucket.up_to_ms / 1000} s` : ""))),
           ),
@@ -104,7 +105,7 @@ function latency({ wake_latency: groups }) {
           T.health.latency,
           [[columns.platform], [columns.vendor], [columns.wakes, "number"], [columns.rate, "number"], [columns.p50, "number"], [columns.p95, "number"]],
           groups.map((group) =>
-            h("tr", {}, h("td", {}, plain(group.platform)), h("td", {}, plain(group.vendor)), h("td", { class: "number" }, count(group.wakes)), h("td", { class: "number" }, group.rate === null ? T.none : share(group.rate)), h("td", { class: "number" }, time(group.p50_ms)), h("td", { class: "number" }, time(group.p95_ms))),
+            h("tr", {}, h("td", {}, platform(group)), h("td", {}, plain(group.vendor)), h("td", { class: "number" }, count(group.wakes)), h("td", { class: "number" }, group.rate === null ? T.none : share(group.rate)), h("td", { class: "number" }, time(group.p50_ms)), h("td", { class: "number" }, time(group.p95_ms))),
           ),
         ),
     ),

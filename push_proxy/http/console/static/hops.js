@@ -58,8 +58,8 @@ export function waterfall(call, nowMs = 0) {
   });
   const reached = found.flatMap(({ hops }) => hops.map((hop) => hop.ms ?? 0));
   const waits = found.some(({ hops }) => hops.some((hop) => hop.state === "waiting"));
-  const failed = found.some(({ hops }) => ["failed", "stopped"].includes(hops.find((hop) => hop.ms === null)?.state));
-  return { endMs: Math.max(1, ...reached, waits || failed ? decidedMs : 0), devices: found };
+  const ends = found.some(({ hops }) => hops.some((hop) => hop.ms === null && ["failed", "stopped"].includes(hop.state)));
+  return { endMs: Math.max(1, ...reached, waits || ends ? decidedMs : 0), devices: found };
 }
 
 /** When an ended call was decided: its answer, else its end; what came late is not counted. */

@@ -134,7 +134,7 @@ export const T = {
     title: "Health",
     node: "This node and its accounts",
     version: "Version",
-    counts: { accounts: "Accounts", devices: "Devices", wakeable: "can be woken", connected: "registered now", calls: "Calls, last hour" },
+    counts: { accounts: "Accounts", devices: "Devices", wakeable: "Can be woken", connected: "Registered now", calls: "Calls, last hour" },
     registrations: "Registrations at the PBXs",
     verdicts: "How calls ended",
     verdictsSince: (since) => `On this node, since ${since}.`,
@@ -185,6 +185,7 @@ export const T = {
     not_pushed: "Not pushed", timer_c: "Rang too long", given_up: "Given up", pbx_lost: "PBX's transaction lost",
   },
   hopNoReport: "no report",
+  hopAbsent: "did not come",
   pushes: (count) => `${count} pushes`,
   awaited: (time) => `waiting, ${time}`,
   registration: {
@@ -193,6 +194,7 @@ export const T = {
   reachability: { registered: "Registered", asleep: "Asleep, can be woken", unreachable: "Unreachable" },
   tokens: { good: "Good", wrong_app: "Of another app", dead: "Dead" },
   appStates: { unknown: "Not used yet", ok: "OK", throttled: "Throttled", blocked: "Blocked" },
+  platforms: { ios: "iOS", android: "Android" },
   ready: { ready: "Ready", degraded: "Degraded", starting: "Starting", draining: "Stopping" },
   reachable: { true: "Reachable", false: "Unreachable", null: "Not watched" },
 };
