@@ -495,6 +495,5 @@ class Soak:
             quiet=quiet,
             calls=report.calls,
             phones=len(self.phones),
-            absences=sum(trouble.name == "store" for trouble in self.faults.happened),
             allowance=_GROWS if several else _WARMS_UP,
         )

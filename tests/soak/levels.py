@@ -20,7 +20,6 @@ _TASKS = 6
 _DESCRIPTORS = 40
 """The store's connections (32 at most) and the push provider's idle ones."""
 _POOLS, _POOLS_OF_STREAM = 8, 4
-_TARGETS = 3
 
 BACK_TO_ZERO = (
     "waiting_calls",
@@ -36,7 +35,7 @@ BACK_TO_ZERO = (
 """Nothing of these is there when no call is."""
 LASTING = frozenset(
     {"account", "devices", "marks", "registration", "accounts", "tenants", "aor",
-     "contact", "api-keys", "secret", "shared", "mailbox"}
+     "contact", "target", "api-keys", "secret", "shared", "mailbox"}
 )  # fmt: skip
 """Keys in Redis that come with accounts, devices and the service itself, not with calls."""
 OF_PHONES = frozenset({"bindings", "wakes", "not-waking"})
@@ -125,13 +124,12 @@ def compare(
     quiet: Levels,
     calls: int,
     phones: int,
-    absences: int,
     allowance: int,
 ) -> list[str]:
     """What is not back where it was; empty: all is.
 
     ``quiet``: before the first message came; ``calls``: played in between; ``allowance``: bytes
-    that RSS may have grown by; ``absences``: of the store.
+    that RSS may have grown by.
     """
     faults = [
         f"{name}: {after.counts[name]} are left"
@@ -155,15 +153,10 @@ def compare(
         for kind in LASTING
         if after.keys[kind] > before.keys[kind]
     ]
-    # A token's index entry is removed after its device was written: a store that goes away in
-    # between keeps an entry that leads nowhere, which readers skip.
-    targets = before.keys["target"] + _TARGETS * absences
-    if after.keys["target"] > targets:
-        faults.append(f"keys target: {after.keys['target']}, not {targets} at most")
     few = {f"keys {kind}": after.keys[kind] for kind in OF_PHONES}
     few["sip_connections"] = after.counts.get("sip_connections", 0)
     faults += [f"{what}: {n} for {phones} phones" for what, n in few.items() if n > phones]
-    if unknown := set(after.keys) - LASTING - OF_CALLS - OF_PHONES - {"held", "target"}:
+    if unknown := set(after.keys) - LASTING - OF_CALLS - OF_PHONES - {"held"}:
         faults.append(f"keys of unknown kinds: {sorted(unknown)}")
     faults += [f"keys {kind}: {count} never end" for kind, count in after.endless.items()]
     new = {kind: after.keys[kind] - before.keys[kind] for kind in ("call", "sip-call")}

@@ -153,8 +153,12 @@ class Phone(End):
         )
 
     def repeat(self, now: float) -> None:
-        """REGISTERs too."""
+        """REGISTERs too; a phone that never sleeps refreshes its own in time."""
         super().repeat(now)
+        if self.registered_at and now - self.registered_at > EXPIRES_S / 2:
+            self.registered_at = now
+            if self.user.startswith(AWAKE):
+                self.register()
         for call_id, (sent_at, message) in list(self._pending.items()):
             if now - sent_at > 10:
                 del self._pending[call_id]
