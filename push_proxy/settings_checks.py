@@ -7,6 +7,7 @@ from .advice.texts import load_texts
 from .core.model import Ringing
 from .errors import ConfigurationError
 from .settings import Settings
+from .settings_certificates import key_warnings
 from .settings_defaults import guess_address
 from .settings_provider_checks import (
     file_faults,
@@ -14,7 +15,6 @@ from .settings_provider_checks import (
     provider_warnings,
     twice,
 )
-from .settings_recorder import recorder_contradictions
 from .settings_sip_checks import sip_contradictions, sip_warnings
 from .settings_types import NOT_BUILT, Fault
 
@@ -66,7 +66,6 @@ def contradictions(settings: Settings) -> Iterator[Fault]:
     if settings.secrets.key_file is not None:
         yield from file_faults("secrets.key_file", settings.secrets.key_file)
     yield from provider_contradictions(settings)
-    yield from recorder_contradictions(settings.recorder)
     if settings.recorder.hep is not None and (file := settings.recorder.hep.password_file):
         yield from file_faults("recorder.hep.password_file", file)
     yield from _advice(settings)
@@ -124,5 +123,8 @@ def with_addresses(settings: Settings) -> Settings:
         )
     warnings.extend(provider_warnings(settings))
     warnings.extend(sip_warnings(settings, public_address=public))
+    if settings.recorder.hep is not None:
+        password = settings.recorder.hep.password_file
+        warnings.extend(key_warnings("recorder.hep.password_file", password))
     filled = sip.model_copy(update={"node_address": node, "public_address": public})
     return settings.model_copy(update={"sip": filled}).with_warnings(warnings)

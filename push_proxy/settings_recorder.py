@@ -1,13 +1,12 @@
 """``recorder`` of the configuration: the SIP of calls, kept and exported."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from .settings_section import Seconds, Section
-from .settings_types import Fault, check_host
+from .settings_types import check_host
 
 
 def parse_collector(text: str) -> tuple[str, int]:
@@ -45,9 +44,3 @@ class RecorderSection(Section):
     messages_per_call: Annotated[int, Field(ge=10, le=10_000)] = 200
     bytes_per_call: Annotated[int, Field(ge=16_384, le=16_777_216)] = 262_144
     hep: HepSection | None = None
-
-
-def recorder_contradictions(recorder: RecorderSection) -> Iterator[Fault]:
-    """What one key cannot show."""
-    if recorder.hep is not None and not recorder.enabled:
-        yield "recorder.hep", "gets nothing while recorder.enabled is false; set it, or remove hep"

@@ -1,7 +1,7 @@
 """The recorder of calls: which messages belong to which call, and what becomes of them.
 
-The stack copies messages into a buffer of its own, which is emptied here a few times a second; no
-fact and no call waits for it. A message belongs to the calls with its SIP Call-ID; REGISTERs
+The stack copies messages into a buffer of its own, which is emptied here now and then; no fact and
+no call waits for it. A message belongs to the calls with its SIP Call-ID; REGISTERs
 belong to those calls of their account that were waking then.
 """
 
@@ -27,7 +27,7 @@ from .registers import Registers
 
 _log = structlog.get_logger(__name__)
 
-PULL_S = 0.2
+PULL_S = 0.5
 SETTLE_S = 4.0
 """After a call's end: its last ACK and the BYE's 200 are still to come."""
 LINK_S = 10.0
@@ -36,7 +36,7 @@ CLOSE_S = 0.5
 """A call is known a moment before or after its INVITE was copied."""
 MEMORY_BYTES = 64 * 1024 * 1024
 """Of all calls together; above it parts of answered ones are stored early."""
-_AT_ONCE = 8
+_AT_ONCE = 16
 _Key = TypeVar("_Key", bound=str)
 _UNCLAIMED = 1000
 _COMPLAIN_EVERY_S = 10.0
