@@ -94,8 +94,9 @@ TEST("a cancelled INVITE is repeated for 8*T1 and no longer: a phone that wakes 
     Call call(station);
     const auto invite = call.fork();
     station.stack().order(CancelOrder{call.held.txn, 1, ""});
-    for (int repeated = 0; repeated < 3; ++repeated) call.phone.expect("INVITE ");
-    call.phone.expect_silence(500);  // the next one would come after 240 ms
+    for (int repeated = 0; repeated < 2; ++repeated) call.phone.expect("INVITE ");
+    call.phone.receive(300);         // the third is due just before the end: a busy machine may miss it
+    call.phone.expect_silence(500);  // the next one would come 240 ms after that
     station.stop();
 }
 
