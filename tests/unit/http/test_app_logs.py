@@ -1,13 +1,15 @@
 """Logs that apps hand in."""
 
 import gzip
+import tracemalloc
 from typing import Any
 
 import httpx
 import pytest
 
 from push_proxy.core.ids import AccountKey
-from push_proxy.http.app_log_body import MAX_BYTES, MAX_TEXT_BYTES
+from push_proxy.errors import InvalidInput
+from push_proxy.http.app_log_body import MAX_BYTES, MAX_TEXT_BYTES, kept
 
 from .conftest import Api
 
@@ -108,6 +110,20 @@ async def test_a_bomb_is_refused(api: Api) -> None:
     assert (await api.call("POST", LOGS, gzip.compress(zeros), headers=GZIP)).status_code == 201
 
 
+def test_a_bomb_takes_no_memory() -> None:
+    """Sixty megabytes in a quarter of one: refused after the megabyte that a log may have."""
+    bomb = gzip.compress(bytes(60_000_000), 1)
+    assert len(bomb) < MAX_BYTES
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInput, match="longer than"):
+            kept(bomb, packed=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * MAX_TEXT_BYTES
+
+
 async def test_what_cannot_be_read_is_refused(api: Api) -> None:
     """Each fault says what to do."""
     packed = gzip.compress(TEXT)
@@ -127,6 +143,7 @@ async def test_what_cannot_be_read_is_refused(api: Api) -> None:
 
 async def test_a_call_that_is_not_the_accounts(api: Api) -> None:
     """A log is linked to a call of its own account only."""
+    await api.account("102")
     await api.call_record("call-2", account=AccountKey("acme/102"))
     for call in ("call-2", "call-3"):
         answer = await api.call("POST", f"{LOGS}?call_id={call}", TEXT)

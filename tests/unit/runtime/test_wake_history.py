@@ -278,6 +278,27 @@ async def test_a_device_that_goes_is_forgotten(scene: Scene) -> None:
     assert scene.gauge() == 0
 
 
+async def test_the_history_knows_better_than_the_index(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that the index calls stopped, though its newest wake woke it, is put right as soon
+    as it is looked at.
+    """
+    for _ in range(3):
+        await scene.call("phone")
+    await scene.history.aclose()
+
+    async def stale() -> tuple[tuple[AccountKey, DeviceId], ...]:
+        return ((KEY, PHONE), (KEY, DeviceId("gone")))
+
+    monkeypatch.setattr(scene.store, "not_waking", stale)
+    scene.start()
+    await scene.service.settled()
+    assert scene.gauge() == 1
+    assert (await scene.history.of_account(KEY))[PHONE].standing is Standing.WAKES
+    assert scene.gauge() == 0
+
+
 async def test_memory_is_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The device that was not called for longest leaves it, and is read again when needed."""
     monkeypatch.setattr(wake_history, "IN_MEMORY", 2)
