@@ -43,6 +43,8 @@ async def comes_and_goes(run: Run) -> Story:
             run.after(moment_s + 0.001, lambda then=then: phone.fire(then))  # type: ignore[misc]
         await asyncio.sleep(calls_s)
         call = run.call()
+        if asleep:
+            await run.first_push()
         await asyncio.sleep(max(moments) + 0.01)
         phone.fire()  # whatever came of those, it is there now
         await run.until(lambda: call.status, "final response")
