@@ -77,6 +77,7 @@ async def running_service() -> AsyncIterator[LabService]:
     options = ServiceOptions(
         webhook_url=f"http://127.0.0.1:{free_port()}/push",
         webhook_key=WEBHOOK_KEY,
+        extra={"recorder": {"enabled": True}},
     )
     service = TwoTenants(directory / "service", options)
     await service.start()

@@ -130,6 +130,7 @@ async def test_it_says_that_it_is_not_live_and_comes_back(
     await tab.page.wait_for_selector('.feed[data-state="away"]')
     assert "Not live" in await tab.text(".feed")
     await running_service.start()
+    await tab.page.evaluate("dispatchEvent(new Event('online'))")
     await tab.page.wait_for_selector('.feed[data-state="live"]', timeout=20_000)
     ext = await extension()
     ext.call()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from aiohttp import ClientSession
 from axe_playwright_python.async_playwright import Axe
 
 from tests.lab.service import LabService
@@ -94,6 +97,56 @@ async def test_a_call_page_moves_while_the_call_goes_on(
     await incoming.expect_ack()
     await tab.page.wait_for_selector('.bars [data-hop="answered"][data-state="done"]')
     assert await tab.text(".summary .verdict") == "Talking"
+
+
+async def test_the_sip_of_a_call_is_drawn_and_downloaded(
+    tab: Console, extension: MakeExtension
+) -> None:
+    """A ladder with an arrow per message, its text when opened, and a capture file."""
+    ext = await extension(mobile=XIAOMI)
+    call = await answered_call(ext)
+    await tab.log_in(f"#/calls/{call}")
+    await tab.page.wait_for_selector(".ladder li")
+    assert await tab.texts(".ladder .parties span") == ["PBX", "push-proxy", "mobile"]
+    labels = await tab.texts(".ladder .label")
+    assert labels[0] == "INVITE"
+    assert {"REGISTER", "180 Ringing", "200 OK", "ACK", "BYE"} <= set(labels)
+    await tab.page.click(".ladder summary >> nth=0")
+    assert (await tab.text(".ladder pre")).startswith(f"INVITE sip:{ext.user}@")
+    async with tab.page.expect_download() as started:
+        await tab.page.click("text=Download as pcap")
+    download = await started.value
+    assert download.suggested_filename == f"{call}.pcap"
+    capture = await tab.page.context.request.get(
+        f"{tab.service.url}/v1/calls/{call}/sip.pcap",
+        headers={"Authorization": f"Bearer {tab.service.api_key}"},
+    )
+    saved = await asyncio.to_thread(Path(await download.path()).read_bytes)
+    assert saved == await capture.body()
+
+
+async def test_an_apps_log_is_linked_from_its_call_and_its_account(
+    tab: Console, extension: MakeExtension
+) -> None:
+    """Its text is shown as text."""
+    ext = await extension(mobile=XIAOMI)
+    call = await answered_call(ext)
+    async with ClientSession() as session:
+        answer = await session.post(
+            f"{tab.service.url}/v1/accounts/{ext.account}/devices/mobile/logs?call_id={call}",
+            data="woken <b>by push</b>",
+            headers={
+                "Authorization": f"Bearer {tab.service.api_key}",
+                "Content-Type": "text/plain",
+            },
+        )
+        assert answer.status == 201, await answer.text()
+    await tab.log_in(f"#/calls/{call}")
+    await tab.page.click("section:has-text('App logs of mobile') button")
+    assert "woken <b>by push</b>" in await tab.text("section:has-text('App logs') pre")
+    await tab.go(f"#/accounts/{ext.account}")
+    await tab.page.click("text=about this call")
+    await tab.page.wait_for_selector(".bars")
 
 
 async def test_an_account_shows_registration_devices_and_calls(
