@@ -45,6 +45,8 @@ class Row:
     not_pushed: str = ""
     """Why no push was sent, where none was."""
     before: Callable[[Act], None] = lambda _: None
+    own_pbx: bool = False
+    """The account's PBX is its own, over TCP."""
 
 
 def may(**permissions: bool) -> dict[str, Any]:
@@ -109,6 +111,7 @@ ROWS: dict[str, Row] = {
         handset=may(battery_saver=True),
     ),
     "sent on by the phone": Row(verdict="forwarded", script=play.refuses(302)),
+    "PBX gone": Row(verdict="pbx_lost", script=play.pbx_goes_away, own_pbx=True),
     "outgoing": Row(verdict="outbound_failed", script=play.calls_out(500)),
     # what the app says of the push, in time or late
     "late push": asleep(
@@ -267,7 +270,6 @@ ROWS: dict[str, Row] = {
 ON_OTHER_STAGES = {
     Verdict.OVERLOADED: "test_overload_and_stop",
     Verdict.PROXY_ERROR: "test_overload_and_stop",
-    Verdict.PBX_LOST: "test_a_pbx_that_goes_away",
 }
 ELSEWHERE = {Cause.UNKNOWN_APP: "test_a_provider_that_is_taken_away"}
 
@@ -275,11 +277,14 @@ ELSEWHERE = {Cause.UNKNOWN_APP: "test_a_provider_that_is_taken_away"}
 async def played(stage: Stage, row: Row, turn: asyncio.Semaphore) -> Record:
     """The record of the row's call."""
     async with turn:
-        return await _played(stage, row)
+        if not row.own_pbx:
+            return await _played(stage, row, stage.pbx)
+        async with Pbx(transport="tcp") as pbx:
+            return await _played(stage, row, pbx)
 
 
-async def _played(stage: Stage, row: Row) -> Record:
-    act = Act(stage=stage, ext=stage.extension())
+async def _played(stage: Stage, row: Row, pbx: Pbx) -> Record:
+    act = Act(stage=stage, ext=stage.extension(pbx))
     row.before(act)
     outgoing = row.verdict == "outbound_failed"
     account = {**(app_account(act.ext.user) if outgoing else {}), **row.account}
@@ -366,18 +371,6 @@ async def test_overload_and_stop(workdir: Path) -> None:
         await stage.service.start()
         record = await waiting.ended()
         assert differences(Row(verdict="proxy_error", script=play.talks), record) == []
-
-
-async def test_a_pbx_that_goes_away(workdir: Path) -> None:
-    """The PBX's connection ends while a phone wakes, and nobody takes the answer: `pbx_lost`."""
-    async with stage_of(workdir) as stage, Pbx(transport="tcp") as pbx:
-        act = Act(stage=stage, ext=stage.extension(pbx))
-        await act.ext.put()
-        await act.ext.put_device()
-        await act.registration("registered")
-        await play.pbx_goes_away(act)
-        record = await act.ended()
-        assert differences(Row(verdict="pbx_lost", script=play.talks), record) == []
 
 
 async def test_a_provider_that_is_taken_away(workdir: Path) -> None:

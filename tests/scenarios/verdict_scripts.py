@@ -16,10 +16,13 @@ from tests.lab.sip_message import Header
 from .verdict_stage import PATIENCE_S, Act
 
 Script = Callable[[Act], Awaitable[None]]
-IMPATIENT = {"deadline_s": 5, "ack_s": 0.4, "repush_after_s": None}
+SILENCE_S = 2.0
+IMPATIENT = {"deadline_s": 5, "ack_s": SILENCE_S, "repush_after_s": None}
 """Of accounts whose phones stay silent: nobody has to wait for the deadline."""
 GRACE_S = 5.0
 """As long as a silence has to last before it counts as a failure."""
+LATE_S = GRACE_S - SILENCE_S + 0.3
+"""So long after the end of such a call a push has taken more than that."""
 NO_ANSWER: Header = ("Reason", 'Q.850;cause=19;text="no answer"')
 ELSEWHERE: Header = ("Reason", 'SIP;cause=200;text="Call completed elsewhere"')
 
@@ -38,7 +41,7 @@ async def nobody_comes(act: Act) -> None:
     assert final.status == 480, final
 
 
-def late(event: str = "push_received", *, after_s: float = GRACE_S + 0.2, **said: Any) -> Script:
+def late(event: str = "push_received", *, after_s: float = LATE_S, **said: Any) -> Script:
     """The app reports when the call is over."""
 
     async def script(act: Act) -> None:
@@ -57,14 +60,14 @@ async def had_it_in_time(act: Act) -> None:
     await act.ext.pushed()
     at = clock()
     assert (await call.final(within=PATIENCE_S)).status == 480
-    await act.pause(GRACE_S + 0.5)
+    await act.pause(LATE_S)
     await act.report("push_received", at=at, sent_at=clock())
 
 
 async def registers_late(act: Act) -> None:
     """The phone comes by itself when the call is over."""
     await nobody_comes(act)
-    await act.pause(GRACE_S)
+    await act.pause(LATE_S)
     assert (await act.ext.phone().register()).status == 200
 
 
