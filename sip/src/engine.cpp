@@ -68,8 +68,8 @@ pjsip_module describe_proxy() {
 
 pjsip_module g_entry = describe_entry();
 
-constexpr const char* kLevelNames[] = {"live.transactions", "live.waiting", "live.kept_acks", "live.connections",
-                                       "live.branches",     "live.pools",   "live.pool_bytes"};
+constexpr const char* kLevelNames[] = {"live.transactions", "live.waiting",  "live.kept_acks",
+                                       "live.connections",  "live.branches", "live.pools"};
 
 }  // namespace
 
@@ -227,19 +227,15 @@ void Engine::tidy() {
 // What there is at this moment: all of it goes back to where it was when the calls are over.
 Engine::Levels Engine::levels() const {
     std::uint64_t pools = 0;
-    std::uint64_t pool_bytes = 0;
 #if !PJ_POOL_DEBUG  // that build's pools are plain mallocs, which its sanitizer watches
-    const auto* caching = reinterpret_cast<const pj_caching_pool*>(pjsua_get_pool_factory());
-    pools = caching->used_count;
-    pool_bytes = caching->used_size;
+    pools = reinterpret_cast<const pj_caching_pool*>(pjsua_get_pool_factory())->used_count;
 #endif
     return {transactions_.size() + requests_.size(),
             waiting_,
             kept_acks_.size(),
             connections_->open_streams(),
             by_via_branch_.size(),
-            pools,
-            pool_bytes};
+            pools};
 }
 
 void Engine::complain(const char* where, const char* what) {

@@ -162,7 +162,7 @@ class Engine : public StreamUser {
     void bind(const BindOrder& order);
     void failed(const char* order, std::uint64_t txn, int branch, const std::string& reason);
     void count(const char* what, std::string_view which);
-    using Levels = std::array<std::uint64_t, 7>;  // as kLevelNames
+    using Levels = std::array<std::uint64_t, 6>;  // as kLevelNames
     Levels levels() const;
 
     Settings settings_;
