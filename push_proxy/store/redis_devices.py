@@ -73,6 +73,8 @@ class DevicesInRedis(AccountsInRedis):
         """The target that the store has now; the new one is in the index before the device is."""
         look: list[Command] = [("HGET", keys.marks(key), device)]
         if target:
+            # Should only this be done, nothing else leads to the entry.
+            self._formers.setdefault(keys.member(key, device), set()).add(target)
             look.append(("SADD", keys.target(target), keys.member(key, device)))
         mark = (await self._client.pipeline(look))[0]
         return mark.decode().partition(" ")[2] if mark else ""

@@ -275,12 +275,12 @@ async def test_every_key_is_in_the_table(valkey: EmbeddedValkey, opened: RedisSt
             assert key.startswith(b"pp:{acme/alice}:")
 
 
-@pytest.mark.parametrize("lost", ["write", "cleaning"])
+@pytest.mark.parametrize("lost", ["write", "cleaning", "all but the index"])
 async def test_former_token_of_a_write_in_doubt(
     opened: RedisStore, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    """The answer to a token's change was lost, or what follows it: once it has been repeated the
-    index leads to the new token alone.
+    """The answer to a token's change was lost, or what follows it, or the change itself: after the
+    next one the index leads to the newest token alone.
     """
     await opened.put_account(account(), expected_version=None)
     await opened.put_device(device(token="one"), expected_version=None)
@@ -291,6 +291,9 @@ async def test_former_token_of_a_write_in_doubt(
         await run(script, *args)
         raise StoreUnavailable("no answer")
 
+    async def not_done(*_: Any) -> Any:
+        raise StoreUnavailable("no answer")
+
     async def no_cleaning(commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         if commands and commands[0][0] == "SREM":
             raise StoreUnavailable("no answer")
@@ -299,11 +302,13 @@ async def test_former_token_of_a_write_in_doubt(
     with monkeypatch.context() as patch:
         if lost == "write":
             patch.setattr(client, "run", done_without_a_word)
-        else:
+        elif lost == "cleaning":
             patch.setattr(client, "pipeline", no_cleaning)
+        else:
+            patch.setattr(client, "run", not_done)
         with pytest.raises(StoreUnavailable):
             await opened.put_device(device(token="two"), expected_version=None)
-    await opened.put_device(device(token="two"), expected_version=None)
+    await opened.put_device(device(token="three"), expected_version=None)
     assert len(await client.call("KEYS", "pp:target:*")) == 1
     await opened.delete_device(ALICE, device().device)
     assert await client.call("KEYS", "pp:target:*") == []
