@@ -120,8 +120,7 @@ class Phone(End):
             super().take(message)
 
     def _is_awake(self, message: bytes) -> bool:
-        call = self.world.calls.get(value(message, b"Call-ID"))
-        return self.user.startswith(AWAKE) or call is None or call.call_id in self._awake
+        return self.user.startswith(AWAKE) or bool(self._awake) or b";tag=" in value(message, b"To")
 
     def _registered(self, message: bytes, status: int) -> None:
         call_id = value(message, b"Call-ID")
