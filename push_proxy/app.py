@@ -265,7 +265,8 @@ class Service:
                 _log.warning(warning)
         if keys := need_restart(running, settings):
             _log.warning("changes that count after a restart only", keys=", ".join(keys))
-        _log.info("configuration reloaded", changed="API keys, providers, events, PBXs, TLS, advice")
+        changed = "API keys, providers, events, PBXs, TLS, advice"
+        _log.info("configuration reloaded", changed=changed)
 
 
 async def serve(settings: Settings) -> int:

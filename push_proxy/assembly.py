@@ -200,10 +200,13 @@ async def open_call_path(
         clock=clock,
         privacy=Privacy(settings.privacy),
     )
+    wake_memory = open_wake_memory(
+        wakes, store=store, directory=directory, notices=notices, clock=clock, metrics=metrics
+    )
     witness = Witness(
         directory=directory,
-        registration=lambda account: registrations.status(account),
-        wakes=lambda account, device: wake_memory.history.summary(account, device),
+        registration=lambda account: registrations.status(account),  # noqa: PLW0108 - made below
+        wakes=wake_memory.history.summary,
     )
     calls = Calls(
         store=store,
@@ -231,10 +234,6 @@ async def open_call_path(
         settings=settings.wake.settings(),
         max_waiting=settings.wake.max_waiting,
     )
-    wake_memory = open_wake_memory(
-        store=store, directory=directory, notices=notices, clock=clock, metrics=metrics
-    )
-    wakes.watcher = wake_memory.history
     challenger = Challenger(
         signaling=signaling,
         directory=directory,
@@ -329,10 +328,7 @@ async def open_call_path(
         rules=settings.devices.idle_rules(),
     )
     idle.start()
-    metrics.watch_live("tasks", lambda: len(asyncio.all_tasks()))
-    metrics.watch_live("ended_calls", lambda: wakes.lingering)
-    metrics.watch_live("outgoing_calls", lambda: outbound.unanswered)
-    metrics.watch_live("call_records", lambda: calls.in_memory)
+    _watch_levels(metrics, wakes=wakes, outbound=outbound, calls=calls)
     inlet.open(router.on_fact)
     await registrations.start()
     watch.start()
@@ -368,6 +364,13 @@ async def open_call_path(
         metrics=metrics,
         stack_ended=router.stack_ended,
     )
+
+
+def _watch_levels(metrics: Metrics, *, wakes: Wakes, outbound: Outbound, calls: Calls) -> None:
+    metrics.watch_live("tasks", lambda: len(asyncio.all_tasks()))
+    metrics.watch_live("ended_calls", lambda: wakes.lingering)
+    metrics.watch_live("outgoing_calls", lambda: outbound.unanswered)
+    metrics.watch_live("call_records", lambda: calls.in_memory)
 
 
 class _Inlet:

@@ -60,7 +60,7 @@ class RefusedCalls:
         why: str,
         headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        """Answer with ``status``; ``why`` is what the timeline says: ``disabled``, ``asleep``…"""
+        """Answer with ``status``; ``why`` is what the timeline says, such as ``disabled``."""
         now = self._clock.now()
         call = CallId(str(uuid4()))
         self._calls.open(record_of(call, fact, account, incoming, now))

@@ -330,7 +330,7 @@ class Router:
             ),
         )
 
-    def _refuse_for(  # noqa: PLR0913, PLR0917 - a refusal and whose it is
+    def _refuse_for(
         self,
         fact: RequestReceived,
         message: Message,

@@ -22,7 +22,7 @@ class Witness:
         registration: Callable[[AccountKey], RegistrationStatus],
         wakes: Callable[[AccountKey, DeviceId], WakeSummary] = lambda _, __: _NO_WAKES,
     ) -> None:
-        """``registration``: an account's at its PBX; ``wakes``: how a device's earlier ones went."""
+        """``registration``: an account's at its PBX; ``wakes``: how a device's have gone."""
         self._directory = directory
         self._registration = registration
         self._wakes = wakes
