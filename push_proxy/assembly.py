@@ -201,7 +201,7 @@ async def open_call_path(
         privacy=Privacy(settings.privacy),
     )
     wake_memory = open_wake_memory(
-        wakes, store=store, directory=directory, notices=notices, clock=clock, metrics=metrics
+        store=store, directory=directory, notices=notices, clock=clock, metrics=metrics
     )
     witness = Witness(
         directory=directory,
@@ -234,6 +234,7 @@ async def open_call_path(
         settings=settings.wake.settings(),
         max_waiting=settings.wake.max_waiting,
     )
+    wakes.watcher = wake_memory.history
     challenger = Challenger(
         signaling=signaling,
         directory=directory,
