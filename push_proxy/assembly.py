@@ -203,17 +203,16 @@ async def open_call_path(
     wake_memory = open_wake_memory(
         store=store, directory=directory, notices=notices, clock=clock, metrics=metrics
     )
-    witness = Witness(
-        directory=directory,
-        registration=lambda account: registrations.status(account),  # noqa: PLW0108 - made below
-        wakes=wake_memory.history.summary,
-    )
     calls = Calls(
         store=store,
         clock=clock,
         metrics=metrics,
         on_decided=missed.on_decided,
-        witness=witness.evidence,
+        witness=Witness(
+            directory=directory,
+            registration=lambda key: registrations.status(key),  # noqa: PLW0108 - made below
+            wakes=wake_memory.history.summary,
+        ).evidence,
     )
     recorder = open_recorder(
         settings.recorder,
@@ -233,8 +232,8 @@ async def open_call_path(
         metrics=metrics,
         settings=settings.wake.settings(),
         max_waiting=settings.wake.max_waiting,
+        watcher=wake_memory.history,
     )
-    wakes.watcher = wake_memory.history
     challenger = Challenger(
         signaling=signaling,
         directory=directory,

@@ -98,6 +98,7 @@ class Wakes:
         metrics: Metrics,
         settings: WakeSettings | None = None,
         max_waiting: int = MAX_WAITING,
+        watcher: WakeWatcher | None = None,
     ) -> None:
         """``settings``: the service's; an account's own come over them.
 
@@ -112,7 +113,7 @@ class Wakes:
         self._settings = settings or WakeSettings()
         self._max_waiting = max_waiting
         self._refused = RefusedCalls(signaling=signaling, calls=calls, clock=clock)
-        self.watcher: WakeWatcher | None = None
+        self.watcher = watcher
         self._redirections = Redirections()
         self._latecomers = Latecomers()
         self._held_invites = HeldInvites(store)
