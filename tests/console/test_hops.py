@@ -92,10 +92,15 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
         0,
         "done done done skipped done done skipped failed",
     ),
+    "busy": (
+        call(*WOKEN, ("device_refused", 1200, "a", "486 Busy Here"), **ended("busy")),
+        0,
+        "done done done skipped done done skipped declined",
+    ),
     "declined on the push screen": (
         call(*PUSHED, ("app_decline", 700, "a"), **ended("declined")),
         0,
-        "done done done skipped skipped skipped skipped failed",
+        "done done done skipped skipped skipped skipped declined",
     ),
     "token dead": (
         call(*PUSHED[:2], ("push_rejected", 90, "a", "Unregistered"), **ended("push_rejected")),

@@ -124,9 +124,12 @@ async def test_a_callers_name_is_text_and_never_markup(
 async def test_it_says_that_it_is_not_live_and_comes_back(
     tab: Console, extension: MakeExtension, running_service: LabService
 ) -> None:
-    """With the service away the header says so; as soon as it is back so are the calls."""
+    """An open stream does not hold up the service's end. With the service away the header says so;
+    as soon as it is back so are the calls.
+    """
     await tab.log_in()
     await running_service.stop()
+    assert running_service.process.returncode == 0, "an open stream must not delay the stop"
     await tab.page.wait_for_selector('.feed[data-state="away"]')
     assert "Not live" in await tab.text(".feed")
     await running_service.start()

@@ -31,6 +31,8 @@ const FAILED_AT = {
   app_decline: "answered",
   app_busy: "answered",
 };
+/** The person at the phone did not want the call: no fault of any hop. */
+const DECLINED = /^(486|600|603)\b/;
 /** Verdicts with which nothing went wrong: a hop that was not reached then is nobody's fault. */
 const NOBODYS_FAULT = new Set([
   "answered", "answered_elsewhere", "caller_cancelled", "no_answer", "declined", "busy", "refused", "forwarded",
@@ -41,7 +43,7 @@ const NOBODYS_FAULT = new Set([
  *
  * `nowMs`: milliseconds since the call began, for a call that goes on.
  * Returns {endMs, devices: [{device, hops: [{hop, state, ms, fromMs, detail, pushes}]}]}.
- * States: `done`; `waiting` (the next one); `open` (still to come); `failed`; `stopped` (the call
+ * States: `done`; `waiting` (the next one); `open` (still to come); `failed`; `declined` (by the person); `stopped` (the call
  * ended before, which is nobody's fault); `missed` (not reached, after what failed or stopped);
  * `skipped` (not needed).
  */
@@ -95,7 +97,7 @@ function hopsOf({ call, names, shared, own, live, decidedMs }) {
     const later = names.slice(index + 1).some((next) => reached.has(next) || failures.has(next));
     const found = { hop, ms: null, fromMs: lastMs, detail: "", pushes: hop === "push_sent" ? pushes : 0 };
     if (failed) {
-      Object.assign(found, { state: "failed", ms: failed.ms, detail: failed.detail || failed.event, event: failed.event });
+      Object.assign(found, { state: isDeclined(failed) ? "declined" : "failed", ms: failed.ms, detail: failed.detail || failed.event, event: failed.event });
       blocked = true;
     } else if (entry) {
       Object.assign(found, { state: "done", ms: entry.ms, detail: entry.detail, event: entry.event });
@@ -135,6 +137,10 @@ function failure(entry, names, reached) {
   }
   const hop = FAILED_AT[entry.event] ?? null;
   return hop !== null && names.includes(hop) ? hop : null;
+}
+
+function isDeclined(entry) {
+  return entry.event === "app_decline" || entry.event === "app_busy" || (entry.event === "device_refused" && DECLINED.test(entry.detail));
 }
 
 function isAwake(entry) {

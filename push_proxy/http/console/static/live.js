@@ -1,7 +1,7 @@
 // Calls that go on, each with its hops; and those that have just ended.
 import { callBadge } from "./badges.js";
 import { h, put } from "./dom.js";
-import { count, seconds } from "./format.js";
+import { seconds } from "./format.js";
 import { caller, heading } from "./shell.js";
 import { T } from "./texts.js";
 import { tick, track } from "./waterfall.js";
@@ -38,7 +38,7 @@ export function live(root, _route, { calls }) {
     empty.hidden = going.length > 0;
     endedHeading.hidden = calls.ended.length === 0;
     const more = calls.calls.size > SHOWN ? ` ${T.live.shown(SHOWN)}` : "";
-    total.textContent = going.length ? `${T.live.many(count(calls.calls.size))}.${more}`.replace(/\.$/, "") : "";
+    total.textContent = going.length ? `${T.live.many(calls.calls.size)}.${more}`.replace(/\.$/, "") : "";
   };
 
   let changed = new Set();

@@ -1,4 +1,5 @@
 // All that people read.
+import { count } from "./format.js";
 
 export const T = {
   title: (page) => `${page} · push-proxy`,
@@ -38,7 +39,7 @@ export const T = {
     now: "In progress",
     none: "No call goes on. The next one appears here by itself.",
     ended: "Just ended",
-    many: (count) => (count === 1 ? "1 call" : `${count} calls`),
+    many: (calls) => (calls === 1 ? "1 call" : `${count(calls)} calls`),
     shown: (limit) => `The newest ${limit} are shown.`,
     elapsed: "since it began",
   },
@@ -172,7 +173,7 @@ export const T = {
     registered: "REGISTER", relayed: "Relayed", ringing: "Ringing", answered: "Answer",
   },
   hopStates: {
-    done: "", waiting: "waiting", open: "to come", failed: "failed", stopped: "call ended before",
+    done: "", waiting: "waiting", open: "to come", failed: "failed", declined: "declined", stopped: "call ended before",
     missed: "not reached", skipped: "not needed",
   },
   events: {

@@ -28,12 +28,12 @@ function point(hop, nowMs) {
     h("span", { class: "dot", "aria-hidden": "true" }),
     h("span", { class: "at", "data-waits-from": hop.state === "waiting" ? hop.fromMs : null }, hop.state === "waiting" ? ms(Math.max(0, nowMs - hop.fromMs)) : text),
     hop.state === "waiting" && h("span", { class: "sr" }, T.hopStates.waiting),
-    hop.state === "failed" && hop.ms !== null && h("span", { class: "sr" }, T.hopStates.failed),
+    ["failed", "declined"].includes(hop.state) && hop.ms !== null && h("span", { class: "sr" }, T.hopStates[hop.state]),
   );
 }
 
 function pointText(hop) {
-  if (hop.state === "done" || hop.state === "failed") return hop.ms === null ? T.hopAbsent : ms(hop.ms);
+  if (["done", "failed", "declined"].includes(hop.state)) return hop.ms === null ? T.hopAbsent : ms(hop.ms);
   if (hop.hop === "app_report" && hop.state !== "open") return T.hopNoReport;
   return h("span", { class: "sr" }, T.hopStates[hop.state]);
 }
@@ -88,7 +88,7 @@ function note(hop, { left, width }) {
   if (hop.hop === "app_report" && hop.ms === null) parts.push(T.hopNoReport);
   else if (hop.state !== "done") parts.push(hop.state === "failed" && hop.ms === null ? T.hopAbsent : T.hopStates[hop.state]);
   if (hop.pushes > 1) parts.push(T.pushes(hop.pushes));
-  if (hop.state === "failed" && hop.ms !== null) parts.push(hop.detail.includes(" ") ? hop.detail : plain(hop.detail));
+  if (["failed", "declined"].includes(hop.state) && hop.ms !== null && hop.detail !== hop.event) parts.push(hop.detail.includes(" ") ? hop.detail : plain(hop.detail));
   if (!parts.length) return null;
   // Where there is room: right of the bar, else left of it, else upon it.
   const end = left + width;
