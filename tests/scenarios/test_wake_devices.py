@@ -104,7 +104,7 @@ async def test_all_refuse(extension: MakeExtension) -> None:
         incoming.ring()
         incoming.reject(status, reason)
         await incoming.expect_ack()
-    final = await call.final(within=1)
+    final = await call.final()
     assert final.status in (480, 486)
     assert (await ext.record(call))["verdict"] == "busy"
 
@@ -133,7 +133,7 @@ async def test_decline_from_the_push_screen(extension: MakeExtension) -> None:
     (push,) = await ext.pushed()
     status, fate = await act(ext, push.call_id, "handset", "decline")
     assert (status, fate["taken"]) == (202, True)
-    final = await call.final(within=1)
+    final = await call.final()
     assert (final.status, final.get("X-Push-Reason")) == (603, "declined")
     phone = ext.phone()
     await phone.register()

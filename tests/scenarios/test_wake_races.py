@@ -6,6 +6,7 @@ import time
 from tests.lab.process import poll_until
 from tests.lab.push_sink import Push, Reply
 from tests.lab.sip_agent import new_call_id
+from tests.lab.sip_message import Message
 
 from .conftest import Extension, MakeExtension
 
@@ -190,21 +191,24 @@ async def _at_the_deadline(ext: Extension, offset_ms: int) -> None:
     begin = time.monotonic()
     await ext.pushed()
     phone = ext.phone()
+
+    def rung() -> list[Message]:
+        return phone.agent.received(method="INVITE")
+
+    def finals() -> list[Message]:
+        return [m for m in ext.pbx.agent.history if call.is_final(m)]
+
     moment = begin + DEADLINE_S + offset_ms / 1000
     await poll_until(lambda: time.monotonic() >= moment - 0.02, within_s=DEADLINE_S + 1)
     await asyncio.sleep(max(moment - time.monotonic(), 0))
     assert (await phone.register()).status == 200
-    invites = phone.agent.received(method="INVITE")
-    if not invites:
-        await asyncio.sleep(0.1)
-        invites = phone.agent.received(method="INVITE")
-    if invites:
+    await poll_until(lambda: rung() or finals(), within_s=5)
+    if rung():
         incoming = await phone.incoming()
         incoming.accept()
         await call.answered()
         await incoming.expect_ack()
     else:
         assert (await call.final()).status == 480
-    finals = [m for m in ext.pbx.agent.history if call.is_final(m)]
-    assert len(finals) == 1, finals
-    assert len(phone.agent.received(method="INVITE")) <= 1
+    assert len(finals()) == 1, finals()
+    assert len(rung()) <= 1

@@ -9,7 +9,7 @@ from tests.lab.certificates import Authority
 from tests.lab.fixtures import MakeLinphone, StartKamailio
 from tests.lab.kamailio import KamailioOptions, pbx_tls
 from tests.lab.phone import Caller
-from tests.lab.process import ProcessError
+from tests.lab.process import ProcessError, poll_until
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
@@ -63,5 +63,9 @@ async def test_unbelieved_certificate(
         ca=authority.ca,
     )
     await phone.start()
-    with pytest.raises(ProcessError, match="Certificate verification failed"):
+    refusal, log = "Certificate verification failed", phone.directory / "linphone.log"
+    assert await poll_until(
+        lambda: log.exists() and refusal in log.read_text(errors="replace"), within_s=20
+    )
+    with pytest.raises(ProcessError, match=refusal):
         await phone.registered(within=1)

@@ -69,9 +69,9 @@ async def test_call_between_two_agents() -> None:
         assert (await callee.expect("INVITE")).body == sdp.HOLD
         callee.send("BYE")
         await dialog.expect_bye()
-        await phone.agent.expect(method="BYE", status=200, within=1)
+        await phone.agent.expect(method="BYE", status=200, within=5)
         call.send_again()
-        await phone.agent.expect(method="INVITE", within=1)
+        await phone.agent.expect(method="INVITE", within=5)
         assert len(phone.agent.received(method="INVITE", call_id=call.invite.call_id)) == 3
 
 
@@ -84,11 +84,11 @@ async def test_expectations_fail_plainly() -> None:
         two.send(options, one.address)
         begin = time.monotonic()
         with pytest.raises(UnexpectedSipError, match="should not have got 'OPTIONS"):
-            await one.expect_nothing(within=5)
-        assert time.monotonic() - begin < 1
+            await one.expect_nothing(within=30)
+        assert time.monotonic() - begin < 10
         two.send(b"\r\n\r\n", one.address)
         two.send(options, one.address)
-        await one.expect(method="OPTIONS", within=1)
+        await one.expect(method="OPTIONS", within=5)
         assert one.garbage == [b"\r\n\r\n"]
 
 

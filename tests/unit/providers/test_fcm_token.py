@@ -139,7 +139,7 @@ async def test_refused_account(fcm: FcmDouble, provider: FcmProvider, trouble: s
         for _ in range(3):
             result = await provider.send(a_push(fcm.device()))
             assert brief(result) == ("misconfigured", reason, 0)
-        assert await poll_until(lambda: bool(told(logs)), within_s=1)
+        assert await poll_until(lambda: bool(told(logs)), within_s=5)
     assert [(each.app_id, each.reason) for each in provider.health()] == [(APP, reason)]
     assert len(fcm.oauth_requests) == 1
     assert fcm.requests == []
