@@ -46,8 +46,8 @@ class HepExport:
         self._looking: asyncio.Task[None] | None = None
         self._complained = False
 
-    def send(self, message: Captured, raw: bytes) -> None:
-        """Send a message with this text (its secrets masked); returns at once."""
+    def send(self, message: Captured) -> None:
+        """Send a message; returns at once."""
         now = time.monotonic()
         if now - self._looked_up_at >= _LOOK_UP_EVERY_S:
             self._looked_up_at = now
@@ -55,7 +55,7 @@ class HepExport:
         ends = (message.local, message.peer) if message.sent else (message.peer, message.local)
         source, target = ends
         data = packet(
-            raw,
+            message.raw,
             at=message.at,
             source=source,
             target=target,

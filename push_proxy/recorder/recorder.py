@@ -21,7 +21,6 @@ from ..signaling.captured import Captured, CaptureLimits
 from ..signaling.contract import Signaling
 from .gathering import Bounds, Gathering
 from .hep_export import HepExport
-from .masking import mask
 from .recording import PBX, RecordedMessage, Recording, pack, unpack
 from .registers import Registers
 
@@ -226,10 +225,9 @@ class Recorder:
 
     def _keep(self, matched: list[_Matched]) -> None:
         hep = self._rules.hep
-        texts = mask([message.raw for message, _, _ in matched])
-        for (message, calls, hop), raw in zip(matched, texts, strict=True):
+        for message, calls, hop in matched:
             if hep is not None:
-                hep.send(message, raw)
+                hep.send(message)
             if len(calls) > 1 and _of_several_tenants(calls):
                 # One tenant must not read what is another's.
                 for gathering in calls:
@@ -243,7 +241,7 @@ class Recorder:
                         hop or self._hop(gathering, message),
                         message.peer,
                         message.local,
-                        raw,
+                        message.raw,
                     )
                 )
 

@@ -75,6 +75,8 @@ _Headers: TypeAlias = list[tuple[str, str]]
 # Time, sent, device's REGISTER; transport; host and port, the other end's and ours; Call-ID, text.
 CapturedTuple: TypeAlias = tuple[float, bool, bool, str, str, int, str, int, str, bytes]
 
+def mask(message: bytes, /) -> bytes: ...
+
 class Stack:
     def __init__(self) -> None: ...
     def start(

@@ -18,6 +18,9 @@ class CaptureLimits:
 class Captured(NamedTuple):
     """A message that came or left, as it was on the wire (over TLS: before encryption).
 
+    Its secrets are masked, each character by ``*``: credentials, push tokens, our own tokens, media
+    keys, keyed digits (sip/src/masking.hpp).
+
     A tuple, because there are twenty in every call.
     """
 

@@ -6,6 +6,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "masking.hpp"
 #include "stack.hpp"
 
 namespace nb = nanobind;
@@ -97,6 +98,12 @@ NB_MODULE(_stack, m) {
                 new (made) TlsFiles{std::move(certificate), std::move(key), std::move(ca), verify};
             },
             nb::arg("certificate"), nb::arg("key"), nb::arg("ca"), nb::arg("verify"));
+
+    m.def("mask", [](const nb::bytes& message) {
+        auto copy = string_of(message);
+        mask_secrets(copy);
+        return nb::bytes(copy.data(), copy.size());
+    });
 
     nb::class_<Stack>(m, "Stack")
         .def(nb::init<>())

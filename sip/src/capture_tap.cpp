@@ -1,6 +1,7 @@
 #include "capture_tap.hpp"
 
 #include "connections.hpp"
+#include "masking.hpp"
 
 namespace push_proxy {
 namespace {
@@ -44,6 +45,7 @@ pj_bool_t on_received(pjsip_rx_data* rdata) {
         if (!describe(message, info.msg, info.cid, info.cseq, rdata->tp_info.transport, rdata->pkt_info.src_addr))
             return;
         message.raw.assign(info.msg_buf, static_cast<std::size_t>(info.len));
+        mask_secrets(message.raw);
         g_capture->push(std::move(message));
     });
     return PJ_FALSE;
@@ -59,6 +61,7 @@ pj_status_t on_sent(pjsip_tx_data* tdata) {
                       tdata->tp_info.transport, tdata->tp_info.dst_addr))
             return;
         message.raw.assign(tdata->buf.start, static_cast<std::size_t>(tdata->buf.cur - tdata->buf.start));
+        mask_secrets(message.raw);
         g_capture->push(std::move(message));
     });
     return PJ_SUCCESS;

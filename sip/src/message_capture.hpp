@@ -12,7 +12,7 @@
 
 namespace push_proxy {
 
-// One message, as it was on the wire. Over TLS: as it was before encryption.
+// One message, as it was on the wire but for its secrets (masking.hpp). Over TLS: as it was before encryption.
 struct CapturedMessage {
     double at = 0;  // on the caller's clock: see MessageCapture::start
     bool sent = false;

@@ -1,6 +1,7 @@
 // Copies of messages for the recorder of calls: what was really on the wire, in order, and bounded.
 #include "authority.hpp"
 #include "check.hpp"
+#include "masking.hpp"
 #include "station.hpp"
 
 using namespace station;
@@ -10,6 +11,11 @@ using wire::Authority;
 using wire::Line;
 
 namespace {
+
+std::string masked(std::string text) {
+    push_proxy::mask_secrets(text);
+    return text;
+}
 
 constexpr std::size_t kMany = 1000;
 constexpr std::size_t kLarge = 1 << 20;
@@ -23,7 +29,7 @@ std::string story(const push_proxy::CaptureBatch& batch) {
 
 }  // namespace
 
-TEST("capture: a call's messages are copied in order, byte by byte as they were on the wire") {
+TEST("capture: a call's messages are copied in order, as they were on the wire, without secrets") {
     Station station;
     station.stack().capture(kMany, kLarge, 1000);
     Call call(station);
@@ -39,16 +45,16 @@ TEST("capture: a call's messages are copied in order, byte by byte as they were 
     const auto batch = station.stack().take_captured();
     CHECK_EQ(batch.lost, 0u);
     CHECK_EQ(story(batch), std::string("< INVITE sip:101@127.0.0.1:") + std::to_string(station.at().port) +
-                               ";pp=abc\n> SIP/2.0 100\n> INVITE sip:101@" + call.phone.host_port() +
+                               ";pp=***\n> SIP/2.0 100\n> INVITE sip:101@" + call.phone.host_port() +
                                "\n< SIP/2.0 200\n> SIP/2.0 200\n< ACK sip:101@" + call.phone.host_port() +
                                "\n> ACK sip:101@" + call.phone.host_port() + "\n");
     const auto& seen = batch.messages;
-    CHECK_EQ(seen[0].raw, call.invite.text());
-    CHECK_EQ(seen[1].raw, trying.text);
-    CHECK_EQ(seen[2].raw, arrived.text);
-    CHECK_EQ(seen[4].raw, call.ok.text);
-    CHECK_EQ(seen[5].raw, ack.text());
-    CHECK_EQ(seen[6].raw, ack_there.text);
+    CHECK_EQ(seen[0].raw, masked(call.invite.text()));
+    CHECK_EQ(seen[1].raw, masked(trying.text));
+    CHECK_EQ(seen[2].raw, masked(arrived.text));
+    CHECK_EQ(seen[4].raw, masked(call.ok.text));
+    CHECK_EQ(seen[5].raw, masked(ack.text()));
+    CHECK_EQ(seen[6].raw, masked(ack_there.text));
     for (std::size_t i = 0; i < seen.size(); ++i) {
         const auto& peer = i == 2 || i == 3 || i == 6 ? call.phone.address() : call.pbx.address();
         CHECK(seen[i].peer == peer);
@@ -108,8 +114,8 @@ TEST("capture: retransmissions are there as often as they came, and folded heade
     call.pbx.expect("SIP/2.0 180");
     const auto batch = station.stack().take_captured();
     CHECK_EQ(batch.messages.size(), 4u);
-    CHECK_EQ(batch.messages[0].raw, call.invite.text());
-    CHECK_EQ(batch.messages[2].raw, call.invite.text());
+    CHECK_EQ(batch.messages[0].raw, masked(call.invite.text()));
+    CHECK_EQ(batch.messages[2].raw, masked(call.invite.text()));
     CHECK_EQ(batch.messages[3].raw, batch.messages[1].raw);
 }
 
@@ -161,8 +167,8 @@ TEST("capture: over TLS the messages are plain, with the connection's other end 
         const auto answer = line.expect("SIP/2.0 200");
         const auto batch = station.stack().take_captured();
         CHECK_EQ(batch.messages.size(), 2u);
-        CHECK_EQ(batch.messages[0].raw, asked.text());
-        CHECK_EQ(batch.messages[1].raw, answer.text);
+        CHECK_EQ(batch.messages[0].raw, masked(asked.text()));
+        CHECK_EQ(batch.messages[1].raw, masked(answer.text));
         for (const auto& message : batch.messages) {
             CHECK_EQ(message.peer.text(), line.address().text());
             CHECK_EQ(message.peer.transport, std::string(which == 1 ? "tls" : "tcp"));

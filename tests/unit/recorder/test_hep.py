@@ -55,7 +55,7 @@ def test_what_no_datagram_holds_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_a_collector_gets_the_masked_text(host: str) -> None:
+async def test_a_collector_gets_the_message(host: str) -> None:
     """By address or by name; before its name is known messages are counted and gone."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as collector:
         collector.bind(("127.0.0.1", 0))
@@ -67,16 +67,16 @@ async def test_a_collector_gets_the_masked_text(host: str) -> None:
 
         reading = spawn(arrives(), name="collector")
         for _ in range(200):
-            export.send(SEEN, RAW.replace(b"555", b"***"))
+            export.send(SEEN)
             await asyncio.sleep(0.01)
             if reading.done():
                 break
         found = read(await asyncio.wait_for(reading, 5))
-        assert b"***" in found.payload
+        assert found.payload == RAW
         assert (found.capture_id, found.source, found.target) == (5, "192.0.2.10", "10.0.0.7")
         export.close()
         sent = export.sent
-        export.send(SEEN._replace(sent=True), RAW)
+        export.send(SEEN._replace(sent=True))
         assert (export.sent, export.dropped) == (sent, export.dropped)
 
 
@@ -90,9 +90,9 @@ async def test_a_collector_that_is_away_costs_nothing(host: str) -> None:
         port = nobody.getsockname()[1]
     export = HepExport(HepTarget(host=host, port=port))
     for _ in range(500):
-        export.send(SEEN, RAW)
+        export.send(SEEN)
     await poll_until(lambda: export._looking is None or export._looking.done(), within_s=5)
-    export.send(SEEN, RAW)
+    export.send(SEEN)
     assert export.sent + export.dropped == 501
     if host != "192.0.2.1":
         assert export.dropped > 0

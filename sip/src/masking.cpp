@@ -1,0 +1,253 @@
+#include "masking.hpp"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string_view>
+
+namespace push_proxy {
+namespace {
+
+constexpr auto npos = std::string_view::npos;
+constexpr std::string_view kBlank = " \t\n\v\f";
+
+// A parameter's value ends there, in a header or in a URI.
+constexpr std::string_view kValueEnds = ";,>?& \t\n\v\f\"";
+constexpr std::string_view kUserEnds = "@<>?, \t\n\v\f\"";
+
+// Of digest credentials and Authentication-Info.
+constexpr std::array<std::string_view, 11> kNoSecret = {
+    "username", "username*", "userhash", "realm", "nonce", "nextnonce", "uri", "algorithm", "qop", "nc", "opaque"};
+constexpr std::array<std::string_view, 11> kSecretWords = {"token",      "secret", "key",     "auth", "pass", "pwd",
+                                                           "credential", "cookie", "session", "jwt",  "prid"};
+// A route token (token.cpp) is longer, a user's name hardly ever.
+constexpr std::size_t kTokenLength = 50;
+
+bool blank(char c) { return kBlank.find(c) != npos; }
+bool in_token(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-'; }
+
+// Whatever a sender writes costs no more than its length: where a secret begins once more before it
+// has ended, its end is not looked for again.
+class Masker {
+   public:
+    explicit Masker(std::string& message) : message_(message), lower_(message) {
+        for (auto& c : lower_) {
+            if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+            if (c == '\r') c = '\n';  // a line ends by LF or LF LF then
+        }
+        text_ = lower_;
+    }
+
+    void run() {
+        for (std::size_t i = 0; i < text_.size(); ++i) {
+            switch (text_[i]) {
+                case 'a':
+                    authentication(i);
+                    break;
+                case 'd':
+                    keyed_digits(i);
+                    break;
+                case 'i':
+                    if (says(i, "inline:")) once(inline_, i + 7, "; \t\n\v\f");
+                    if (says(i, "ice-pwd:")) once(line_, i + 8, "\n");
+                    break;
+                case 'k':
+                    if (says(i, "key-mgmt:")) once(line_, i + 9, "\n");
+                    if (begins_line(i) && says(i, "k=")) once(line_, i + 2, "\n");
+                    break;
+                case 'p':
+                    if (says(i, "pp=")) once(parameter_, i + 3, kValueEnds);
+                    push_parameter(i);
+                    break;
+                case '%':
+                    push_parameter(i);
+                    break;
+                case 's':
+                    if (says(i, "sip:")) uri(i + 4);
+                    if (says(i, "sips:")) uri(i + 5);
+                    if (begins_line(i) && says(i, "signal")) signal(i + 6);
+                    break;
+                case 'x':
+                    if (begins_line(i) && says(i, "x-")) extension_header(i);
+                    break;
+                default:
+                    break;
+            }
+        }
+    }
+
+   private:
+    bool says(std::size_t at, std::string_view words) const { return text_.compare(at, words.size(), words) == 0; }
+    bool begins_line(std::size_t at) const { return at == 0 || text_[at - 1] == '\n'; }
+    std::size_t end_of(std::size_t at, std::string_view ends) const {
+        return std::min(text_.find_first_of(ends, at), text_.size());
+    }
+    std::size_t line_end(std::size_t at) const { return std::min(text_.find('\n', at), text_.size()); }
+    std::size_t past(std::size_t at, std::string_view skipped) const {
+        return std::min(text_.find_first_not_of(skipped, at), text_.size());
+    }
+    // Masks a value up to one of these characters. `until`: where the last one of its kind ended.
+    void once(std::size_t& until, std::size_t begin, std::string_view ends) {
+        if (begin < until) return;  // masked with the one that it stands in
+        until = end_of(begin, ends);
+        mask(begin, until);
+    }
+    void mask(std::size_t begin, std::size_t end) {
+        if (begin < end)
+            std::fill(message_.begin() + static_cast<long>(begin), message_.begin() + static_cast<long>(end), '*');
+    }
+
+    // The value of a header whose name ends here, folded lines included (RFC 3261 7.3.1).
+    bool value_of(std::size_t name_end, std::size_t& begin, std::size_t& end) const {
+        begin = past(name_end, " \t");
+        if (begin >= text_.size() || text_[begin] != ':') return false;
+        end = ++begin;
+        for (;;) {
+            end = line_end(end);
+            auto next = end + 1;
+            if (next < text_.size() && text_[next] == '\n') ++next;
+            if (next >= text_.size() || (text_[next] != ' ' && text_[next] != '\t')) return true;
+            end = next;
+        }
+    }
+
+    void authentication(std::size_t at) {
+        std::size_t begin;
+        std::size_t end;
+        if (says(at, "authorization")) {
+            const auto after = at + 13;
+            if (says(after, "=")) {  // of a header in a URI
+                once(in_uri_, after + 1, "&> \t\n\v\f");
+            } else if (at >= credentials_ && value_of(after, begin, end)) {
+                credentials_ = end;
+                credentials(begin, end);
+            }
+        } else if (at >= credentials_ && says(at, "authentication-info") && value_of(at + 19, begin, end)) {
+            credentials_ = end;
+            parameters(begin, end);
+        }
+    }
+
+    void credentials(std::size_t begin, std::size_t end) {
+        const auto scheme = std::min(past(begin, kBlank), end);
+        const auto after = std::min(end_of(scheme, ",= \t\n\v\f"), end);
+        if (after == scheme || after == end || !blank(text_[after])) return mask(begin, end);
+        if (text_.substr(scheme, after - scheme) == "digest") return parameters(after, end);
+        mask(after, end);
+    }
+
+    // Masks all between these places but names, and values that are no secret.
+    void parameters(std::size_t at, std::size_t end) {
+        for (;;) {
+            at = past(at, ", \t\n\v\f");
+            if (at >= end) return;
+            const auto name_end = std::min(end_of(at, ",=\" \t\n\v\f"), end);
+            const auto equals = past(name_end, kBlank);
+            if (name_end == at || equals >= end || text_[equals] != '=') {
+                const auto stop = std::max(name_end, at + 1);
+                mask(at, stop);
+                at = stop;
+                continue;
+            }
+            const auto name = text_.substr(at, name_end - at);
+            const auto value = std::min(past(equals + 1, kBlank), end);
+            at = std::min(value < end && text_[value] == '"' ? quoted_end(value) : end_of(value, ", \t\n\v\f"), end);
+            if (std::find(kNoSecret.begin(), kNoSecret.end(), name) == kNoSecret.end()) mask(value, at);
+        }
+    }
+
+    std::size_t quoted_end(std::size_t quote) const {
+        for (auto i = quote + 1; i < text_.size(); ++i) {
+            if (text_[i] == '"') return i + 1;
+            if (text_[i] == '\\') ++i;
+        }
+        return text_.size();
+    }
+
+    // Past one character, or its escaped form; npos when neither stands there.
+    std::size_t past_letter(std::size_t at, char letter, std::string_view escaped) const {
+        if (at >= text_.size()) return npos;
+        if (text_[at] == letter) return at + 1;
+        return says(at, escaped) ? at + 3 : npos;
+    }
+
+    void push_parameter(std::size_t at) {
+        auto i = past_letter(at, 'p', "%70");
+        if (i != npos) i = past_letter(i, 'n', "%6e");
+        if (i != npos) i = past_letter(i, '-', "%2d");
+        if (i == npos) return;
+        const auto name = i;
+        if (name > push_name_) {
+            push_name_ = name;
+            while (push_name_ < text_.size() && text_[push_name_] != '=' && !says(push_name_, "%3d") &&
+                   kValueEnds.find(text_[push_name_]) == npos)
+                ++push_name_;
+        }
+        i = push_name_;
+        if (i >= text_.size() || kValueEnds.find(text_[i]) != npos || text_.substr(name, i - name) == "provider")
+            return;
+        const auto value = i + (text_[i] == '=' ? 1 : 3);
+        if (value < text_.size() && text_[value] == '"')
+            return mask(value, std::min(quoted_end(value), line_end(value)));
+        once(parameter_, value, kValueEnds);
+    }
+
+    void uri(std::size_t user) {
+        auto end = user;
+        while (end < text_.size() && in_token(text_[end])) ++end;
+        if (end - user >= kTokenLength && text_[user] == 'a') mask(user, end);
+        const auto user_end = end_of(user, ":@<>?, \t\n\v\f\"");
+        if (user_end >= text_.size() || text_[user_end] != ':' || user_end < password_) return;
+        password_ = end_of(user_end, kUserEnds);
+        if (password_ < text_.size() && text_[password_] == '@') mask(user_end + 1, password_);
+    }
+
+    void extension_header(std::size_t at) {
+        const auto name_end = end_of(at, ": \t\n\v\f");
+        const auto name = text_.substr(at, name_end - at);
+        const auto secret = [&](std::string_view word) { return name.find(word) != npos; };
+        std::size_t begin;
+        std::size_t end;
+        if (std::any_of(kSecretWords.begin(), kSecretWords.end(), secret) && value_of(name_end, begin, end))
+            mask(begin, end);
+    }
+
+    bool is_info() {
+        if (!info_) info_ = text_.find("info\n") != npos;  // in CSeq
+        return *info_;
+    }
+
+    void signal(std::size_t at) {
+        const auto equals = past(at, " \t");
+        if (says(equals, "=") && is_info()) mask(equals + 1, line_end(equals));
+    }
+
+    // All of the body: the first one to name that kind says enough.
+    void keyed_digits(std::size_t at) {
+        if (digits_ || !says(at, "dtmf") || at + 4 >= text_.size()) return;
+        if ((!blank(text_[at + 4]) && text_[at + 4] != ';') || !is_info()) return;
+        digits_ = true;
+        auto body = text_.find("\n\n\n\n", at);
+        body = body == npos ? text_.find("\n\n", at) : body + 2;
+        if (body != npos) mask(body + 2, text_.size());
+    }
+
+    std::string& message_;
+    std::string lower_;
+    std::string_view text_;
+    std::size_t inline_ = 0;
+    std::size_t line_ = 0;
+    std::size_t parameter_ = 0;
+    std::size_t in_uri_ = 0;
+    std::size_t credentials_ = 0;
+    std::size_t push_name_ = 0;
+    std::size_t password_ = 0;
+    bool digits_ = false;
+    std::optional<bool> info_;
+};
+
+}  // namespace
+
+void mask_secrets(std::string& message) { Masker(message).run(); }
+
+}  // namespace push_proxy
