@@ -105,6 +105,9 @@ class KeptMessages:
 
     async def _keep(self, arrival: _Arrival) -> None:
         request, kept = arrival.request, arrival.kept
+        if self._carrier.is_withdrawn(kept):
+            arrival.otherwise()
+            return
         try:
             keeping = await self._store.keep_message(kept)
         except StoreUnavailable as error:
@@ -113,6 +116,7 @@ class KeptMessages:
                 account=kept.account,
                 error=str(error),
             )
+            self._carrier.withdraw(kept)
             arrival.otherwise()
             return
         reply, txn = self._means.signaling.reply, request.fact.txn

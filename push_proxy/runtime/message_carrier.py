@@ -37,6 +37,7 @@ _FIRST_REQUEST = 1 << 56
 _READ_AT_ONCE = 32
 _ANSWER_S = 2.0
 """A device that has said nothing for so long is in doubt: whoever comes gets the message too."""
+_MOST_WITHDRAWN = 20_000
 _PUSH_S = 86_400.0
 """So long a message is worth telling to a phone that is off."""
 
@@ -88,6 +89,7 @@ class MessageCarrier:
         """Accounts that have nothing in the store."""
         self._numbers = count(_FIRST_REQUEST)
         self._sent: dict[int, _Sent] = {}
+        self._withdrawn: set[str] = set()
         self._writes = WriteBehind("messages")
         self._reading = asyncio.Semaphore(_READ_AT_ONCE)
 
@@ -113,6 +115,21 @@ class MessageCarrier:
         if lane.on_its_way is not None and lane.on_its_way.doubted:
             self._tell_untold(key, lane)
         self._carry(key, lane)
+
+    def withdraw(self, kept: KeptMessage) -> None:
+        """It goes another way. The store did not say that it has it, and may have it all the same.
+
+        With very many of them it stays there, and comes twice: better than memory without end.
+        """
+        if len(self._withdrawn) < _MOST_WITHDRAWN:
+            lane = self._lanes.setdefault(kept.account, _Lane())
+            lane.done.add(kept.id)
+            self._withdrawn.add(kept.id)
+            self._writes.submit(kept.id, partial(self._forget_stored, kept, lane))
+
+    def is_withdrawn(self, kept: KeptMessage) -> bool:
+        """The store is still to forget this one: it cannot be accepted now."""
+        return kept.id in self._withdrawn
 
     def on_answer(self, fact: RequestAnswered) -> bool:
         """A device has answered, or none was there; False when it is none of ours."""
@@ -285,6 +302,7 @@ class MessageCarrier:
     async def _forget_stored(self, message: KeptMessage, lane: _Lane) -> None:
         await self._store.drop_message(message.account, message.id)
         lane.done.discard(message.id)
+        self._withdrawn.discard(message.id)
 
     def _awake(self, key: AccountKey, lane: _Lane) -> Binding | None:
         """The device heard last of those that were heard a moment ago, or cannot be pushed."""

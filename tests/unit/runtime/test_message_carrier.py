@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from push_proxy.core.ids import AccountKey
-from push_proxy.core.kept_message import KeptMessage
+from push_proxy.core.kept_message import Keeping, KeptMessage
 from push_proxy.core.message_summary import Mailbox
 from push_proxy.core.model import Address
 from push_proxy.errors import StoreUnavailable
@@ -37,10 +37,10 @@ class MessageScene(Scene):
         )
         super().__init__([self.box], settings=settings)
 
-    async def message(self, call_id: str = "m1") -> int:
+    async def message(self, call_id: str = "m1", *, cseq: int | None = None) -> int:
         """The PBX sends one; what it was answered."""
         before = len(self.stack.orders)
-        self.send("MESSAGE", OURS, source=PBX, from_=CALLER, call_id=call_id)
+        self.send("MESSAGE", OURS, source=PBX, from_=CALLER, call_id=call_id, cseq=cseq)
         await settled()
         replies = [o.status for o in self.stack.orders[before:] if o.what == "reply"]
         return replies[0] if replies else 0
@@ -182,3 +182,45 @@ async def test_voicemail_of_which_the_store_knows_nothing_yet(
     scene.send("NOTIFY", OURS, "Event: message-summary", source=PBX, from_=CALLER)
     await settled()
     assert scene.box.types() == []
+
+
+async def test_one_that_the_store_took_without_a_word_comes_once(
+    scene: MessageScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that timed out may have been done: the message is held instead, and whoever gets it
+    so does not get it from the store as well.
+    """
+    keep = scene.store.keep_message
+
+    async def silently(message: KeptMessage) -> Keeping:
+        await keep(message)
+        raise StoreUnavailable("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.store, "keep_message", silently)
+        assert await scene.message() == 0  # held
+    await scene.registered()
+    forks = [order for order in scene.stack.orders if order.what == "fork"]
+    assert (len(forks), scene.went_to) == (1, [])
+    assert await scene.in_store() == 0
+
+
+async def test_a_repetition_of_one_that_is_leaving_the_store_is_held(
+    scene: MessageScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it accepted, the store would be told to forget it a moment later: lost after a 202."""
+    keep = scene.store.keep_message
+
+    async def silently(message: KeptMessage) -> Keeping:
+        await keep(message)
+        raise StoreUnavailable("no answer")
+
+    async def away(_: AccountKey, __: str) -> bool:
+        raise StoreUnavailable("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.store, "keep_message", silently)
+        patch.setattr(scene.store, "drop_message", away)
+        assert await scene.message(cseq=7) == 0
+        patch.setattr(scene.store, "keep_message", keep)
+        assert await scene.message(cseq=7) == 0
