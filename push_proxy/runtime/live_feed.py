@@ -22,6 +22,8 @@ UNTAKEN_CALLS = 1000
 """Changed calls kept for a reader; one that leaves more is dropped."""
 READERS = 100
 """Readers at once, of all tenants."""
+READERS_OF_TENANT = 50
+"""One tenant's: it cannot take the feed away from all others."""
 
 
 class Source(Protocol):
@@ -122,7 +124,8 @@ class LiveFeed:
 
     def open(self, tenant: TenantId) -> Reader | None:
         """A new reader, which gets a `Picture` first; None: too many watch, or we are stopping."""
-        if self._closed or self.readers >= READERS:
+        own = len(self._readers.get(tenant, ()))
+        if self._closed or self.readers >= READERS or own >= READERS_OF_TENANT:
             return None
         reader = Reader(tenant, self._left)
         self._readers.setdefault(tenant, set()).add(reader)

@@ -155,6 +155,16 @@ async def test_readers_are_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch
     assert scene.feed.open(ACME) is not None
 
 
+async def test_one_tenant_leaves_room_for_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many readers it opens, another tenant's console still gets its feed."""
+    monkeypatch.setattr(live_feed, "READERS_OF_TENANT", 2)
+    opened = [scene.feed.open(ACME) for _ in range(3)]
+    assert [reader is not None for reader in opened] == [True, True, False]
+    assert scene.feed.open(OTHER) is not None
+
+
 async def test_without_readers_a_change_costs_nothing(scene: Scene) -> None:
     """Nothing is gathered, no timer runs."""
     scene.calls.put("a")
