@@ -187,9 +187,10 @@ class Masker {
         if (i >= text_.size() || kValueEnds.find(text_[i]) != npos || text_.substr(name, i - name) == "provider")
             return;
         const auto value = i + (text_[i] == '=' ? 1 : 3);
-        if (value < text_.size() && text_[value] == '"')
-            return mask(value, std::min(quoted_end(value), line_end(value)));
-        once(parameter_, value, kValueEnds);
+        if (value >= text_.size() || text_[value] != '"') return once(parameter_, value, kValueEnds);
+        if (value < parameter_) return;
+        parameter_ = std::min(quoted_end(value), line_end(value));
+        mask(value, parameter_);
     }
 
     void uri(std::size_t user) {
