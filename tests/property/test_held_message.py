@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -277,6 +278,7 @@ class Messages(RuleBasedStateMachine):
         assert isinstance(self.state, Ended)
 
 
+@pytest.mark.timeout(400)  # busy machines are slow
 def test_any_interleaving_keeps_the_invariants() -> None:
     """1,000 runs of 30 steps."""
     run_state_machine_as_test(

@@ -51,7 +51,7 @@ async def test_a_hop_that_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch) ->
     """It fails, what it found is kept, and the next ones are examined."""
     began = time.monotonic()
     good, lines, begun = await told(monkeypatch, ("a", hanging), ("b", fine), hop_s=0.1)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert not good
     assert lines[0] == "a ok it hangs"
     assert lines[1].startswith("a FAIL not finished within")

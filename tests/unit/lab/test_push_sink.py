@@ -55,10 +55,8 @@ async def test_misbehaves_in_turn(push_sink: PushSink) -> None:
 async def test_slow(push_sink: PushSink) -> None:
     """`after_s` delays the answer, not the record."""
     push_sink.reply = Reply(after_s=0.3)
-    begin = time.monotonic()
     await post(push_sink, {})
-    assert time.monotonic() - begin >= 0.3
-    assert push_sink.pushes[0].arrived_s - begin < 0.2
+    assert time.monotonic() - push_sink.pushes[0].arrived_s >= 0.3
 
 
 async def test_hook_runs_before_the_answer(push_sink: PushSink) -> None:

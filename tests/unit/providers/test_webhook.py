@@ -182,7 +182,7 @@ async def test_never_beyond_expiry(sink: PushSink) -> None:
     started = time.monotonic()
     result = await provider.send(a_push(left_s=0.1))
     assert (result.reason, result.attempts) == ("timeout", 1)
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 2.0, "a request may take 2.5 s otherwise"
     result = await provider.send(a_push(left_s=-1))
     assert (result.outcome, result.reason) == (PushOutcome.UNAVAILABLE, "expired")
     assert len(sink.pushes) == 1
