@@ -13,6 +13,7 @@ import structlog
 
 from ..core.ids import AccountKey, CallId, Instant, split_account_key
 from ..core.model import Address, Binding, CallRecord, CallState, Direction
+from ..errors import ConfigurationError
 from ..recording_ports import PackedRecording, RecordingStore
 from ..runtime.changes import AccountChanged, BindingChanged, Change
 from ..runtime.clock import Timer, TimerClock
@@ -21,7 +22,7 @@ from ..signaling.captured import Captured, CaptureLimits
 from ..signaling.contract import Signaling
 from .gathering import Bounds, Gathering
 from .hep_export import HepExport
-from .recording import PBX, RecordedMessage, Recording, pack, unpack
+from .recording import PBX, RecordedMessage, Recording, UnreadableRecording, pack, unpack
 from .registers import Registers
 
 _log = structlog.get_logger(__name__)
@@ -336,8 +337,13 @@ class Recorder:
         now = self._clock.now()
         for call in [call for call, due in self._ended.items() if due <= now]:
             self._close(self._calls[call])
-        for call_id in [key for key, links in self._links.items() if links[-1].until <= now]:
-            del self._links[call_id]
+        for call_id, links in tuple(self._links.items()):
+            if links[0].until > now:
+                continue
+            # A phone with a call every few seconds must not keep all of them in memory.
+            links[:] = [link for link in links if link.until > now]
+            if not links:
+                del self._links[call_id]
         if self._bytes > self._memory_bytes:
             self._make_room()
 
@@ -385,12 +391,15 @@ class Recorder:
     async def _whole(self, gathering: Gathering) -> Recording:
         if not gathering.continued:
             return gathering.recording()
-        packed = await self._store.get_recording(gathering.account, gathering.call)
-        return gathering.after(None if packed is None else self._unpacked(gathering, packed))
-
-    @staticmethod
-    def _unpacked(gathering: Gathering, packed: bytes) -> Recording:
-        return unpack(packed, call=gathering.call, account=gathering.account)
+        try:
+            packed = await self._store.get_recording(gathering.account, gathering.call)
+            if packed is None:
+                return gathering.recording()
+            return gathering.after(unpack(packed, call=gathering.call, account=gathering.account))
+        except (UnreadableRecording, ConfigurationError) as error:
+            # It is written over: else it would stand in front of all others for ever.
+            _log.error("part of a recording lost", call_id=gathering.call, error=str(error))
+            return gathering.recording()
 
 
 def _of_several_tenants(calls: list[Gathering]) -> bool:

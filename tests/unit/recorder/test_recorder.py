@@ -9,8 +9,9 @@ from push_proxy.core.ids import AccountId, AccountKey, CallId, DeviceId, Instant
 from push_proxy.core.model import Account, Address, Binding, CallRecord, CallState, Direction
 from push_proxy.errors import StoreUnavailable
 from push_proxy.recorder.gathering import Bounds
-from push_proxy.recorder.recorder import PULL_S, SETTLE_S, Recorder, RecorderRules
+from push_proxy.recorder.recorder import LINK_S, PULL_S, SETTLE_S, Recorder, RecorderRules
 from push_proxy.recorder.recording import Recording
+from push_proxy.recording_ports import PackedRecording
 from push_proxy.runtime.clock import ManualClock
 from push_proxy.runtime.directory import Directory
 from push_proxy.signaling.captured import Captured, CaptureLimits
@@ -342,6 +343,30 @@ async def test_a_restart_keeps_what_was_recorded(stage: Stage) -> None:
     record = stage.move(record, CallState.ENDED)
     assert story(await stage.found(record)) == [*WOKEN, "< pbx BYE", "> pbx 200"]
     assert story(await stage.stored(record)) == [*WOKEN, "< pbx BYE", "> pbx 200"]
+
+
+async def test_what_cannot_be_read_holds_up_no_other(stage: Stage) -> None:
+    """A stored part that is damaged is given up for what came after it; all others are stored."""
+    long = stage.call(started_at=Instant(stage.clock.now() - 60))
+    damaged = PackedRecording(account=KEY, call=long.id, at=long.started_at, packed=b"damaged")
+    await stage.store.put_recordings([damaged], keep_s=600)
+    stage.see("BYE sip:101@10.0.0.7 SIP/2.0")
+    stage.move(long, CallState.ENDED)
+    other = stage.call("call-2", sip_call_id="sip-2")
+    stage.see("INVITE sip:101@10.0.0.7 SIP/2.0", call_id="sip-2")
+    other = stage.move(other, CallState.ENDED)
+    assert story(await stage.stored(other)) == ["< pbx INVITE"]
+    assert story(await stage.found(long)) == ["< pbx BYE"]
+
+
+async def test_a_phone_that_is_always_called_keeps_no_former_calls(stage: Stage) -> None:
+    """A call every few seconds, each with a REGISTER in it: what is over is forgotten."""
+    for number in range(20):
+        record = stage.call(f"call-{number}", sip_call_id=f"sip-{number}")
+        stage.register()
+        stage.move(record, CallState.ENDED)
+        stage.clock.advance(LINK_S / 2)
+    assert sum(map(len, stage.recorder._links.values())) <= 3
 
 
 async def test_off_it_copies_nothing(stage: Stage) -> None:
