@@ -4,10 +4,12 @@ import { ApiError, request } from "./api.js";
 const SILENCE_MS = 40_000;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
+/** A tab that nobody looks at reads no longer than this: a browser has six connections in all. */
+const UNSEEN_MS = 60_000;
 
 /**
  * Opens the stream. `onMessage` gets each message; `onState` one of
- * {state: "connecting" | "live" | "away" | "refused", error, retryInMs}.
+ * {state: "connecting" | "live" | "away" | "refused", error, retryInMs}. Rests while the tab is hidden.
  */
 export class Feed {
   constructor({ onMessage, onState }) {
@@ -15,15 +17,20 @@ export class Feed {
     this.onState = onState;
     this.pauseMs = FIRST_PAUSE_MS;
     this.closed = false;
+    this.resting = false;
     this.hurry = () => this.#again(0);
+    this.look = () => this.#look();
     addEventListener("online", this.hurry);
+    document.addEventListener("visibilitychange", this.look);
     this.#run();
   }
 
   close() {
     this.closed = true;
     removeEventListener("online", this.hurry);
+    document.removeEventListener("visibilitychange", this.look);
     clearTimeout(this.timer);
+    clearTimeout(this.unseen);
     this.abort?.abort();
   }
 
@@ -34,12 +41,27 @@ export class Feed {
       await this.#read(this.abort);
       this.#wait(null);
     } catch (error) {
-      if (this.closed) return;
+      if (this.closed || this.resting) return;
       if (error instanceof ApiError && [401, 403].includes(error.status)) {
         this.onState({ state: "refused", error });
         return;
       }
       this.#wait(error);
+    }
+  }
+
+  #look() {
+    clearTimeout(this.unseen);
+    if (document.hidden) {
+      this.unseen = setTimeout(() => {
+        this.resting = true;
+        clearTimeout(this.timer);
+        this.abort.abort();
+        this.onState({ state: "away" });
+      }, UNSEEN_MS);
+    } else if (this.resting) {
+      this.resting = false;
+      this.#run();
     }
   }
 
@@ -66,7 +88,7 @@ export class Feed {
   }
 
   #wait(error) {
-    if (this.closed) return;
+    if (this.closed || this.resting) return;
     const asked = (error?.retryAfter ?? 0) * 1000;
     const pause = Math.max(asked, this.pauseMs * (0.75 + Math.random() / 2));
     this.pauseMs = Math.min(this.pauseMs * 2, LONGEST_PAUSE_MS);
@@ -75,7 +97,7 @@ export class Feed {
   }
 
   #again(pauseMs) {
-    if (this.closed || (pauseMs === 0 && this.timer === undefined)) return;
+    if (this.closed || this.resting || (pauseMs === 0 && this.timer === undefined)) return;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       this.timer = undefined;
