@@ -19,7 +19,7 @@ class Captured(NamedTuple):
     """A message that came or left, as it was on the wire (over TLS: before encryption).
 
     Its secrets are masked, each character by ``*``: credentials, push tokens, our own tokens, media
-    keys, keyed digits (sip/src/masking.hpp).
+    keys, keyed digits, texts of MESSAGEs (sip/src/masking.hpp).
 
     A tuple, because there are twenty in every call.
     """

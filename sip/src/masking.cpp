@@ -39,6 +39,7 @@ class Masker {
     }
 
     void run() {
+        written_text();
         for (std::size_t i = 0; i < text_.size(); ++i) {
             switch (text_[i]) {
                 case 'a':
@@ -211,6 +212,13 @@ class Masker {
         std::size_t end;
         if (std::any_of(kSecretWords.begin(), kSecretWords.end(), secret) && value_of(name_end, begin, end))
             mask(begin, end);
+    }
+
+    void written_text() {
+        if (!says(past(0, "\n"), "message ")) return;
+        auto body = text_.find("\n\n\n\n");
+        body = body == npos ? text_.find("\n\n") : body + 2;
+        if (body != npos) mask(body + 2, text_.size());
     }
 
     bool is_info() {

@@ -13,7 +13,8 @@ namespace push_proxy {
 // - our own tokens: the user part of our Record-Route, pp of our Contacts;
 // - headers X-… whose name says that they hold a secret;
 // - media keys in SDP: a=crypto, a=key-mgmt, k=, a=ice-pwd;
-// - digits that somebody keys in (INFO): they may be a PIN.
+// - digits that somebody keys in (INFO): they may be a PIN;
+// - what people write to each other (MESSAGE).
 void mask_secrets(std::string& message);
 
 }  // namespace push_proxy

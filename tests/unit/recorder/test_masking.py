@@ -193,6 +193,14 @@ def test_any_bytes_are_masked_without_a_fault(raws: list[bytes]) -> None:
     assert [len(each) for each in mask(raws)] == [len(each) for each in raws]
 
 
+def test_what_people_write_is_not_kept() -> None:
+    """The text of a MESSAGE within a call: who wrote when is shown, not what."""
+    raw = message("MESSAGE sip:101@pbx SIP/2.0", "Content-Type: text/plain", body=SECRET)
+    (masked,) = mask([raw])
+    assert SECRET.encode() not in masked
+    assert masked == raw.replace(SECRET.encode(), b"*" * len(SECRET))
+
+
 @pytest.mark.parametrize(
     "hostile",
     [
