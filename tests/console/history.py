@@ -28,7 +28,7 @@ CALLS = 10_000
 ACCOUNTS = 20
 """Of one account no more than a thousand calls are kept."""
 EVERY_S = 30.0
-_AT_ONCE = 200
+_AT_ONCE = 40
 _ENDINGS = [
     *[(Verdict.ANSWERED, Fault.NOBODY)] * 6,
     (Verdict.CALLER_CANCELLED, Fault.NOBODY),

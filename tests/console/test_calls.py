@@ -15,7 +15,7 @@ from .conftest import OpenConsole, shared
 BOUND_MS = 1000
 """First paint with ten thousand calls stored."""
 PAINTED = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
-LISTED = "document.querySelectorAll('.results .list tbody tr').length && performance.now()"
+LISTED = "() => document.querySelectorAll('.results .list tbody tr').length && performance.now()"
 
 
 @shared()

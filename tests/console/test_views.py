@@ -312,3 +312,26 @@ async def test_nothing_is_loaded_from_elsewhere(tab: Console, service: LabServic
     await tab.log_in("#/health")
     await tab.page.wait_for_selector(".panel")
     assert elsewhere == []
+
+
+async def test_a_callers_name_turns_nothing_around(tab: Console, extension: MakeExtension) -> None:
+    """A name with a mark that reverses text leaves the called number behind it as it is."""
+    ext = await extension()
+    await ext.put_device("mobile")
+    binding = await ext.pbx.registered(ext.user)
+    call = ext.pbx.as_caller().call(
+        ext.aor,
+        request_uri=binding.uri,
+        next_hop=binding.source,
+        from_value='"Eve \u202e" <sip:200@pbx.test>;tag=a6c85cf',
+    )
+    await ext.pushed()
+    await call.cancel()
+    record = await ext.record(call)
+    await tab.log_in(f"#/calls/{record['id']}")
+    await tab.page.wait_for_selector(".heading .arrow")
+    arrow, callee = await tab.page.evaluate(
+        """() => [".arrow", ".arrow + .phone"].map(
+            (part) => document.querySelector(`.heading ${part}`).getBoundingClientRect().left)"""
+    )
+    assert arrow < callee
