@@ -1,11 +1,11 @@
 """What a call's timeline and the recorder of its SIP cost: CPU per call, with and without.
 
-`./dev bench timeline_cost [--rate 50] [--seconds 10] [--rounds 6]`. Three services run beside each
+`./dev bench timeline_cost [--rate 50] [--turns 10] [--rounds 5]`. Three services run beside each
 other, each as in production: one that keeps nothing of calls (`without_timeline`), one with
 timelines, which is the default, and one with timelines and the recorder. They get the same wake
-calls (as `wake_latency`), a phase each in turn. CPU is what the kernel counts for the service and
-its Valkey, from one phase of a service to its next: what it does afterwards (writing records,
-ending transactions) and while it rests is in.
+calls (as `wake_latency`), in turns of a second, so that whatever else the machine does meets all
+of them. CPU is what the kernel counts for the service and its Valkey over a whole round: what is
+done later (writing records, ending transactions) and at rest is in.
 """
 
 import argparse
@@ -29,8 +29,7 @@ from .process_cost import children, cost_of
 from .wake_latency import provision, run_calls
 from .wake_load import Load, Pbx, PushReceiver
 
-SETTLE_S = 6.0
-"""A recording is written a few seconds after its call."""
+TURN_S = 1.0
 LAST_S = 34.0
 """UDP transactions live for 32 s."""
 
@@ -44,8 +43,9 @@ class Contender:
     load: Load
     pbx: Pbx | None = None
     used: list[tuple[float, float]] = field(default_factory=list)
-    """CPU seconds of the service and of its Valkey, at the begin of each phase."""
+    """CPU seconds of the service and of its Valkey, at the begin of each round."""
     calls: list[int] = field(default_factory=list)
+    """Of each round."""
     lost: int = 0
 
     def look(self) -> None:
@@ -54,12 +54,15 @@ class Contender:
         assert pid is not None
         store = sum(cost_of(child).cpu_s for child in children(pid))
         self.used.append((cost_of(pid).cpu_s, store))
+        self.calls.append(0)
 
     def per_call_ms(self) -> list[tuple[float, float]]:
         """Of the service and of its Valkey, round by round."""
         return [
             ((after[0] - before[0]) * 1000 / calls, (after[1] - before[1]) * 1000 / calls)
-            for before, after, calls in zip(self.used[:-1], self.used[1:], self.calls, strict=True)
+            for before, after, calls in zip(
+                self.used[:-1], self.used[1:], self.calls[:-1], strict=True
+            )
         ]
 
 
@@ -67,8 +70,8 @@ async def main(argv: Sequence[str] | None = None) -> None:
     """Run all rounds and print a table."""
     parser = argparse.ArgumentParser(prog="./dev bench timeline_cost", description=__doc__)
     parser.add_argument("--rate", type=float, default=50.0, help="calls per second")
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of each phase")
-    parser.add_argument("--rounds", type=int, default=6, help="phases of each service")
+    parser.add_argument("--turns", type=int, default=10, help="of each service in a round")
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(argv)
     busy = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     print(
@@ -87,7 +90,11 @@ async def main(argv: Sequence[str] | None = None) -> None:
             await asyncio.sleep(LAST_S)
             for _ in range(options.rounds):
                 for each in contenders:
-                    await _phase(each, rate=options.rate, seconds=options.seconds)
+                    each.look()
+                for turn in range(options.turns):
+                    first = turn % len(contenders)
+                    for each in (*contenders[first:], *contenders[:first]):
+                        await _turn(each, rate=options.rate)
             await asyncio.sleep(LAST_S)
             for each in contenders:
                 each.look()
@@ -128,15 +135,13 @@ async def _contender(folder: Path, kind: str, stack: AsyncExitStack) -> Contende
     return Contender(name=kind, service=service, load=load, pbx=pbx)
 
 
-async def _phase(contender: Contender, *, rate: float, seconds: float) -> None:
-    contender.look()
+async def _turn(contender: Contender, *, rate: float) -> None:
     contender.load.calls.clear()
     assert contender.pbx is not None
-    await run_calls(contender.load, contender.pbx, rate=rate, seconds=seconds)
+    await run_calls(contender.load, contender.pbx, rate=rate, seconds=TURN_S)
     calls = contender.load.calls.values()
-    contender.calls.append(len(calls))
+    contender.calls[-1] += len(calls)
     contender.lost += sum(call.answered is None or call.ended is None for call in calls)
-    await asyncio.sleep(SETTLE_S)
 
 
 def _report(contenders: Sequence[Contender]) -> None:
