@@ -28,7 +28,7 @@ from .observability.logs import configure_logs
 from .observability.metrics import Metrics
 from .ports import AppState, PushProvider, Store
 from .providers.registry import Providers
-from .reloading import need_restart, taken_over
+from .reloading import changed_at_once, need_restart, taken_over
 from .runtime.clock import SystemClock
 from .runtime.directory import Directory
 from .runtime.live_feed import LiveFeed
@@ -265,8 +265,10 @@ class Service:
                 _log.warning(warning)
         if keys := need_restart(running, settings):
             _log.warning("changes that count after a restart only", keys=", ".join(keys))
-        changed = "API keys, providers, events, PBXs, TLS, advice"
-        _log.info("configuration reloaded", changed=changed)
+        changed = ", ".join(changed_at_once(running, settings)) or "nothing in the configuration"
+        _log.info(
+            "configuration reloaded", changed=changed, read_again="files of keys, TLS and advice"
+        )
 
 
 async def serve(settings: Settings) -> int:

@@ -9,8 +9,8 @@ from .settings import Settings
 def taken_over(running: Settings, new: Settings) -> Settings:
     """The running configuration with those parts of the new one that a reload changes.
 
-    These are API keys, providers, event webhooks, limits of devices, PBXs,
-    certificates and texts of advice.
+    These are API keys, providers, event webhooks, limits of devices, PBXs, certificates,
+    recorder, messages and texts of advice.
     """
     http = running.http.model_copy(update={"api_keys": new.http.api_keys})
     sip = running.sip.model_copy(update={"tls": new.sip.tls})
@@ -26,6 +26,12 @@ def taken_over(running: Settings, new: Settings) -> Settings:
         "advice": new.advice,
     }
     return running.model_copy(update=update).with_warnings(new.warnings)
+
+
+def changed_at_once(running: Settings, new: Settings) -> tuple[str, ...]:
+    """Keys that differ and count from now on, by their full names."""
+    after = taken_over(running, new).model_dump()
+    return tuple(_differences(running.model_dump(), after, ""))
 
 
 def need_restart(running: Settings, new: Settings) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ async def _run(directory: Path, *, provider: ProviderName, as_json: bool, keep: 
         if as_json:
             print(json.dumps(report.as_json(call, found, provider=provider)), flush=True)
         if keep:
-            say(f"everything keeps running; API at {scene.service.url}")
+            say(f"everything keeps running; console and API at {scene.service.url}")
             say(f"API key (tenant demo): {scene.service.api_key}")
             say(f"PBX at {scene.pbx.domain}; Ctrl-C ends it all")
             await asyncio.Event().wait()
