@@ -265,7 +265,8 @@ def _outline(settings: Settings) -> Iterator[str]:
     for section, at in certificates_end(settings).items():
         yield f"  tls      {section} until {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
     admin = settings.http.admin_listen
-    yield f"  http     {settings.http.listen}" + (f", console and metrics on {admin}" if admin else "")
+    apart = f", console and metrics on {admin}" if admin else ""
+    yield f"  http     {settings.http.listen}{apart}"
     keys = ", ".join(f"{key.name} ({key.tenant})" for key in settings.http.api_keys)
     yield f"  api keys {keys or 'none configured: stored ones, or one made at the first start'}"
     yield f"  store    {'Redis' if settings.redis.url else 'embedded Valkey'}"
