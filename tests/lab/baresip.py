@@ -14,7 +14,7 @@ from .ports import free_block
 from .process import Process, poll_until
 
 MODULES = Path("/usr/lib/baresip/modules")
-START_S = 10.0
+START_S = 30.0
 # baresip binds TLS on the port after SIP's, unasked, so the ports come as one block.
 CONTROL_OFFSET, RTP_OFFSET, RTP_PORTS = 2, 4, 20
 
@@ -82,7 +82,7 @@ class Baresip:
             raise RuntimeError("baresip sleeps: start() it first")
         return await self._control.command(name, parameters)
 
-    async def registered(self, *, within: float = 5.0) -> None:
+    async def registered(self, *, within: float = 10.0) -> None:
         """Waits for a 2xx to its REGISTER. Raises ProcessError."""
         pattern = rf"/{self.transport.upper()}/v4\}} 200 OK"
         await self.process.wait_for(pattern, within_s=within, since=self._log_start)
@@ -116,26 +116,28 @@ class Baresip:
         known = self._control.events if self._control else []
         return [event for event in known if kind in (None, event["type"])]
 
-    async def wait_event(self, kind: str, *, within: float = 5.0, count: int = 1) -> dict[str, Any]:
+    async def wait_event(
+        self, kind: str, *, within: float = 10.0, count: int = 1
+    ) -> dict[str, Any]:
         """The `count`-th event of that type, now or within seconds. Raises ProcessError."""
         if not await poll_until(lambda: len(self.events(kind)) >= count, within_s=within):
             seen = [event["type"] for event in self.events()]
             raise self.process.failure(f"had no {kind} within {within} s, only {seen}")
         return self.events(kind)[count - 1]
 
-    async def established(self, *, within: float = 5.0) -> None:
+    async def established(self, *, within: float = 10.0) -> None:
         """Waits until a call is up; it may have to wake first. Raises ProcessError."""
         await self._logged("Call established", within)
 
-    async def ringing(self, *, within: float = 5.0) -> None:
+    async def ringing(self, *, within: float = 10.0) -> None:
         """Waits for a call that it shows to its user. Raises ProcessError."""
         await self._logged("Incoming call from", within)
 
-    async def ended(self, *, within: float = 5.0) -> str:
+    async def ended(self, *, within: float = 10.0) -> str:
         """Waits until the other side ends a call; the reason that it gives. Raises ProcessError."""
         return (await self._logged("session closed: (.*)", within))[1]
 
-    async def rtp_packets(self, *, within: float = 2.0) -> tuple[int, int]:
+    async def rtp_packets(self, *, within: float = 10.0) -> tuple[int, int]:
         """RTP packets (sent, received) of its first call, known once that has ended."""
         summary = await self.process.wait_for(r"^packets: +(\d+) +(\d+)", within_s=within)
         return int(summary[1]), int(summary[2])

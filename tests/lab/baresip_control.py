@@ -29,7 +29,7 @@ class ControlChannel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    async def command(self, name: str, parameters: str = "", *, within: float = 5.0) -> str:
+    async def command(self, name: str, parameters: str = "", *, within: float = 10.0) -> str:
         """Run a command; its printed text. Raises RuntimeError when it fails, or TimeoutError."""
         if self._transport is None:
             raise RuntimeError("baresip's control channel is not connected")

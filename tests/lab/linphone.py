@@ -13,8 +13,8 @@ from pathlib import Path
 from .ports import free_block
 from .process import Process, ProcessError
 
-START_S = 10.0
-ANSWER_S = 3.0
+START_S = 30.0
+ANSWER_S = 10.0
 POLL_S = 0.03
 _EVENT = re.compile(r"^Event: (\S+)$.*?^Id: (\d+)$", re.MULTILINE | re.DOTALL)
 _pipes = itertools.count()
@@ -103,7 +103,7 @@ class Linphone:
             raise self._failure(f"refused {text!r}: {answer}")
         return answer
 
-    async def registered(self, *, within: float = 5.0) -> None:
+    async def registered(self, *, within: float = 10.0) -> None:
         """Waits until its registration stands. Raises ProcessError."""
         await self._answers("register-status ALL", "LinphoneRegistrationOk", within)
 
@@ -111,7 +111,7 @@ class Linphone:
         """Call `uri`."""
         await self.command(f"call {uri}")
 
-    async def ringing(self, *, within: float = 5.0) -> None:
+    async def ringing(self, *, within: float = 10.0) -> None:
         """Waits for a call that it shows to its user. Raises ProcessError."""
         await self._event("LinphoneCallIncomingReceived", within)
 
@@ -119,7 +119,7 @@ class Linphone:
         """Take the call that rings."""
         await self.command("answer")
 
-    async def established(self, *, within: float = 5.0) -> None:
+    async def established(self, *, within: float = 10.0) -> None:
         """Waits until a call is up; it may have to wake first. Raises ProcessError."""
         await self._event("LinphoneCallStreamsRunning", within)
 
@@ -127,16 +127,16 @@ class Linphone:
         """End the current call, or reject the one that rings."""
         await self.command("terminate")
 
-    async def ended(self, *, within: float = 5.0) -> None:
+    async def ended(self, *, within: float = 10.0) -> None:
         """Waits until a call has ended. Raises ProcessError."""
         await self._event("LinphoneCallEnd", within)
 
-    async def hold(self, *, within: float = 5.0) -> None:
+    async def hold(self, *, within: float = 10.0) -> None:
         """Put the call on hold, and wait until the other side has agreed."""
         await self.command(f"call-pause {self._call}")
         await self._event("LinphoneCallPaused", within)
 
-    async def resume(self, *, within: float = 5.0) -> None:
+    async def resume(self, *, within: float = 10.0) -> None:
         """Take the call off hold, and wait until the other side has agreed."""
         seen = self.events.count("LinphoneCallStreamsRunning")
         await self.command(f"call-resume {self._call}")

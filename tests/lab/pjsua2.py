@@ -64,11 +64,11 @@ class Pjsua2:
         """It unregisters and ends. Idempotent."""
         await self.process.stop()
 
-    async def registered(self, *, within: float = 5.0) -> None:
+    async def registered(self, *, within: float = 10.0) -> None:
         """Waits until its registration stands. Raises ProcessError."""
         await self.phone.event("registered", within_s=within)
 
-    async def established(self, *, within: float = 5.0) -> None:
+    async def established(self, *, within: float = 10.0) -> None:
         """Waits until the next call (the first after the last `established`) is up."""
         self._calls += 1
         await self.phone.event("answered", nth=self._calls, within_s=within)
@@ -77,15 +77,15 @@ class Pjsua2:
         """End the current call."""
         await self.post("hangup")
 
-    async def hold(self, *, within: float = 5.0) -> None:
+    async def hold(self, *, within: float = 10.0) -> None:
         """Put the call on hold, and wait until the other side has agreed."""
         await self._await_next("held", "hold", within)
 
-    async def resume(self, *, within: float = 5.0) -> None:
+    async def resume(self, *, within: float = 10.0) -> None:
         """Take the call off hold, and wait until the other side has agreed."""
         await self._await_next("resumed", "resume", within)
 
-    async def ended(self, *, within: float = 5.0) -> None:
+    async def ended(self, *, within: float = 10.0) -> None:
         """Waits until the last established call has ended. Raises ProcessError."""
         await self.phone.event("bye", nth=self._calls, within_s=within)
 
@@ -98,7 +98,7 @@ class Pjsua2:
 
         return await asyncio.to_thread(ask)
 
-    async def rtp_packets(self, *, within: float = 2.0) -> tuple[int, int]:
+    async def rtp_packets(self, *, within: float = 10.0) -> tuple[int, int]:
         """RTP packets (sent, received) of its first call, known once that has ended."""
         rtp = (await self.phone.event("bye", within_s=within))["rtp"]
         return int(rtp["sent_packets"]), int(rtp["received_packets"])

@@ -54,14 +54,14 @@ class LabService(Service):
         return found
 
     async def registration_until(
-        self, account: str, condition: Callable[[dict[str, Any]], bool], *, within: float = 5.0
+        self, account: str, condition: Callable[[dict[str, Any]], bool], *, within: float = 10.0
     ) -> dict[str, Any]:
         """The registration as soon as `condition` holds for it."""
         return await self.eventually(
             lambda: self.registration(account), condition, within=within, what="registration"
         )
 
-    async def is_registered(self, account: str, *, within: float = 5.0) -> dict[str, Any]:
+    async def is_registered(self, account: str, *, within: float = 10.0) -> dict[str, Any]:
         """Waits until we say that we are registered at the PBX."""
         return await self.registration_until(
             account, lambda found: found["state"] == "registered", within=within
@@ -81,7 +81,7 @@ class LabService(Service):
         account: str,
         sip_call_id: str | None = None,
         state: str = "ended",
-        within: float = 5.0,
+        within: float = 10.0,
     ) -> Record:
         """The account's newest call (of that Call-ID) with its timeline, once it is in `state`."""
         query = f"/v1/calls?account={account}&limit=1"
