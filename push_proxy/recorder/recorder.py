@@ -5,6 +5,7 @@ no call waits for it. A message belongs to the calls with its SIP Call-ID; REGIS
 belong to those calls of their account that were waking then.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -373,20 +374,19 @@ class Recorder:
     async def _write_due(self) -> None:
         while self._due:
             some = [self._due[call] for call in tuple(self._due)[:_AT_ONCE]]
-            recordings = [await self._whole(each) for each in some]
-            await self._store.put_recordings(
-                [
-                    PackedRecording(
-                        account=each.account, call=each.call, at=each.since, packed=pack(whole)
-                    )
-                    for each, whole in zip(some, recordings, strict=True)
-                ],
-                keep_s=self._rules.keep_s,
-            )
+            packed = [await self._packed(each) for each in some]
+            await self._store.put_recordings(packed, keep_s=self._rules.keep_s)
             for each in some:
                 if self._due.get(each.call) is each:
                     del self._due[each.call]
                     self._bytes -= each.size
+
+    async def _packed(self, gathering: Gathering) -> PackedRecording:
+        whole = await self._whole(gathering)
+        await asyncio.sleep(0)  # a long one takes ten milliseconds: calls come in between
+        return PackedRecording(
+            account=gathering.account, call=gathering.call, at=gathering.since, packed=pack(whole)
+        )
 
     async def _whole(self, gathering: Gathering) -> Recording:
         if not gathering.continued:

@@ -1,16 +1,19 @@
 """Which messages belong to which call, and what becomes of them: the stack is a fake."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from push_proxy.core.ids import AccountId, AccountKey, CallId, DeviceId, Instant, TenantId
 from push_proxy.core.model import Account, Address, Binding, CallRecord, CallState, Direction
 from push_proxy.errors import StoreUnavailable
+from push_proxy.recorder import recorder
 from push_proxy.recorder.gathering import Bounds
 from push_proxy.recorder.recorder import LINK_S, PULL_S, SETTLE_S, Recorder, RecorderRules
-from push_proxy.recorder.recording import Recording
+from push_proxy.recorder.recording import Recording, pack
 from push_proxy.recording_ports import PackedRecording
 from push_proxy.runtime.clock import ManualClock
 from push_proxy.runtime.directory import Directory
@@ -18,6 +21,7 @@ from push_proxy.signaling.captured import Captured, CaptureLimits
 from push_proxy.signaling.contract import StackSettings
 from push_proxy.signaling.fake import FakeSignaling
 from push_proxy.store.memory import MemoryStore
+from push_proxy.tasks import spawn
 from tests.lab.process import poll_until
 
 from .messages import PBX, PHONE, US, message
@@ -367,6 +371,33 @@ async def test_a_phone_that_is_always_called_keeps_no_former_calls(stage: Stage)
         stage.move(record, CallState.ENDED)
         stage.clock.advance(LINK_S / 2)
     assert sum(map(len, stage.recorder._links.values())) <= 3
+
+
+async def test_calls_come_between_two_recordings(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen long ones packed in one go would hold up everything for a fifth of a second."""
+    happened: list[str] = []
+
+    def noted(recording: Recording) -> bytes:
+        happened.append("pack")
+        return pack(recording)
+
+    async def live() -> None:
+        while True:
+            happened.append("turn")
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(recorder, "pack", noted)
+    for number in range(4):
+        record = stage.call(f"call-{number}", sip_call_id=f"sip-{number}")
+        stage.see("INVITE sip:101@10.0.0.7 SIP/2.0", call_id=f"sip-{number}")
+        record = stage.move(record, CallState.ENDED)
+    others = spawn(live(), name="everything else")
+    await stage.stored(record)
+    others.cancel()
+    assert happened.count("pack") == 4
+    assert ("pack", "pack") not in pairwise(happened)
 
 
 async def test_off_it_copies_nothing(stage: Stage) -> None:
