@@ -288,12 +288,12 @@ def _responded(state: Waiting, event: ResponseReceived, now: Instant) -> Step:
     if each.over:
         return state, ()
     if event.status < 200:
-        return _with_try(state, replace(each, heard=True)), ()
+        return _with_try(state, replace(each, heard=True, doubted=False)), ()
     if event.local or is_flow_failure(status=event.status, local=event.local):
         return _go_on(_failed(state, event.branch, now), now)
     if event.status == 482 and (former := _former(state, each)) is not None:
         # It has this very MESSAGE by its former flow (RFC 3261 §8.2.2.2): that answer counts.
-        state = _with_try(state, replace(former, over=False, heard=True))
+        state = _with_try(state, replace(former, over=False, heard=True, doubted=False))
         return _with_try(state, replace(each, over=True)), ()
     state = _with_try(state, replace(each, over=True, refused=True))
     state = replace(state, refusal=(event.branch, event.response, event.status))

@@ -156,6 +156,15 @@ def test_one_that_has_said_something_is_not_in_doubt() -> None:
     assert story.final == (480, "expired", "not_woken")
 
 
+def test_one_that_was_in_doubt_and_speaks_has_it() -> None:
+    """Silent for too long, and then 100: where it registers anew it gets no second copy."""
+    story = Story(awake("a"))
+    story.until(2.0)
+    story.answers(1, 100)
+    story.tell(DeviceRegistered(bound("a", port=2)), after=0.5)
+    assert story.where == ["a"]
+
+
 def test_it_follows_the_phone() -> None:
     """Registered on another flow before it answered: sent there, at once."""
     story = Story(awake("a", port=1))
