@@ -73,6 +73,16 @@ def matches(record: CallRecord, query: CallQuery, *, oldest: Instant) -> bool:
         and split_account_key(record.account)[0] == query.tenant
         and query.account in {None, record.account}
         and query.sip_call_id in {None, record.sip_call_id}
-        and query.number in {None, record.caller, record.callee}
+        and _is_number_of(record, query.number)
         and query.verdict in {None, verdict}
     )
+
+
+def _is_number_of(record: CallRecord, number: str | None) -> bool:
+    """Whether a number is the caller's or the callee's; `+` before it is as good as none.
+
+    In a query string an unescaped `+` is a blank.
+    """
+    if number is None:
+        return True
+    return number.lstrip(" +") in {each.lstrip("+") for each in (record.caller, record.callee)}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 from aiohttp import ClientSession
 from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import ViewportSize
 
 from tests.lab.service import LabService
 from tests.scenarios.conftest import Extension, MakeExtension
@@ -17,7 +18,7 @@ from .chromium import Console
 from .conftest import OpenConsole
 
 SERIOUS = {"serious", "critical"}
-NARROW = {"width": 360, "height": 740}
+NARROW: ViewportSize = {"width": 360, "height": 740}
 XIAOMI = {
     "platform": "android",
     "vendor": "xiaomi",
@@ -290,7 +291,7 @@ async def test_it_fits_a_phones_screen(open_tab: OpenConsole, extension: MakeExt
     ext = await extension(mobile=XIAOMI)
     call = await answered_call(ext)
     async with open_tab() as tab:
-        await tab.page.set_viewport_size({"width": 360, "height": 740})
+        await tab.page.set_viewport_size(NARROW)
         await tab.log_in("#/live")
         views = ["#/live", "#/calls", f"#/calls/{call}", f"#/accounts/{ext.account}", "#/health"]
         for view in views:
@@ -335,3 +336,27 @@ async def test_a_callers_name_turns_nothing_around(tab: Console, extension: Make
             (part) => document.querySelector(`.heading ${part}`).getBoundingClientRect().left)"""
     )
     assert arrow < callee
+
+
+async def test_long_words_of_an_app_fit_a_narrow_screen(
+    open_tab: OpenConsole, extension: MakeExtension, running_service: LabService
+) -> None:
+    """What an app says at length widens no page, and numbers in lists stay in one line."""
+    ext = await extension()
+    await ext.put_device("mobile")
+    call = ext.call(caller="+4915112345678")
+    push = (await ext.pushed())[0]
+    body = {"event": "failed", "device": "mobile", "detail": "the handshake failed " * 8}
+    await running_service.expect("POST", f"/v1/calls/{push.call_id}/events", body)
+    await call.cancel()
+    await ext.record(call)
+    async with open_tab() as tab:
+        await tab.page.set_viewport_size(NARROW)
+        await tab.log_in(f"#/calls/{push.call_id}")
+        await tab.page.wait_for_selector(".bars .failed .note")
+        wide = "document.documentElement.scrollWidth"
+        assert await tab.page.evaluate(wide) <= 360
+        await tab.go("#/calls?number=4915112345678")
+        height = "document.querySelector('.list .phone').getBoundingClientRect().height"
+        await tab.rows()
+        assert await tab.page.evaluate(height) < 30

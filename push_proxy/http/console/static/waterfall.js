@@ -92,6 +92,8 @@ function note(hop, { left, width }) {
   if (!parts.length) return null;
   // Where there is room: right of the bar, else left of it, else upon it.
   const end = left + width;
-  const free = end <= 55 ? { left: `calc(${end}% + 8px)` } : left >= 45 ? { right: `calc(${100 - left}% + 8px)` } : null;
-  return h("span", { class: free ? "note" : "note upon", style: free ?? { left: `calc(${left}% + 12px)` } }, parts.join(", "));
+  const beside = (side, share, gap) => ({ [side]: `calc(${share}% + ${gap}px)`, "max-width": `calc(${100 - share}% - ${gap}px)` });
+  const free = end <= 55 ? beside("left", end, 8) : left >= 45 ? beside("right", 100 - left, 8) : null;
+  const text = parts.join(", ");
+  return h("span", { class: free ? "note" : "note upon", style: free ?? beside("left", left, 12), title: text }, text);
 }
