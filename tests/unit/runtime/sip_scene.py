@@ -136,7 +136,8 @@ class Notices:
         reason: str,
         why: str,
     ) -> None:
-        assert message.first("call-id") and account.account
+        assert message.first("call-id")
+        assert account.account
         self.refusals.append(why)
         self._stack.reply(fact.txn, status, reason)
 
