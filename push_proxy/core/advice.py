@@ -192,6 +192,10 @@ def _unreachable(case: Case) -> bool:
     return is_unreachable(case.course.refusal_reason)
 
 
+def _own_backend_failed(case: Case) -> bool:
+    return case.evidence.provider == "webhook" and case.course.refusal == "push_unavailable"
+
+
 def _no_codec(case: Case) -> bool:
     return case.course.refused_with.startswith(("415", "488", "606"))
 
@@ -232,6 +236,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Cause.NO_TOKEN, _NO_PUSH, _not_pushed("no_token")),
     Rule(Cause.PROVIDER_THROTTLED, frozenset({Verdict.PROVIDER_UNAVAILABLE}), _throttled),
     Rule(Cause.PROVIDER_UNREACHABLE, frozenset({Verdict.PROVIDER_UNAVAILABLE}), _unreachable),
+    Rule(Cause.BACKEND_DOWN, frozenset({Verdict.PROVIDER_UNAVAILABLE}), _own_backend_failed),
     Rule(
         Cause.PROVIDER_DOWN,
         frozenset({Verdict.PROVIDER_UNAVAILABLE}),

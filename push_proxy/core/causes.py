@@ -29,6 +29,7 @@ class Cause(StrEnum):
     PROVIDER_MISCONFIGURED = "provider_misconfigured"
     PROVIDER_THROTTLED = "provider_throttled"
     PROVIDER_UNREACHABLE = "provider_unreachable"
+    BACKEND_DOWN = "backend_down"
     PROVIDER_DOWN = "provider_down"
 
     # what the app may do, and did

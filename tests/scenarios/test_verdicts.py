@@ -237,8 +237,11 @@ ROWS: dict[str, Row] = {
     "throttled": Row(
         verdict="provider_unavailable", cause="provider_throttled", script=play.webhook_says(429)
     ),
+    "backend down": Row(
+        verdict="provider_unavailable", cause="backend_down", script=play.webhook_says(500)
+    ),
     "provider down": Row(
-        verdict="provider_unavailable", cause="provider_down", script=play.webhook_says(500)
+        verdict="provider_unavailable", cause="provider_down", script=play.google_says("INTERNAL")
     ),
     "provider away": Row(
         verdict="provider_unavailable",

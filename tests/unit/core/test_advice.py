@@ -143,6 +143,12 @@ TABLE = [
         refused("push_unavailable", "oauth_connect_timeout"),
     ),
     Row("provider_unavailable", Cause.PROVIDER_DOWN, refused("push_unavailable", "http_500")),
+    Row(
+        "provider_unavailable",
+        Cause.BACKEND_DOWN,
+        refused("push_unavailable", "http_500"),
+        {"provider": "webhook"},
+    ),
     Row("provider_unavailable", None, ((0.0, "push_sent"),)),
     # what the phone answered, and may not show or sound
     Row(
