@@ -75,8 +75,8 @@ async def miss_a_call(ext: Extension) -> str:
     return pushes[known].call_id
 
 
-async def take_a_call(ext: Extension) -> None:
-    """The phone is woken and answers."""
+async def take_a_call(ext: Extension) -> str:
+    """The phone is woken and answers; the call's Call-ID."""
     async with ext.caller() as caller, ext.phone() as phone:
         ext.wake_on_push(phone.register)
         call = caller.call(ext.aor)
@@ -88,6 +88,7 @@ async def take_a_call(ext: Extension) -> None:
         await incoming.dialog().expect_bye()
         await phone.unregister()
     ext.sink.hook = None
+    return str(call.invite.call_id)
 
 
 async def events(receiver: PushSink, kind: str, count: int = 1, within: float = 8.0) -> list[Push]:
@@ -153,8 +154,8 @@ async def test_a_receiver_that_hangs_is_in_nobodys_way(
     for _ in range(3):
         await miss_a_call(extension)
     await events(receiver, "call.missed")
-    await take_a_call(extension)
-    record = await extension.record()
+    taken = await take_a_call(extension)
+    record = await extension.record(sip_call_id=taken)
     assert record["verdict"] == "answered"
 
 

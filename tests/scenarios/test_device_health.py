@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from tests.lab.pbx import Pbx
 from tests.lab.push_sink import PushSink
@@ -94,6 +96,22 @@ async def history(ext: Extension, count: int) -> dict[str, Any]:
     )
 
 
+async def stored(ext: Extension, call: str) -> None:
+    """Waits until the wake for this call is in the store: it is written behind the call."""
+    path = ext.service.directory / "data" / "valkey.sock"
+    client = Redis(unix_socket_path=str(path))
+    try:
+        end = time.monotonic() + 5
+        while True:
+            for key in [each async for each in client.scan_iter(match="*:wakes")]:
+                if call.encode() in b"".join((await client.hgetall(key)).values()):
+                    return
+            assert time.monotonic() < end, "the wake was not written"
+            await asyncio.sleep(0.02)
+    finally:
+        await client.aclose()
+
+
 async def test_a_device_stops_waking_and_returns(own: Extension, receiver: PushSink) -> None:
     """Three wakes and three failures in a row: one event, also if we were killed in between;
     the second wake after that: the other one. History and gauge are there after the restart.
@@ -108,6 +126,7 @@ async def test_a_device_stops_waking_and_returns(own: Extension, receiver: PushS
     assert 0 < seen["p50_ms"] <= seen["p95_ms"] < 5000
     assert receiver.pushes == []
 
+    await stored(own, slept[-1])
     own.service.kill()
     await own.service.start()
     await own.pbx.registered(own.user)

@@ -22,7 +22,7 @@ from tests.lab.service import LabService, ServiceOptions
 
 from .faults import Faults, RedisProcess
 from .kinds import GROUPS, draw
-from .levels import Levels, compare, levels_of
+from .levels import Levels, compare, levels_of, quiet_levels_of
 from .noise import Noise
 from .pbx import BUSY_S, RESTING_S, Pbx
 from .pbx import NAME as PBX
@@ -147,7 +147,7 @@ class Soak:
         await self._open_receiver()
         try:
             await self.service.start()
-            quiet = await levels_of(self.service, self.redis.url)
+            quiet = await quiet_levels_of(self.service, self.redis.url)
             await self._set_up()
             report.levels.append(await self._rested(0.0))
             self.say(f"start: {report.levels[-1].text()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -87,6 +88,15 @@ async def levels_of(service: LabService, redis_url: str) -> Levels:
     found.descriptors = len(list((process / "fd").iterdir()))
     found.threads = len(list((process / "task").iterdir()))
     return found
+
+
+async def quiet_levels_of(service: LabService, redis_url: str) -> Levels:
+    """Before the first message came, as soon as the stack has counted itself."""
+    while True:
+        found = await levels_of(service, redis_url)
+        if "sip_pools" in found.counts:
+            return found
+        await asyncio.sleep(0.1)
 
 
 async def _read_keys(found: Levels, redis_url: str) -> None:
