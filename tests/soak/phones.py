@@ -120,7 +120,11 @@ class Phone(End):
             super().take(message)
 
     def _is_awake(self, message: bytes) -> bool:
-        return self.user.startswith(AWAKE) or bool(self._awake) or b";tag=" in value(message, b"To")
+        call = self.world.calls.get(value(message, b"Call-ID"))
+        if self.user.startswith(AWAKE) or call is None or call.call_id in self._awake:
+            return True
+        # Of two calls at once the push of one may have woken it for both.
+        return call.kind.twice and bool(self._awake)
 
     def _registered(self, message: bytes, status: int) -> None:
         call_id = value(message, b"Call-ID")
