@@ -174,6 +174,9 @@ class RacePhone(Phone):
         known = self._ring_of(message)
         if known is not None:
             known.take(message, self.agent)
+        elif message.method == "INVITE" and not message.uri.startswith(f"sip:{self.user}@"):
+            # For the phone of an earlier run, whose port this one has been given.
+            self.agent.respond(message, 404, "Not Found", to_tag="stranger")
         elif message.method == "INVITE":
             ring = Ring(
                 self, IncomingCall(self.agent, message, user=self.user), at=message.arrived_s
