@@ -7,12 +7,9 @@ from uuid import uuid4
 import structlog
 
 from ..core.events import (
-    BranchFailed,
-    CallerLost,
     DeviceRegistered,
     DeviceUnregistered,
     GivingUp,
-    ResponseReceived,
     TokenRotated,
     WakeSettings,
 )
@@ -30,6 +27,7 @@ from ..signaling.facts import (
     RequestReceived,
     TransactionLost,
 )
+from .branch_events import branch_event
 from .candidates import candidates_for, settings_for
 from .changes import BindingChanged, Change, DeviceChanged
 from .kept_messages import KeptMessages
@@ -98,7 +96,7 @@ class Messages:
         live = self._held.get(fact.txn)
         if live is None:
             return False
-        if (event := _event(fact)) is not None:
+        if (event := branch_event(fact)) is not None:
             live.tell(event)
         return True
 
@@ -175,21 +173,3 @@ class Messages:
     def _tell(self, account: AccountKey, event: HoldEvent) -> None:
         for live in tuple(self._of_account.get(account, {}).values()):
             live.tell(event)
-
-
-def _event(fact: BranchResponse | TransactionLost | OrderFailed) -> HoldEvent | None:
-    match fact:
-        case BranchResponse():
-            return ResponseReceived(
-                branch=fact.branch,
-                response=fact.response,
-                status=fact.status,
-                reason=fact.reason,
-                local=fact.local,
-            )
-        case TransactionLost():
-            return CallerLost(fact.reason)
-        case OrderFailed(order="fork"):
-            return BranchFailed(branch=fact.branch, reason=fact.reason)
-        case OrderFailed():
-            return None  # an answer that came too late

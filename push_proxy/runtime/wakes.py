@@ -12,15 +12,12 @@ from ..core.events import (
     AppAction,
     AppEvent,
     AppReported,
-    BranchFailed,
     CallerCancelled,
-    CallerLost,
     DeviceRegistered,
     DeviceUnregistered,
     Event,
     GivingUp,
     Invite,
-    ResponseReceived,
     TokenRotated,
     WakeSettings,
 )
@@ -52,6 +49,7 @@ from ..signaling.facts import (
     RequestReceived,
     TransactionLost,
 )
+from .branch_events import branch_event
 from .calls import Calls
 from .candidates import candidates_for, settings_for
 from .changes import Change, DeviceChanged
@@ -431,21 +429,4 @@ def _is_missing(part: Part) -> bool:
 def _event(
     fact: CancelReceived | BranchResponse | TransactionLost | OrderFailed,
 ) -> Event | None:
-    match fact:
-        case BranchResponse():
-            return ResponseReceived(
-                branch=fact.branch,
-                response=fact.response,
-                status=fact.status,
-                reason=fact.reason,
-                local=fact.local,
-            )
-        case CancelReceived():
-            return CallerCancelled(fact.reason)
-        case TransactionLost():
-            return CallerLost(fact.reason)
-        case OrderFailed() if fact.order == "fork":
-            return BranchFailed(branch=fact.branch, reason=fact.reason)
-        case OrderFailed():
-            # A CANCEL or relay that came too late: the response that made it so is on its way.
-            return None
+    return CallerCancelled(fact.reason) if isinstance(fact, CancelReceived) else branch_event(fact)

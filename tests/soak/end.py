@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -44,7 +45,7 @@ class Leg:
     sent_at: float = field(default_factory=time.monotonic)
 
 
-class End:
+class End(ABC):
     """A socket toward the service, whatever its transport."""
 
     transport_name = "UDP"
@@ -58,13 +59,13 @@ class End:
         self.flow = 0
         self.legs: dict[bytes, Leg] = {}
 
+    @abstractmethod
     def send(self, message: bytes) -> None:
         """To the service."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Its socket or connection."""
-        raise NotImplementedError
 
     def acts(self, call: Played) -> Acts:
         """What this end does when it is called."""
