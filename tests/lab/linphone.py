@@ -120,8 +120,17 @@ class Linphone:
         await self.command("answer")
 
     async def established(self, *, within: float = 10.0) -> None:
-        """Waits until a call is up; it may have to wake first. Raises ProcessError."""
+        """Waits until a call is up and its ACK sent or received; it may have to wake first.
+
+        Its media runs before the ACK has come, and over UDP a REFER may overtake the ACK, which
+        Linphone does not answer. Raises ProcessError.
+        """
+        began = time.monotonic()
         await self._event("LinphoneCallStreamsRunning", within)
+        while not self._is_acknowledged():
+            if time.monotonic() - began > within:
+                raise self._failure(f"saw no ACK within {within} s")
+            await asyncio.sleep(POLL_S)
 
     async def hang_up(self) -> None:
         """End the current call, or reject the one that rings."""
@@ -159,6 +168,11 @@ class Linphone:
             if time.monotonic() > deadline:
                 raise self._failure(f"no {wanted} within {within} s: {answer}")
             await asyncio.sleep(POLL_S)
+
+    def _is_acknowledged(self) -> bool:
+        """Whether its newest INVITE, in whichever direction, has had an ACK."""
+        said = self.directory.joinpath("linphone.log").read_text(errors="replace")
+        return said.rfind("\nACK sip") > said.rfind("\nINVITE sip")
 
     def _failure(self, what: str) -> ProcessError:
         log = self.directory / "linphone.log"
