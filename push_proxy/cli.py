@@ -134,6 +134,14 @@ def doctor(
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
+def health(context: typer.Context) -> None:
+    """Ask a running service whether it is alive, or --ready for calls (health --help)."""
+    from .health_probe import main as run
+
+    _run_with(context, run)
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
 def demo(context: typer.Context) -> None:
     """Show the main job end to end on this machine: a call wakes a phone (demo --help)."""
     from .demo import main as run
