@@ -49,6 +49,14 @@ class StackSettings:
     established calls survive it."""
     queue_limit: int = 20_000
     """Facts waiting for Python; above it new requests get 503 with Retry-After."""
+    closed: bool = False
+    """Sockets are bound, but what arrives is dropped until `Signaling.open`."""
+    cluster_keys: tuple[bytes, ...] = ()
+    """32 secret bytes each, the same at every node: the first signs what nodes give one another
+    with a request (`Rewrite.through`), all verify. Empty: this node has no others."""
+    cluster_host: str = ""
+    """What Record-Route names instead of ``public_host``, where all nodes share one name; the
+    Via keeps naming this node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +83,15 @@ class Rewrite:
     """TLS toward a PBX: the name its certificate must carry (and SNI); empty: its address."""
     tls_profile: str = ""
     """Which of ``StackSettings.tls_clients``."""
+    through: Address | None = None
+    """Toward a device whose flow is at another node: that node's SIP address (an IP literal). It
+    needs ``route_key``, and ``StackSettings.cluster_keys``. The other node passes the request on
+    by the device's newest flow; it answers 430 at once when it has none. A connection to it is
+    opened as for a PBX; when there is none, the branch fails at once with a local 430."""
+    branch_seed: str = ""
+    """The client branch is derived from it and the request, so that the same order for the same
+    request after a restart is a retransmission for the device. Each seed is used once in a life of
+    the stack; empty: a random branch."""
 
 
 class Signaling(Protocol):
@@ -91,6 +108,44 @@ class Signaling(Protocol):
 
     def listening(self) -> tuple[Address, ...]:
         """The addresses really bound, in the order of ``StackSettings.listen``."""
+
+    def open(self) -> None:
+        """Take what arrives, after a start with ``StackSettings.closed``; else nothing."""
+
+    def restore(
+        self,
+        call: CallId,
+        *,
+        raw: bytes,
+        source: Address,
+        local: Address,
+        to_tag: str,
+        server_name: str = "",
+        tls_profile: str = "",
+    ) -> None:
+        """Rebuild the server transaction of a request that a former life of this node held.
+
+        It comes as `facts.RequestReceived` with ``restored=call`` and that ``to_tag``; the PBX's
+        retransmissions and its CANCEL find it. Give these orders before `open`. A 100 is not sent
+        again by itself. Where nothing can be rebuilt, `facts.TransactionLost` says so with
+        ``restored=call`` and ``txn`` 0.
+
+        ``raw`` is the request as received, ``source`` and ``local`` are those of its fact. Over
+        TCP and TLS its connection has ended with the former life: one is opened to where its Via
+        says that the PBX listens (RFC 3261 §18.2.2), as ``server_name`` and ``tls_profile`` say;
+        when that fails, `facts.TransactionLost` follows. Whether the PBX has kept the call only
+        the caller of this can know.
+        """
+
+    def drain(self, on: bool) -> None:  # noqa: FBT001 - an order with one meaning
+        """OPTIONS to us gets 503 with Retry-After (or 200 again): PBXs look for another node."""
+
+    def peers(self, addresses: Sequence[Address]) -> None:
+        """The SIP addresses of all nodes that live, this one's too: whom dialogs may pass.
+
+        What goes through a node that is not named any more fails at once, as its flows do. Before
+        the first such order every node counts as alive.
+        """
 
     def reply(
         self, txn: ServerTxn, status: int, reason: str, *, headers: Headers = (), body: bytes = b""
@@ -134,11 +189,13 @@ class Signaling(Protocol):
         server_name: str = "",
         tls_profile: str = "",
         over: str | None = None,
+        through: Address | None = None,
+        route_key: str = "",
     ) -> None:
         """Send a request of our own; its final response comes as `facts.RequestAnswered`.
 
         ``from_`` and ``to`` are header values (with tag where one is due). ``connect``,
-        ``server_name`` and ``tls_profile`` as in `Rewrite`.
+        ``server_name``, ``tls_profile``, and ``through`` with ``route_key`` as in `Rewrite`.
 
         An INVITE is for a call that is over: the stack cancels it with the Reason ``over`` (or
         none) at its first provisional response, and ends a 2xx by ACK and BYE.
@@ -146,6 +203,12 @@ class Signaling(Protocol):
 
     def bind(self, route_key: str, source: Address, local: Address) -> None:
         """The device's newest flow: in-dialog requests toward it go there."""
+
+    def bind_through(self, route_key: str, node: Address) -> None:
+        """The device's newest flow is at another node, whose SIP address (an IP literal) this is.
+
+        In place of `bind`; `unbind` ends both.
+        """
 
     def unbind(self, route_key: str) -> None:
         """The device has no binding any more; route tokens fall back to the flow they name."""

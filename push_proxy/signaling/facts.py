@@ -6,7 +6,7 @@ an order is an ordinary error that comes back as `OrderFailed`.
 
 from dataclasses import dataclass
 
-from ..core.ids import BranchId, ResponseId, ServerTxn
+from ..core.ids import BranchId, CallId, ResponseId, ServerTxn
 from ..core.model import Address
 
 
@@ -34,6 +34,8 @@ class RequestReceived:
     peer_names: tuple[str, ...] = ()
     """Names in the client certificate that was verified on this TLS connection (RFC 5922 §7.1:
     SIP URIs' hosts and DNS names), lower case; empty without one."""
+    restored: CallId | None = None
+    """It was held before a restart: what `contract.Signaling.restore` has rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,10 @@ class TransactionLost:
     """A server transaction ended without our final response (transport failure)."""
 
     txn: ServerTxn
+    """0 when ``restored`` could not be rebuilt at all."""
     reason: str
+    restored: CallId | None = None
+    """Of a call given to `contract.Signaling.restore`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

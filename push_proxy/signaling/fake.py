@@ -4,11 +4,11 @@ It keeps the rules that the real one keeps (`contract.Signaling`): one final res
 transaction, a CANCEL only after a provisional, stale tokens come back as `facts.OrderFailed`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from ..core.ids import BranchId, Instant, ResponseId, ServerTxn
+from ..core.ids import BranchId, CallId, Instant, ResponseId, ServerTxn
 from ..core.model import Address
 from ..errors import ConfigurationError
 from .captured import NOTHING_CAPTURED, Captured, CapturedBatch, CaptureLimits
@@ -90,6 +90,21 @@ class Requested:
     server_name: str = ""
     tls_profile: str = ""
     over: str | None = None
+    through: Address | None = None
+    route_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What was asked to be rebuilt: tests answer it by `FakeSignaling.tell`."""
+
+    call: CallId
+    raw: bytes
+    source: Address
+    local: Address
+    to_tag: str
+    server_name: str = ""
+    tls_profile: str = ""
 
 
 Order = Sent | Forked | Cancelled | Ended | Forwarded | Requested
@@ -98,6 +113,7 @@ Order = Sent | Forked | Cancelled | Ended | Forwarded | Requested
 @dataclass(slots=True)
 class _Branch:
     destination: Address
+    through: Address | None = None
     status: int = 0
     cancel_waits: str | None = None
     """The Reason of a CANCEL that is kept back until a provisional (RFC 3261 §9.1)."""
@@ -118,6 +134,13 @@ class FakeSignaling:
         """All that has left, in order."""
         self.flows: dict[str, tuple[Address, Address]] = {}
         """Source and local address of each route key."""
+        self.through: dict[str, Address] = {}
+        """The node where each route key's flow is, when that is another one."""
+        self.alive: tuple[Address, ...] | None = None
+        """The nodes that live, as told by `peers`; None before the first time."""
+        self.opened = False
+        self.draining = False
+        self.restores: list[Restored] = []
         self.connections: dict[Address, Address] = {}
         """The remote ends of connections that devices opened, each with its listener."""
         self.renewed_tls: list[tuple[TlsFiles | None, dict[str, TlsFiles]]] = []
@@ -193,7 +216,7 @@ class FakeSignaling:
         local = self.connections.pop(remote)
         for txn, transaction in tuple(self._transactions.items()):
             for branch, state in tuple(transaction.branches.items()):
-                if state.destination == remote and state.status < 200:
+                if state.destination == remote and not state.through and state.status < 200:
                     self.respond(txn, branch, 430, reason="Flow Failed", local=True)
         self.tell(FlowLost(remote=remote, local=local, outgoing=False, reason=reason))
 
@@ -201,8 +224,11 @@ class FakeSignaling:
         self, route_key: str, *, method: str = "BYE", call: str = "", purr: bool = False
     ) -> None:
         """A request in a dialog goes to a device, or waits for it when it has no flow."""
+        node = self.through.get(route_key)
         source, _ = self.flows.get(route_key, (None, None))
         waiting = source is None or (source.transport != "udp" and source not in self.connections)
+        if node is not None:
+            waiting = not self._lives(node)
         self.tell(
             DeviceAwaited(route_key=route_key, method=method, call=call, waiting=waiting, purr=purr)
         )
@@ -224,6 +250,7 @@ class FakeSignaling:
     async def start(self, settings: StackSettings, on_fact: Callable[[Fact], None]) -> None:
         """See `contract.Signaling.start`; port 0 becomes 5060 and up."""
         self._on_fact = on_fact
+        self.opened = not settings.closed
         self._listening = tuple(
             replace(address, port=address.port or 5060 + number)
             for number, address in enumerate(settings.listen)
@@ -237,6 +264,49 @@ class FakeSignaling:
         """See `contract.Signaling.listening`."""
         return self._listening
 
+    def open(self) -> None:
+        """See `contract.Signaling.open`."""
+        self.opened = True
+
+    def restore(
+        self,
+        call: CallId,
+        *,
+        raw: bytes,
+        source: Address,
+        local: Address,
+        to_tag: str,
+        server_name: str = "",
+        tls_profile: str = "",
+    ) -> None:
+        """See `contract.Signaling.restore`; the test tells what comes of it."""
+        self.restores.append(
+            Restored(
+                call=call,
+                raw=raw,
+                source=source,
+                local=local,
+                to_tag=to_tag,
+                server_name=server_name,
+                tls_profile=tls_profile,
+            )
+        )
+
+    def drain(self, on: bool) -> None:  # noqa: FBT001 - an order with one meaning
+        """See `contract.Signaling.drain`."""
+        self.draining = on
+
+    def peers(self, addresses: Sequence[Address]) -> None:
+        """See `contract.Signaling.peers`."""
+        self.alive = tuple(addresses)
+        for txn, transaction in tuple(self._transactions.items()):
+            for branch, state in tuple(transaction.branches.items()):
+                if state.through and not self._lives(state.through) and state.status < 200:
+                    self.respond(txn, branch, 430, reason="Flow Failed", local=True)
+
+    def _lives(self, node: Address) -> bool:
+        return self.alive is None or node in self.alive
+
     def reply(
         self, txn: ServerTxn, status: int, reason: str, *, headers: Headers = (), body: bytes = b""
     ) -> None:
@@ -249,7 +319,7 @@ class FakeSignaling:
         """See `contract.Signaling.fork`."""
         if not self._may_answer("fork", txn, branch, 0):
             return
-        self._transactions[txn].branches[branch] = _Branch(rewrite.destination)
+        self._transactions[txn].branches[branch] = _Branch(rewrite.destination, rewrite.through)
         if self._has_flow(rewrite):
             self.orders.append(Forked(txn, branch, rewrite))
         else:
@@ -310,6 +380,8 @@ class FakeSignaling:
         server_name: str = "",
         tls_profile: str = "",
         over: str | None = None,
+        through: Address | None = None,
+        route_key: str = "",
     ) -> None:
         """See `contract.Signaling.request`."""
         self.orders.append(
@@ -329,16 +401,25 @@ class FakeSignaling:
                 server_name=server_name,
                 tls_profile=tls_profile,
                 over=over,
+                through=through,
+                route_key=route_key,
             )
         )
 
     def bind(self, route_key: str, source: Address, local: Address) -> None:
         """See `contract.Signaling.bind`."""
+        self.through.pop(route_key, None)
         self.flows[route_key] = (source, local)
+
+    def bind_through(self, route_key: str, node: Address) -> None:
+        """See `contract.Signaling.bind_through`."""
+        self.flows.pop(route_key, None)
+        self.through[route_key] = node
 
     def unbind(self, route_key: str) -> None:
         """See `contract.Signaling.unbind`."""
         self.flows.pop(route_key, None)
+        self.through.pop(route_key, None)
 
     async def renew_tls(self, tls: TlsFiles | None, tls_clients: Mapping[str, TlsFiles]) -> None:
         """See `contract.Signaling.renew_tls`."""
@@ -364,6 +445,8 @@ class FakeSignaling:
 
     def _has_flow(self, rewrite: Rewrite) -> bool:
         """A device's connection is never opened by us (RFC 5626 §5.3)."""
+        if rewrite.through is not None:
+            return self._lives(rewrite.through)
         destination = rewrite.destination
         streams = destination.transport != "udp"
         return not streams or rewrite.connect or destination in self.connections

@@ -5,10 +5,10 @@ values that name a transaction by token. No Python ever runs on the SIP thread.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
-from ..core.ids import BranchId, Instant, ResponseId, ServerTxn
+from ..core.ids import BranchId, CallId, Instant, ResponseId, ServerTxn
 from ..core.model import Address
 from ..errors import ConfigurationError
 from . import _stack
@@ -80,6 +80,34 @@ class NativeSignaling:
         """See `contract.Signaling.listening`."""
         return self._listening
 
+    def open(self) -> None:
+        """See `contract.Signaling.open`."""
+        self._stack.open()
+
+    def restore(
+        self,
+        call: CallId,
+        *,
+        raw: bytes,
+        source: Address,
+        local: Address,
+        to_tag: str,
+        server_name: str = "",
+        tls_profile: str = "",
+    ) -> None:
+        """See `contract.Signaling.restore`."""
+        self._stack.restore(
+            call, raw, _native(source), _native(local), to_tag, server_name, tls_profile
+        )
+
+    def drain(self, on: bool) -> None:  # noqa: FBT001 - an order with one meaning
+        """See `contract.Signaling.drain`."""
+        self._stack.drain_node(on)
+
+    def peers(self, addresses: Sequence[Address]) -> None:
+        """See `contract.Signaling.peers`."""
+        self._stack.peers([_native(address) for address in addresses])
+
     def _drain(self) -> None:
         for fact in self._stack.drain():
             if self._on_fact is not None:
@@ -129,6 +157,8 @@ class NativeSignaling:
         server_name: str = "",
         tls_profile: str = "",
         over: str | None = None,
+        through: Address | None = None,
+        route_key: str = "",
     ) -> None:
         """See `contract.Signaling.request`."""
         self._stack.request(
@@ -147,11 +177,16 @@ class NativeSignaling:
             server_name,
             tls_profile,
             over,
+            *((_native(through), route_key) if through else ()),
         )
 
     def bind(self, route_key: str, source: Address, local: Address) -> None:
         """See `contract.Signaling.bind`."""
         self._stack.bind(route_key, _native(source), _native(local))
+
+    def bind_through(self, route_key: str, node: Address) -> None:
+        """See `contract.Signaling.bind_through`."""
+        self._stack.bind_through(route_key, _native(node))
 
     def unbind(self, route_key: str) -> None:
         """See `contract.Signaling.unbind`."""
