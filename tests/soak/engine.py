@@ -331,7 +331,8 @@ class Soak:
             user=user,
             call_id=f"soak-{self.options.seed}-{self._number}",
             acts=acts,
-            cancel_s=rng.uniform(0, 0.6) if kind.cancels == "waking" else rng.uniform(0, 0.2),
+            # Before the earliest phone of the kinds that are cancelled while waking: 0.3 * 1.5 s.
+            cancel_s=rng.uniform(0, 0.4) if kind.cancels == "waking" else rng.uniform(0, 0.2),
             talk_s=rng.uniform(0, 0.3),
         )
         self.calls[call.call_id.encode()] = call
