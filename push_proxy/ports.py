@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from .cluster_ports import ClusterStore
 from .core.events import PushOutcome
 from .core.ids import AccountKey, CallId, DeviceId, Instant, TenantId
 from .core.message_summary import Mailbox
@@ -212,6 +213,7 @@ class Store(
     KeptMessageStore,
     WakeStore,
     AppLogStore,
+    ClusterStore,
     Protocol,
 ):
     """State that outlives the process. Every method may raise `errors.StoreUnavailable`.

@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr
 from .core.events import WakeSettings
 from .core.kept_message import MessagePolicy, MessageRules
 from .core.model import Address, Ringing, RingMode
+from .settings_cluster import ClusterSection
 from .settings_defaults import default_data_dir, default_node_id
 from .settings_providers import DevicesSection, EventsSection, ProvidersSection
 from .settings_recorder import RecorderSection
@@ -193,6 +194,7 @@ class Settings(Section):
     pbxes: Mapping[Name, PbxSection] = Field(default_factory=dict)
     http: HttpSection = Field(default_factory=HttpSection)
     redis: RedisSection = Field(default_factory=RedisSection)
+    cluster: Annotated[ClusterSection, EmptySection] = Field(default_factory=ClusterSection)
     secrets: SecretsSection = Field(default_factory=SecretsSection)
     wake: WakeSection = Field(default_factory=WakeSection)
     messages: MessagesSection = Field(default_factory=MessagesSection)

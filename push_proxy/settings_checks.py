@@ -69,6 +69,17 @@ def contradictions(settings: Settings) -> Iterator[Fault]:
     if settings.recorder.hep is not None and (file := settings.recorder.hep.password_file):
         yield from file_faults("recorder.hep.password_file", file)
     yield from _advice(settings)
+    yield from _cluster(settings)
+
+
+def _cluster(settings: Settings) -> Iterator[Fault]:
+    cluster = settings.cluster
+    if cluster.heartbeat_s * 2 > cluster.lease_s:
+        lease = f"cluster.lease_s ({cluster.lease_s:g})"
+        text = f"{cluster.heartbeat_s:g} is more than half of {lease}: one lost heartbeat kills us"
+        yield "cluster.heartbeat_s", f"{text}; make it smaller"
+    for path in cluster.token_keys:
+        yield from file_faults("cluster.token_keys", path)
 
 
 def _advice(settings: Settings) -> Iterator[Fault]:

@@ -251,6 +251,8 @@ class Binding:
     """Before its end a push asks for a REGISTER, unless that comes by itself (RFC 8599 §5.5)."""
     purr: bool = False
     """It is woken for requests inside its dialogs (RFC 8599 §6)."""
+    node: str = ""
+    """The node that took the REGISTER and has the flow; empty: there is one node alone."""
 
 
 class CallState(StrEnum):
@@ -363,6 +365,8 @@ class CallRecord:
     timeline: tuple[TimelineEntry, ...] = ()
     evidence: Evidence | None = None
     """What was known of the device that decided the call; None: nothing has to be explained."""
+    node: str = ""
+    """The node that has or had the call; empty: there is one node alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,10 @@ key                                   type     lives
 ``pp:{tenant}:dead-letters``          zset     a month beyond the last one: id -> when it died
 ``pp:{tenant}:dead-letter-data``      hash     as dead-letters: id -> data
 ``pp:shared:<name>``                  string   as long as the caller asks
+``pp:node:<id>``                      string   ``cluster.lease_s`` after its last heartbeat
+``pp:nodes``                          set      index: ids of nodes
+``pp:feed``                           stream   capped: what of which account was written, by whom
+``pp:{inbox:<node>}``                 list     ten seconds after the last order to that node
 ====================================  =======  ==============================================
 """
 
@@ -71,6 +75,11 @@ TENANT_CALLS = 100_000
 TENANTS = "pp:tenants"
 API_KEYS = "pp:api-keys"
 NOT_WAKING = "pp:not-waking"
+NODES = "pp:nodes"
+FEED = "pp:feed"
+
+FEED_LENGTH = 100_000
+"""About so many changes are kept: a node that falls further behind reads everything again."""
 
 
 def account(key: AccountKey) -> str:
@@ -205,6 +214,16 @@ def secret(name: str) -> str:
 def shared(name: str) -> str:
     """A value that all nodes have in common for a time."""
     return f"pp:shared:{name}"
+
+
+def node(name: str) -> str:
+    """A node that lives."""
+    return f"pp:node:{name}"
+
+
+def inbox(name: str) -> str:
+    """Orders to a node, and answers to its own."""
+    return f"pp:{{inbox:{name}}}"
 
 
 def outbox(webhook: str) -> tuple[str, str, str]:

@@ -9,6 +9,7 @@ from ..ports import AccountPage, AccountState, Clock
 from .faults import account_gone, aor_taken, check_version, token_taken
 from .memory_app_logs import AppLogsInMemory
 from .memory_calls import CallsInMemory
+from .memory_cluster import ClusterInMemory
 from .memory_events import EventsInMemory
 from .memory_keys import KeysInMemory
 from .memory_messages import MessagesInMemory
@@ -29,6 +30,7 @@ class MemoryStore(
     EventsInMemory,
     WakesInMemory,
     AppLogsInMemory,
+    ClusterInMemory,
 ):
     """`ports.Store` without a server; nothing outlives it."""
 
@@ -43,6 +45,7 @@ class MemoryStore(
         EventsInMemory.__init__(self)
         WakesInMemory.__init__(self)
         AppLogsInMemory.__init__(self, clock, history)
+        ClusterInMemory.__init__(self, clock)
         self._clock = clock
         self._accounts: dict[AccountKey, Account] = {}
         self._owners: dict[str, AccountKey] = {}

@@ -11,6 +11,7 @@ from .codec import Codec
 from .redis_app_logs import AppLogsInRedis
 from .redis_calls import CallsInRedis
 from .redis_client import Command, RedisClient, evalsha
+from .redis_cluster import ClusterInRedis
 from .redis_devices import DevicesInRedis
 from .redis_events import EventsInRedis
 from .redis_keys import KeysInRedis
@@ -34,6 +35,7 @@ class RedisStore(
     EventsInRedis,
     WakesInRedis,
     AppLogsInRedis,
+    ClusterInRedis,
 ):
     """`ports.Store` on a server that several nodes may share."""
 

@@ -128,6 +128,13 @@ class RedisClient:
         """One command's reply."""
         return await self._guarded(self._one(command), self._timeout_s)
 
+    async def wait(self, *command: Any, wait_s: float) -> Any:
+        """A blocking command's reply; ``wait_s`` is how long the server is asked to wait.
+
+        It has a connection to itself meanwhile.
+        """
+        return await self._guarded(self._one(command), wait_s + self._timeout_s)
+
     async def run(self, script: Script, keys: Sequence[str], *args: Any) -> Any:
         """One script's reply, in one round trip."""
         try:

@@ -44,6 +44,8 @@ PUT_APP_LOG = Script("put_app_log")
 RESEAL_APP_LOG = Script("reseal_app_log")
 KEEP_MESSAGE = Script("keep_message")
 DROP_MESSAGE = Script("drop_message")
+NODE_BEAT = Script("node_beat")
+NODE_LEAVE = Script("node_leave")
 
 ALL = (
     PUT_ACCOUNT,
@@ -74,4 +76,6 @@ ALL = (
     RESEAL_APP_LOG,
     KEEP_MESSAGE,
     DROP_MESSAGE,
+    NODE_BEAT,
+    NODE_LEAVE,
 )
