@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from .core.events import WakeSettings
 from .core.kept_message import MessagePolicy, MessageRules
 from .core.model import Address, Ringing, RingMode
+from .errors import ConfigurationError
 from .settings_cluster import ClusterSection
 from .settings_defaults import default_data_dir, default_node_id
 from .settings_providers import DevicesSection, EventsSection, ProvidersSection
@@ -34,6 +35,7 @@ from .settings_types import (
     parse_nameserver,
     parse_sip_listen,
 )
+from .store.redis_topology import parse_topology
 
 
 class NodeSection(Section):
@@ -129,10 +131,18 @@ class HttpSection(Section):
         return None if self.admin_listen is None else parse_host_port(self.admin_listen)
 
 
+def _redis_url(text: str) -> str:
+    try:
+        parse_topology(text)
+    except ConfigurationError as error:
+        raise ValueError(str(error).removeprefix("redis.url").lstrip(": ")) from None
+    return text
+
+
 class RedisSection(Section):
     """``redis``: the shared state; absent: an embedded Valkey in ``node.data_dir``."""
 
-    url: Annotated[str, Field(pattern=r"^(rediss?|unix)://")] | None = Field(None, repr=False)
+    url: Annotated[str, AfterValidator(_redis_url)] | None = Field(None, repr=False)
 
 
 class SecretsSection(Section):

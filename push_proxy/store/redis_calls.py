@@ -72,7 +72,8 @@ class CallsInRedis:
         if record.id in self._indexed:
             await self._client.run(*keep)
             return
-        await self._client.write_all([*self._index(record, oldest, forget_ms), evalsha(*keep)])
+        commands = [*self._index(record, oldest, forget_ms), evalsha(*keep)]
+        await self._client.write_all(commands, in_order=True)
         self._remember(record.id)
 
     async def get_call(self, call: CallId) -> CallRecord | None:

@@ -1,222 +1,261 @@
 """The connection to Redis: one place where commands are sent and failures are named.
 
-redis-py's defaults retry for seconds and wait five more for a silent server. A call cannot:
-there are no retries here, every command has a deadline, and after a silent server the next
-ones fail at once for a moment instead of queueing up behind it.
+What `redis.url` names decides which server a command goes to (`redis_route`); deadlines and
+silence are the server's (`redis_server`).
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    ClusterDownError,
-    MasterDownError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.asyncio import ConnectionPool, Redis
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from ..errors import ConfigurationError, StoreUnavailable
 from . import scripts
-from .redis_lane import Lane
+from .redis_cluster_route import ClusterRoute
+from .redis_lane import Command
+from .redis_route import OneServer, Route
+from .redis_sentinel import SentinelRoute
+from .redis_server import Server, StoreRefused, Unreached
+from .redis_topology import Kind, Topology, parse_topology
 from .scripts import Script
 
-_log = structlog.get_logger(__name__)
+__all__ = ["Command", "RedisClient", "StoreRefused", "evalsha"]
 
-Command = tuple[Any, ...]
-_Send = Callable[[], Awaitable[Any]]
+_log = structlog.get_logger(__name__)
+_One = Callable[[Server, Command], Awaitable[Any]]
+_Many = Callable[[Server, Sequence[Command]], Awaitable[list[Any]]]
 _OLDEST_SERVER = (7, 0)
 _PING_S = 0.5
-_AFTER_SILENCE_S = 0.5
-# A write in the server's eyes, but XX asks for a key that is never there.
-_WRITES_NOTHING: Command = ("SET", "pp:takes-writes", "", "XX")
-# Answers of a server that is up but cannot serve just now; redis-py strips the code from those
-# that it has classes for.
-_PASSING = ("BUSY", "MISCONF", "NOREPLICAS", "UNBLOCKED")
-_PASSING_ERRORS = (
-    BusyLoadingError,
-    ClusterDownError,
-    MasterDownError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    TryAgainError,
-)
-
-
-class StoreRefused(StoreUnavailable):
-    """Redis does not accept our credentials: at the start the configuration's fault."""
+_HOPS = 5
+"""So often a command is sent on: a slot that is moving says ASK, then MOVED."""
+_ROUTES: dict[Kind, Callable[..., Route]] = {
+    Kind.STANDALONE: OneServer,
+    Kind.SENTINEL: SentinelRoute,
+    Kind.CLUSTER: ClusterRoute,
+}
 
 
 class RedisClient:
-    """Sends commands; raises `errors.StoreUnavailable` whenever they may not have been done."""
+    """Sends commands; raises `errors.StoreUnavailable` whenever they may not have been done.
 
-    def __init__(self, url: str, *, timeout_s: float = 1.0, max_connections: int = 32) -> None:
-        """``url``: ``redis://``, ``rediss://`` or ``unix://``.
+    In a cluster a command goes to the master that has its first key; keys of one command or
+    script share a hash tag. Blocking commands have a method of their own: `wait`.
+    """
 
-        Raises `errors.ConfigurationError` when it is none of these.
+    def __init__(self, url: str, *, timeout_s: float = 1.0) -> None:
+        """``url``: see `redis_topology`. ``timeout_s`` bounds every command.
+
+        Raises `errors.ConfigurationError` when the URL is none.
         """
-        self.where = _without_password(url)
+        self._topology: Topology = parse_topology(url)
+        self.where = self._topology.shown
         self._timeout_s = timeout_s
-        self._silent_until = 0.0
-        try:
-            pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=max_connections,
-                # Waiting for a connection counts against the command's own deadline.
-                timeout=None,
-                socket_timeout=None,
-                socket_connect_timeout=timeout_s,
-                retry=Retry(NoBackoff(), 0),
-                # RESP3 would greet with HELLO and subscribe to maintenance notices.
-                protocol=2,
-            )
-        except ValueError as error:
-            raise ConfigurationError(f"redis.url {self.where!r}: {error}") from None
-        self._redis = Redis.from_pool(pool)
-        self._lane = Lane(pool, timeout_s=timeout_s)
-        # redis-py would make True of the former value that SET … GET returns.
-        self._redis.set_response_callback("SET", _as_it_is)
+        self._route = _ROUTES[self._topology.kind](self._topology, timeout_s=timeout_s)
+        self._shapes = _shapes()
 
     async def connect(self) -> None:
-        """Check the server and load the scripts.
+        """Find and check the servers, and load the scripts.
 
-        Raises `errors.StoreUnavailable`, or `errors.ConfigurationError` when the server
-        refuses us or is too old.
+        Raises `errors.StoreUnavailable`, or `errors.ConfigurationError` when a server
+        refuses us, is too old, or is something else than the URL says.
         """
-        self._silent_until = 0.0
         try:
-            info = await self.call("INFO", "server")
+            await self._route.open()
+            for server, _ in self._route.masters():
+                await self._greet(server)
         except StoreRefused as error:
             raise ConfigurationError(str(error)) from None
-        version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
-        if version < _OLDEST_SERVER:
-            raise ConfigurationError(
-                f"Redis at {self.where} is version {info['redis_version']}; 7.0 or newer, or "
-                "Valkey, is needed"
-            )
-        await self.pipeline([("SCRIPT LOAD", script.text) for script in scripts.ALL])
-        await self._warn_of_eviction()
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._redis.aclose(close_connection_pool=True)
+        await self._route.aclose()
 
-    async def ping(self) -> None:
-        """Return when the server answers within half a second and takes writes.
+    async def ping(self) -> dict[str, str]:
+        """Return when all masters answer within half a second and take writes.
 
         PING itself is answered by a read-only replica and by a server whose memory is full.
+        Returns each master's run id by its name: another one means that it was restarted.
         """
-        self._silent_until = 0.0
-        await self._guarded(self._one(_WRITES_NOTHING), min(_PING_S, self._timeout_s))
+        await self._route.check()
+        masters = self._route.masters()
+        lives = await asyncio.gather(*(self._ping(*master) for master in masters))
+        return {server.where: life for (server, _), life in zip(masters, lives, strict=True)}
 
     async def call(self, *command: Any) -> Any:
-        """One command's reply."""
-        return await self._guarded(self._one(command), self._timeout_s)
-
-    async def wait(self, *command: Any, wait_s: float) -> Any:
-        """A blocking command's reply; ``wait_s`` is how long the server is asked to wait.
-
-        It has a connection to itself meanwhile.
-        """
-        return await self._guarded(self._one(command), wait_s + self._timeout_s)
+        """One command's reply, in redis-py's shape."""
+        return self._shaped(command, await self._one(command, Server.one))
 
     async def run(self, script: Script, keys: Sequence[str], *args: Any) -> Any:
         """One script's reply, in one round trip."""
-        try:
-            return await self.write(*evalsha(script, keys, *args))
-        except NoScriptError:
-            # The server was restarted since connect().
-            return await self.write("EVAL", script.text, len(keys), *keys, *args)
+        return await self.write(*evalsha(script, keys, *args))
 
     async def write(self, *command: Any) -> Any:
         """One command's reply as the server gave it; cheap, for the path of calls."""
-        return await self._guarded(lambda: self._lane.call(command), self._timeout_s)
+        return await self._one(command, Server.lane_one)
 
-    async def write_all(self, commands: Sequence[Command]) -> list[Any]:
+    async def write_all(self, commands: Sequence[Command], *, in_order: bool = False) -> list[Any]:
         """As `pipeline`, with replies as the server gave them; cheap, for the path of calls."""
-        return await self._checked(lambda: self._lane.several(commands))
+        return await self._all(commands, Server.lane_many, in_order=in_order)
 
-    async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
-        """Several commands' replies, in one round trip; not atomic."""
+    async def pipeline(self, commands: Sequence[Command], *, in_order: bool = False) -> list[Any]:
+        """Several commands' replies, in one round trip; not atomic.
+
+        Masters of a cluster get theirs at the same time, unless ``in_order``: then nothing is
+        sent before all that stands before it was done.
+        """
+        replies = await self._all(commands, Server.many, in_order=in_order)
+        return [self._shaped(*pair) for pair in zip(commands, replies, strict=True)]
+
+    async def wait(self, *command: Any, wait_s: float) -> Any:
+        """A blocking command's reply (XREAD … BLOCK, BLPOP), in redis-py's shape.
+
+        It has a connection of its own, however many of them wait at once; cancelling it closes
+        that. ``wait_s`` is how long the command itself blocks at most; the server must have
+        answered `timeout_s` after that. Raises as `call`; it is sent twice only when the first
+        server said that the key is not there.
+        """
+
+        async def send(server: Server, sent: Command) -> Any:
+            return await server.blocking(sent, block_s=wait_s)
+
+        return self._shaped(command, await self._one(command, send))
+
+    async def _one(self, command: Command, send: _One) -> Any:
+        server = self._route.server(command)
+        try:
+            return await send(server, command)
+        except (ResponseError, StoreUnavailable) as error:
+            return await self._otherwise(command, send, server, error)
+
+    async def _all(self, commands: Sequence[Command], send: _Many, *, in_order: bool) -> list[Any]:
         if not commands:
             return []
-        return await self._checked(self._several(commands))
-
-    async def _checked(self, send: _Send) -> list[Any]:
-        replies: list[Any] = await self._guarded(send, self._timeout_s)
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            # All commands are safe to repeat: each sets values, none counts.
-            await self.connect()
-            replies = await self._guarded(send, self._timeout_s)
-        for reply in replies:
-            if isinstance(reply, ResponseError):
-                raise self._judged(reply)
+        if self._topology.kind is not Kind.CLUSTER:
+            return await self._group(self._route.server(commands[0]), commands, send)
+        groups = self._grouped(commands, in_order=in_order)
+        sending = [
+            self._group(server, [commands[n] for n in numbers], send) for server, numbers in groups
+        ]
+        if in_order:
+            found = [await each for each in sending]
+        else:
+            found = await _together(sending)
+        replies: list[Any] = [None] * len(commands)
+        for (_, numbers), answers in zip(groups, found, strict=True):
+            for number, answer in zip(numbers, answers, strict=True):
+                replies[number] = answer
         return replies
 
-    def _one(self, command: Command) -> _Send:
-        return lambda: self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+    def _grouped(
+        self, commands: Sequence[Command], *, in_order: bool
+    ) -> list[tuple[Server, list[int]]]:
+        groups: list[tuple[Server, list[int]]] = []
+        for number, command in enumerate(commands):
+            server = self._route.server(command)
+            looked = groups[-1:] if in_order else groups
+            for known, numbers in looked:
+                if known is server:
+                    numbers.append(number)
+                    break
+            else:
+                groups.append((server, [number]))
+        return groups
 
-    def _several(self, commands: Sequence[Command]) -> _Send:
-        def send() -> Awaitable[Any]:
-            pipe = self._redis.pipeline(transaction=False)
-            for command in commands:
-                pipe.execute_command(*command)
-            # Raised by redis-py, an error would quote the whole command with its data.
-            return pipe.execute(raise_on_error=False)
-
-        return send
-
-    def _judged(self, error: ResponseError) -> Exception:
-        if str(error).startswith(_PASSING) or isinstance(error, _PASSING_ERRORS):
-            return StoreUnavailable(f"Redis at {self.where} cannot serve now: {error}")
-        return error
-
-    async def _guarded(self, send: _Send, timeout_s: float) -> Any:
-        if time.monotonic() < self._silent_until:
-            raise StoreUnavailable(f"Redis at {self.where} is silent; trying again in a moment")
+    async def _group(self, server: Server, commands: Sequence[Command], send: _Many) -> list[Any]:
         try:
-            async with asyncio.timeout(timeout_s):
-                return await send()
-        except (TimeoutError, RedisTimeoutError):
-            self._silent_until = time.monotonic() + _AFTER_SILENCE_S
-            raise StoreUnavailable(
-                f"Redis at {self.where} did not answer within {timeout_s:g} s: is it blocked or "
-                "overloaded?"
-            ) from None
-        except (RedisConnectionError, NoPermissionError, OSError) as error:
-            if _is_refusal(error):
-                raise StoreRefused(
-                    f"Redis at {self.where} refuses us: {error}; check user and password in "
-                    "redis.url"
-                ) from None
-            raise StoreUnavailable(
-                f"Redis at {self.where} cannot be reached: {error}; is it running?"
-            ) from None
-        except ResponseError as error:
-            raise self._judged(error) from None
+            replies = await send(server, commands)
+        except Unreached as error:
+            # Whoever took over has these keys, or nobody has.
+            replies = [error] * len(commands)
+        except StoreUnavailable as error:
+            await self._route.instead(commands[0], server, error)
+            raise
+        for number, reply in enumerate(replies):
+            if isinstance(reply, ResponseError | StoreUnavailable):
+                replies[number] = await self._otherwise(commands[number], Server.one, server, reply)
+        return replies
 
-    async def _warn_of_eviction(self) -> None:
+    async def _otherwise(
+        self,
+        command: Command,
+        send: _One,
+        server: Server,
+        why: ResponseError | StoreUnavailable,
+    ) -> Any:
+        """Do at another server, or in another way, what was not done. Raises when there is none."""
+        asking = False
+        for _ in range(_HOPS):
+            if isinstance(why, NoScriptError):
+                # Restarted since connect(), or promoted.
+                command = evaluated(command)
+            elif (found := await self._route.instead(command, server, why)) is not None:
+                server, asking = found
+            else:
+                break
+            try:
+                if asking:
+                    return await _asking(server, command)
+                return await send(server, command)
+            except (ResponseError, StoreUnavailable) as error:
+                why = error
+        raise why if isinstance(why, StoreUnavailable) else server.judged(why) from None
+
+    async def _greet(self, server: Server) -> None:
+        server.listen_again()
+        info = self._shaped(("INFO",), await server.one(("INFO", "server")))
+        version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
+        if version < _OLDEST_SERVER:
+            raise ConfigurationError(
+                f"Redis at {server.where} is version {info['redis_version']}; 7.0 or newer, or "
+                "Valkey, is needed"
+            )
+        mode = info.get("redis_mode") or info.get("server_mode")
+        if mode != self._mode():
+            raise ConfigurationError(
+                f"Redis at {server.where} runs as {mode}: for a cluster write "
+                "redis+cluster://host1:port,host2:port, for sentinels "
+                "redis+sentinel://host1:port,host2:port/SERVICE"
+            )
+        for reply in await server.many([("SCRIPT LOAD", each.text) for each in scripts.ALL]):
+            if isinstance(reply, ResponseError):
+                raise server.judged(reply)
+        await self._warn_of_eviction(server)
+
+    def _mode(self) -> str:
+        return "cluster" if self._topology.kind is Kind.CLUSTER else "standalone"
+
+    async def _ping(self, server: Server, key: str) -> str:
+        server.listen_again()
+        limit_s = min(_PING_S, self._timeout_s)
+        # A write in the server's eyes, but XX asks for a key that is never there.
+        probe: list[Command] = [("SET", key, "", "XX"), ("INFO", "server")]
         try:
-            reply = await self.call("CONFIG GET", "maxmemory-policy")
+            written, info = await server.many(probe, limit_s)
+        except StoreUnavailable as error:
+            await self._route.instead(("SET", key), server, error)
+            raise
+        if isinstance(written, ResponseError):
+            if isinstance(written, ReadOnlyError):
+                await self._route.instead(("SET", key), server, written)
+            raise server.judged(written)
+        if isinstance(info, ResponseError):
+            raise server.judged(info)
+        return str(self._shaped(("INFO",), info)["run_id"])
+
+    def _shaped(self, command: Command, reply: Any) -> Any:
+        shape = self._shapes.get(command[0].upper())
+        return reply if shape is None else shape(reply)
+
+    async def _warn_of_eviction(self, server: Server) -> None:
+        try:
+            reply = await server.one(("CONFIG GET", "maxmemory-policy"))
         except (StoreRefused, RedisError) as error:
             _log.debug("cannot read Redis' maxmemory-policy", error=str(error))
             return
-        policy = _text(dict(reply).get("maxmemory-policy", ""))
+        policy = _text(dict(zip(reply[::2], reply[1::2], strict=True)).get(b"maxmemory-policy", ""))
         if policy.startswith("allkeys"):
             _log.warning(
                 "Redis may evict accounts when its memory is full: set maxmemory-policy to "
@@ -230,25 +269,36 @@ def evalsha(script: Script, keys: Sequence[str], *args: Any) -> Command:
     return ("EVALSHA", script.sha, len(keys), *keys, *args)
 
 
-def _is_refusal(error: BaseException | None) -> bool:
-    """Whether credentials are at fault; redis-py wraps its own errors while it connects."""
-    while error is not None:
-        if isinstance(error, AuthenticationError | NoPermissionError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def evaluated(command: Command) -> Command:
+    """The same with the script's text, which the server keeps from then on."""
+    return ("EVAL", scripts.by_sha(command[1]).text, *command[2:])
 
 
-def _as_it_is(response: Any, **_: Any) -> Any:
-    return response
+async def _asking(server: Server, command: Command) -> Any:
+    """To the node that a slot is moving to, which would say MOVED otherwise."""
+    _, reply = await server.many([("ASKING",), command])
+    if isinstance(reply, ResponseError):
+        raise reply
+    return reply
+
+
+async def _together(sending: Sequence[Awaitable[list[Any]]]) -> list[list[Any]]:
+    """All of them to their end, then the first failure if there is one."""
+    found = await asyncio.gather(*sending, return_exceptions=True)
+    replies: list[list[Any]] = []
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+        replies.append(each)
+    return replies
+
+
+def _shapes() -> dict[str, Callable[..., Any]]:
+    """What redis-py makes of raw replies, by command."""
+    client = Redis(connection_pool=ConnectionPool(protocol=2))
+    # redis-py would make True of the former value that SET … GET returns.
+    return {str(name): shape for name, shape in client.response_callbacks.items() if name != "SET"}
 
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return f"unix://{parts.path}"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

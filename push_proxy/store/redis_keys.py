@@ -41,7 +41,8 @@ class KeysInRedis:
                 ("PEXPIREAT", owned, until_ms, "NX"),
                 ("PEXPIREAT", owned, until_ms, "GT"),
                 ("SET", keys.enrolment(code), data, "PXAT", until_ms),
-            ]
+            ],
+            in_order=True,
         )
 
     async def take_enrolment(self, code_sha256: str, *, now: Instant) -> Enrolment | None:

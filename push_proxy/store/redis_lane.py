@@ -6,33 +6,39 @@ them at the same moment.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from ..tasks import spawn
 
-_Waiting = tuple[tuple[Any, ...], asyncio.Future[Any]]
+Command = tuple[Any, ...]
+_Waiting = tuple[Command, asyncio.Future[Any]]
+
+
+class NotReached(RedisConnectionError):
+    """There is no connection: nothing was sent, so nothing can have been done."""
 
 
 class Lane:
     """Sends commands in order and gives each its raw reply (no redis-py callback)."""
 
-    def __init__(self, pool: BlockingConnectionPool, *, timeout_s: float) -> None:
+    def __init__(self, pool: ConnectionPool, *, timeout_s: float) -> None:
         """``timeout_s``: how long a batch may take before the connection is given up."""
         self._pool = pool
         self._timeout_s = timeout_s
         self._waiting: list[_Waiting] = []
         self._running = False
 
-    async def call(self, command: tuple[Any, ...]) -> Any:
-        """One command's reply. Raises what redis-py raises, and `TimeoutError`."""
+    async def call(self, command: Command) -> Any:
+        """One command's reply. Raises what redis-py raises, `NotReached` and `TimeoutError`."""
         return await self._submit(command)
 
-    async def several(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def several(self, commands: Sequence[Command]) -> list[Any]:
         """Several commands' replies; a command's own error stands in its place.
 
         Raises as `call` when not all of them may have been done.
@@ -43,7 +49,7 @@ class Lane:
                 raise reply
         return replies
 
-    def _submit(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
+    def _submit(self, command: Command) -> asyncio.Future[Any]:
         reply = asyncio.get_running_loop().create_future()
         self._waiting.append((command, reply))
         if not self._running:
@@ -60,27 +66,41 @@ class Lane:
             self._running = False
 
     async def _exchange(self, batch: list[_Waiting]) -> None:
+        answers = iter(batch)
         try:
             async with asyncio.timeout(self._timeout_s):
-                connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-                try:
-                    await _send(connection, [command for command, _ in batch])
-                    for _, reply in batch:
-                        _settle(reply, await _read(connection))
-                except BaseException:
-                    # Replies still on their way must not answer somebody else's command.
-                    await connection.disconnect(nowait=True)
-                    raise
-                finally:
-                    await self._pool.release(connection)
+                await exchange(
+                    self._pool,
+                    [command for command, _ in batch],
+                    lambda answer: _settle(next(answers)[1], answer),
+                )
         except Exception as error:  # noqa: BLE001 - every asker gets it
             for _, reply in batch:
                 _settle(reply, error)
 
 
-async def _send(connection: AbstractConnection, commands: list[tuple[Any, ...]]) -> None:
-    packed = connection.pack_commands(commands)
-    await connection.send_packed_command(packed, check_health=False)
+async def exchange(
+    pool: ConnectionPool, commands: Sequence[Command], take: Callable[[Any], None]
+) -> None:
+    """Send all in one write; ``take`` gets each reply, or the `ResponseError` in its place.
+
+    Raises `NotReached` before anything was sent, and what redis-py raises later.
+    """
+    try:
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+    except (RedisConnectionError, OSError) as error:
+        raise NotReached(str(error)) from error
+    try:
+        packed = connection.pack_commands(commands)
+        await connection.send_packed_command(packed, check_health=False)
+        for _ in commands:
+            take(await _read(connection))
+    except BaseException:
+        # Replies still on their way must not answer somebody else's command.
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(connection)
 
 
 async def _read(connection: AbstractConnection) -> Any:

@@ -44,7 +44,7 @@ class WakesInRedis:
                 *rows,
             ),
         ]
-        _, known = await self._client.write_all(commands)
+        _, known = await self._client.write_all(commands, in_order=True)
         return bool(known)
 
     async def wakes(self, key: AccountKey, device: DeviceId) -> tuple[WakeResult, ...]:

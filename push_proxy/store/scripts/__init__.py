@@ -4,6 +4,7 @@ from hashlib import sha1
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
+_by_sha: dict[str, "Script"] = {}
 
 
 class Script:
@@ -14,6 +15,12 @@ class Script:
         self.text = (_FOLDER / f"{name}.lua").read_text()
         # The server's own naming of scripts, not a protection.
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        _by_sha[self.sha] = self
+
+
+def by_sha(sha: str) -> Script:
+    """The script that the server knows by this hash."""
+    return _by_sha[sha]
 
 
 PUT_ACCOUNT = Script("put_account")
