@@ -402,6 +402,12 @@ class RegistrationRecord:
     service_route: tuple[str, ...] = ()
     server: Address | None = None
     """Which of the PBX's servers has it."""
+    leftovers: tuple[str, ...] = ()
+    """Further Contacts of ours that the PBX may have: to be removed."""
+    node: str = ""
+    """Who wrote this; empty: there is only one."""
+    fence: int = 0
+    """The writer's, in a cluster: a lower one never replaces it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,15 +44,22 @@ Step = tuple[Registration, tuple[Action, ...]]
 
 
 def restored(
-    record: RegistrationRecord, target: Target | None, *, now: Instant, chance: Chance
+    record: RegistrationRecord,
+    target: Target | None,
+    *,
+    now: Instant,
+    chance: Chance,
+    announced: bool = False,
 ) -> Registration:
-    """As it was before a restart: the same Call-ID, a CSeq beyond any that was used.
+    """As it was before a restart, or at another node: the same Call-ID, a CSeq beyond any used.
 
     ``target``: what the account would register, so that it can be unregistered if need be. When
     that is what the PBX has, nothing is sent before the refresh is due: a restart with many
     accounts must not make the PBX register all of them again.
     """
     alive = record.expires_at > now
+    ours = target.contact if target else ""
+    leftovers = tuple(c for c in record.leftovers if c not in {ours, record.contact})
     state = Registration(
         account=record.account,
         target=target,
@@ -60,13 +67,15 @@ def restored(
         cseq=record.cseq + RESTART_CSEQ_GAP,
         saved_cseq=record.cseq,
         bound=record.contact if alive else None,
+        leftovers=leftovers if alive else (),
         expires_at=record.expires_at if alive else None,
+        announced=announced,
     )
     # Further away than was granted it says that the clock was set back: it would never come.
     latest = now + (record.granted_s or MAX_MIN_EXPIRES_S)
     if target is None or not (alive and now < record.refresh_at <= latest):
         return state
-    if (record.contact, record.registrar) != (target.contact, target.registrar):
+    if (record.contact, record.registrar) != (target.contact, target.registrar) or leftovers:
         return state
     return replace(
         state,
@@ -232,7 +241,11 @@ def _send(state: Registration, kind: Kind, *, now: Instant, chance: Chance) -> S
         proxy=proxy,
     )
     actions: list[Action] = []
-    if cseq - state.saved_cseq >= _SAVE_CSEQ_EVERY and state.bound is not None:
+    if state.announced and kind is Kind.REGISTER and (state.bound is None or state.leftovers):
+        # Whoever goes on in our place has to know what the PBX may have been told.
+        state = replace(state, saved_cseq=cseq)
+        actions.append(_intended(state, target, now))
+    elif cseq - state.saved_cseq >= _SAVE_CSEQ_EVERY and state.bound is not None:
         state = replace(state, saved_cseq=cseq)
         actions.append(_record(state))
     headers = (*contact_headers(state, target, kind), *headers)
@@ -444,5 +457,22 @@ def _record(state: Registration) -> SaveRecord:
             granted_s=state.granted_s,
             listed_as=state.listed_as if state.listed else None,
             service_route=state.service_route,
+            leftovers=state.leftovers,
+        )
+    )
+
+
+def _intended(state: Registration, target: Target, now: Instant) -> SaveRecord:
+    """What may be at the PBX once this REGISTER has left; it counts as due at once."""
+    until = Instant(max(now + asked_s(state), state.expires_at or now))
+    return SaveRecord(
+        RegistrationRecord(
+            account=state.account,
+            call_id=state.call_id,
+            cseq=state.cseq,
+            contact=target.contact,
+            expires_at=until,
+            registrar=target.registrar,
+            leftovers=state.leftovers,
         )
     )

@@ -132,6 +132,8 @@ class Registration:
     evictions: int = 0
     unlisted: bool = False
     """The last 200 listed Contacts, but not ours."""
+    announced: bool = False
+    """Another node may go on in our place: a new Contact is kept before the PBX has answered."""
 
     @property
     def idle(self) -> bool:

@@ -24,7 +24,7 @@ from ..signaling.facts import FlowLost, RequestAnswered
 from .clock import Timer, TimerClock
 from .pbx_addresses import PbxAddresses, Server
 from .pbx_bindings import Place
-from .registrations import Checks
+from .registration_steps import Checks
 
 _log = structlog.get_logger(__name__)
 MOVED_EVERY_S = 600.0

@@ -1,37 +1,34 @@
-"""Reading the kept registrations at the start."""
+"""Reading the kept registrations of accounts that are ours now."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Protocol
 
 from ..core.ids import AccountKey
-from ..core.model import Account, RegistrationRecord, Topology
+from ..core.model import RegistrationRecord
+from ..lease_ports import RegistrationStore
 
 AT_ONCE = 200
 
 
-class RegistrationStore(Protocol):
-    """The part of `ports.Store` that registrations need."""
+async def claim_records(
+    store: RegistrationStore, fences: Mapping[AccountKey, int]
+) -> dict[AccountKey, RegistrationRecord | None]:
+    """The records of these accounts, kept from now on from whoever has a lower fence.
 
-    async def put_registration(self, record: RegistrationRecord) -> None:
-        """Keep Call-ID and CSeq of a registration."""
+    Without a fence (0) they are just read. Left out: accounts that somebody else has claimed
+    since. Raises `errors.StoreUnavailable`.
+    """
+    found: dict[AccountKey, RegistrationRecord | None] = {}
+    for some in _portions(fences):
+        if all(fences[key] for key in some):
+            found.update(await store.claim_registrations({key: fences[key] for key in some}))
+        else:
+            records = await store.get_registrations(some)
+            found.update(zip(some, records, strict=True))
+    return found
 
-    async def get_registrations(
-        self, accounts: Sequence[AccountKey]
-    ) -> tuple[RegistrationRecord | None, ...]:
-        """As kept, or None, for each of these accounts in their order."""
 
-    async def delete_registration(self, key: AccountKey) -> None:
-        """Forget it."""
-
-
-async def load_records(
-    store: RegistrationStore, accounts: Iterable[Account]
-) -> dict[AccountKey, RegistrationRecord]:
-    """The records of these accounts. Raises `errors.StoreUnavailable`."""
-    keys = (account.key for account in accounts if account.topology is Topology.HOLD)
-    records: dict[AccountKey, RegistrationRecord] = {}
-    while batch := list(islice(keys, AT_ONCE)):
-        found = await store.get_registrations(batch)
-        records.update((record.account, record) for record in found if record is not None)
-    return records
+def _portions(keys: Iterable[AccountKey]) -> Iterable[Sequence[AccountKey]]:
+    left = iter(keys)
+    while some := list(islice(left, AT_ONCE)):
+        yield some

@@ -50,6 +50,11 @@ class RegistrationSchedule:
             live.scheduled = at
             heappush(self._heap, (at, next(self._order), number))
 
+    def postpone(self, number: int, live: LiveRegistration, until: Instant) -> None:
+        """It is due, but has to wait for something that is no PBX."""
+        live.scheduled = until
+        heappush(self._heap, (until, next(self._order), number))
+
     def sent(self, lane: str) -> None:
         """A request left for this PBX."""
         self._lanes[lane].unanswered += 1

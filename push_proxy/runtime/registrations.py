@@ -1,67 +1,40 @@
 """All registrations toward PBXs: what the accounts wish, and what the PBXs answer."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
-from itertools import count
-from typing import Protocol
 
-import structlog
-
+from ..cluster.ownership import SOLE, Ownership
 from ..core import registration
 from ..core.ids import AccountKey, Instant
 from ..core.model import Account, Binding, Device, RegistrationRecord
-from ..core.next_hop import NextHop
 from ..core.own import OwnNames
 from ..core.pbx import Endpoint
 from ..core.registration_answer import Answer
-from ..core.registration_state import (
-    Action,
-    Concluded,
-    ForgetRecord,
-    Kind,
-    Registration,
-    SaveRecord,
-    SendRegister,
-    Target,
-)
+from ..core.registration_state import Registration, Target
 from ..core.registration_status import UNUSED, RegistrationState, RegistrationStatus
 from ..core.registration_target import is_wanted, state_of, status_of, target_of
+from ..core.shards import shard_of
+from ..lease_ports import RegistrationStore
 from ..signaling.contract import Signaling
 from ..signaling.facts import RequestAnswered
 from .changes import AccountChanged, BindingChanged, Change, DeviceChanged
 from .clock import TimerClock
 from .directory import Directory
 from .live_registration import LiveRegistration, new_chance
+from .owned_shards import OwnedShards
 from .pbx_addresses import PbxAddresses
-from .pbx_bindings import PbxBindings, Place
-from .registration_records import RegistrationStore, load_records
-from .registration_schedule import RegistrationSchedule
+from .pbx_bindings import Place
+from .registration_steps import Checks, RegistrationMeters, RegistrationSteps
 from .renewals import Renewals
-from .write_behind import WriteBehind
 
-_log = structlog.get_logger(__name__)
-
-
-class RegistrationMeters(Protocol):
-    """Who counts (`observability.metrics.Metrics`)."""
-
-    def set_registrations(self, counts: Mapping[str, int]) -> None:
-        """How many are in each state."""
-
-    def registration_attempted(self, result: str) -> None:
-        """An attempt ended."""
+_FINISH_S, _LOOK_S = 2.0, 0.02
+"""How long what is on its way for a shard may take before another node takes the shard."""
 
 
-class Checks(Protocol):
-    """Who draws conclusions from what a PBX still has (`runtime.pbx_watch.PbxWatch`)."""
-
-    def on_checked(self, place: Place, *, present: bool) -> None:
-        """This server was asked for one account's Contacts: ours is among them, or not."""
-
-
-class Registrations:
+class Registrations(RegistrationSteps):
     """Owner of every account's registration machine."""
 
     def __init__(
@@ -74,40 +47,39 @@ class Registrations:
         addresses: PbxAddresses,
         own: OwnNames,
         metrics: RegistrationMeters,
+        ownership: Ownership = SOLE,
     ) -> None:
-        self._signaling = signaling
+        RegistrationSteps.__init__(
+            self,
+            signaling=signaling,
+            store=store,
+            clock=clock,
+            addresses=addresses,
+            metrics=metrics,
+            ownership=ownership,
+            shards=OwnedShards(ownership, store, self._take_on),
+        )
         self._directory = directory
-        self._store = store
-        self._clock = clock
-        self._addresses = addresses
         self._own = own
-        self._metrics = metrics
-        self._machines: dict[int, LiveRegistration] = {}
-        self._current: dict[AccountKey, int] = {}
-        self._requests: dict[int, int] = {}
-        self._order = count(1)
-        self._schedule = RegistrationSchedule(clock, self._machines, self._due)
         self._renewals = Renewals(clock, self._renew_one, self._schedule.arm)
-        self._writes = WriteBehind("registrations")
-        self._counts: Counter[str] = Counter()
-        self._bound = PbxBindings()
-        self._failing: dict[str, set[int]] = {}
-        self._checks: Checks | None = None
+        self._rates: dict[str, float] = {}
+        self._share = 1.0
 
     async def start(self) -> None:
         """Go on where a restart interrupted, then follow the accounts' changes.
 
         Raises `errors.StoreUnavailable`.
         """
-        records = await load_records(self._store, self._directory.accounts())
         for account in self._directory.accounts():
-            self._update(account, records.get(account.key))
+            self._shards.put(account)
         self._directory.subscribe(self._on_change)
         self._addresses.on_resolved(self._on_resolved)
+        await self._shards.open()
         self._schedule.arm()
 
     async def aclose(self) -> None:
         """Stop. Nothing is unregistered: a restart goes on with what the PBX has."""
+        self._shards.aclose()
         self._renewals.aclose()
         self._schedule.aclose()
         await self._writes.aclose()
@@ -226,13 +198,70 @@ class Registrations:
             state, actions = registration.renew(machine.state, now=now, lost=lost)
             self._settle(number, machine, state, actions)
 
+    # shards
+
+    def gained(self, shards: frozenset[int]) -> None:
+        """See `cluster.ownership.ShardWork.gained`."""
+        self._shards.gained(shards)
+
+    async def leave(self, shards: frozenset[int]) -> frozenset[AccountKey]:
+        """See `cluster.ownership.ShardWork.leave`."""
+        self._shards.leave(shards)
+        now = self._clock.now()
+        numbers = self._numbers(shards)
+        keys = {machine.state.account for machine in numbers.values()}
+        registered = frozenset(
+            machine.state.account
+            for machine in numbers.values()
+            if machine.current and machine.state.is_registered(now)
+        )
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FINISH_S):
+                while any(  # noqa: ASYNC110 - both end in several places
+                    m.request in self._requests for m in numbers.values()
+                ) or any(self._writes.waits(key) for key in keys):
+                    await asyncio.sleep(_LOOK_S)
+        return registered
+
+    def lost(self, shards: frozenset[int]) -> None:
+        """See `cluster.ownership.ShardWork.lost`."""
+        self._shards.close(shards)
+        self._drop(frozenset(m.state.account for m in self._numbers(shards).values()))
+        self._schedule.arm()
+
+    def cost_s(self, shard: int) -> float:
+        """See `cluster.ownership.ShardWork.cost_s`."""
+        per_lane: Counter[str] = Counter()
+        for key in self._shards.accounts(shard):
+            if (number := self._current.get(key)) is not None:
+                per_lane[self._machines[number].lane] += 1
+        return max((many / self._rates[lane] for lane, many in per_lane.items()), default=0.0)
+
+    def set_share(self, share: float) -> None:
+        """See `cluster.ownership.ShardWork.set_share`."""
+        self._share = share
+        for lane, rate in self._rates.items():
+            self._schedule.set_rate(lane, rate * share)
+        self._schedule.arm()
+
+    def _numbers(self, shards: frozenset[int]) -> dict[int, LiveRegistration]:
+        found = self._machines.items()
+        return {n: live for n, live in found if shard_of(live.state.account) in shards}
+
+    @property
+    def _announced(self) -> bool:
+        """Whether others may go on in our place."""
+        return bool(self._ownership.node)
+
     # accounts
 
     def _on_change(self, change: Change) -> None:
         if isinstance(change, AccountChanged):
             if change.new is not None:
+                self._shards.put(change.new)
                 self._update(change.new)
             elif change.old is not None:
+                self._shards.remove(change.old.key)
                 self._leave(change.old.key)
         elif isinstance(change, DeviceChanged | BindingChanged) and (
             _is_reason(change.old) != _is_reason(change.new)
@@ -262,7 +291,14 @@ class Registrations:
         pbx, transport = self._addresses.pbx(account), self._addresses.transport(account)
         return target_of(account, pbx, self._own, transport=transport)
 
+    def _take_on(self, key: AccountKey, record: RegistrationRecord | None) -> None:
+        if (account := self._directory.account(key)) is not None:
+            self._update(account, record)
+            self._schedule.arm()
+
     def _update(self, account: Account, record: RegistrationRecord | None = None) -> None:
+        if not self._shards.runs(account.key):
+            return
         pbx, target = self._addresses.pbx(account), self._target(account)
         key = account.key
         # A phone that only registered with us is a device too, as long as it is bound; one whose
@@ -282,7 +318,8 @@ class Registrations:
         machine = self._machines[number]
         machine.account = account
         if pbx is not None:
-            self._schedule.set_rate(pbx.key, pbx.registrations_per_second)
+            self._rates[pbx.key] = pbx.registrations_per_second
+            self._schedule.set_rate(pbx.key, pbx.registrations_per_second * self._share)
             if machine.lane != pbx.key:
                 self._change_lane(number, machine, pbx.key)
         state, actions = registration.want(machine.state, wanted, now=self._clock.now())
@@ -321,11 +358,17 @@ class Registrations:
         self._current[account.key] = number
         if record is None:
             self._machines[number] = LiveRegistration(
-                Registration(account=account.key), account, lane
+                Registration(account=account.key, announced=self._announced), account, lane
             )
             return number
         now = self._clock.now()
-        state = registration.restored(_usable(record), target, now=now, chance=new_chance())
+        state = registration.restored(
+            _usable(record, self._ownership.node),
+            target,
+            now=now,
+            chance=new_chance(),
+            announced=self._announced,
+        )
         self._machines[number] = LiveRegistration(state, account, lane)
         if state.wanted and record.server is not None:
             self._bound.put(number, (lane, record.server))
@@ -340,169 +383,14 @@ class Registrations:
         state, actions = registration.want(machine.state, None, now=self._clock.now())
         self._settle(number, machine, state, actions)
 
-    # what comes of a step
 
-    def _due(self, number: int, machine: LiveRegistration, now: Instant) -> None:
-        if machine.state.doing is not None:
-            self._landed(machine)
-        state, actions = registration.due(machine.state, now=now, chance=new_chance())
-        self._settle(number, machine, state, actions)
+def _usable(record: RegistrationRecord, node: str) -> RegistrationRecord:
+    """Calls come on the connection that registered: it ended with us, so that is due at once.
 
-    def _take(self, number: int, machine: LiveRegistration, answer: Answer) -> None:
-        """An answer from the network, which also tells how the server is that was asked."""
-        hop, sent_at = machine.hop, machine.state.sent_at
-        self._landed(machine)
-        elsewhere = False
-        if hop is not None and sent_at is not None:
-            if registration.is_server_failure(answer):
-                wait_s = answer.retry_after_s
-                self._addresses.health.failed(
-                    hop.destination,
-                    sent_at=sent_at,
-                    local=answer.local,
-                    retry_after_s=None if wait_s is None else float(wait_s),
-                )
-                other = self._addresses.hop(machine.account)
-                elsewhere = (
-                    other is not None
-                    and other.destination != hop.destination
-                    and self._addresses.health.is_well(other.destination)
-                )
-            elif not answer.local:
-                self._addresses.health.heard(hop.destination)
-        self._answer(number, machine, answer, elsewhere=elsewhere)
-
-    def _answer(
-        self, number: int, machine: LiveRegistration, answer: Answer, *, elsewhere: bool = False
-    ) -> None:
-        state, actions = registration.answered(
-            machine.state, answer, now=self._clock.now(), chance=new_chance(), elsewhere=elsewhere
-        )
-        self._settle(number, machine, state, actions)
-
-    def _landed(self, machine: LiveRegistration) -> None:
-        """What is in flight is so no more."""
-        if self._requests.pop(machine.request, None) is not None:
-            self._schedule.landed(machine.lane)
-
-    def _settle(
-        self, number: int, machine: LiveRegistration, state: Registration, actions: Iterable[Action]
-    ) -> None:
-        machine.state = state
-        for action in actions:
-            self._perform(number, machine, action)
-        if machine.state is not state:
-            return  # an action was answered at once and settled anew
-        if state.bound is None:
-            self._bound.put(number, None)
-        if state.idle and not machine.current:
-            self._landed(machine)
-            del self._machines[number]
-            self._set_failing(number, machine, failing=False)
-            self._count(machine, None)
-            return
-        self._set_failing(number, machine, failing=state.failures > 0)
-        self._schedule.put(number, machine)
-        self._count(machine, state_of(state, self._clock.now()))
-
-    def _set_failing(self, number: int, machine: LiveRegistration, *, failing: bool) -> None:
-        if failing:
-            self._failing.setdefault(machine.lane, set()).add(number)
-        elif (found := self._failing.get(machine.lane)) is not None and number in found:
-            found.remove(number)
-            if not found:
-                del self._failing[machine.lane]
-
-    def _perform(self, number: int, machine: LiveRegistration, action: Action) -> None:
-        match action:
-            case SendRegister():
-                self._send(number, machine, action)
-            case SaveRecord(record):
-                if machine.current:
-                    server = machine.hop.destination if machine.hop else None
-                    kept = replace(record, server=server)
-                    self._writes.submit(record.account, partial(self._store.put_registration, kept))
-            case ForgetRecord():
-                key = machine.state.account
-                if self._current.get(key, number) == number:
-                    self._writes.submit(key, partial(self._store.delete_registration, key))
-            case Concluded(result):
-                self._conclude(number, machine, result)
-
-    def _send(self, number: int, machine: LiveRegistration, action: SendRegister) -> None:
-        hop = self._hop(number, machine, action.kind)
-        if hop is None:
-            unknown = Answer(
-                status=503, reason="PBX address does not resolve", local=True, left=False
-            )
-            self._answer(number, machine, unknown)
-            return
-        self._landed(machine)
-        machine.request = request = next(self._order)
-        machine.hop = hop
-        self._requests[request] = number
-        self._schedule.sent(machine.lane)
-        target = action.target
-        self._signaling.request(
-            request,
-            method="REGISTER",
-            request_uri=target.registrar,
-            from_=f"<{target.aor}>;tag={action.call_id[:10]}",
-            to=f"<{target.aor}>",
-            call_id=action.call_id,
-            cseq=action.cseq,
-            headers=action.headers,
-            destination=hop.destination,
-            local=hop.local,
-            server_name=hop.server_name,
-            tls_profile=hop.tls_profile,
-        )
-
-    def _hop(self, number: int, machine: LiveRegistration, kind: Kind) -> NextHop | None:
-        """A new binding goes where it is best; about an old one its own server is asked."""
-        if kind is not Kind.REGISTER and (place := self._bound.place(number)) is not None:
-            for hop in self._addresses.hops(machine.account):
-                if hop.destination == place[1]:
-                    return hop
-            if not machine.current and machine.hop is not None:
-                return machine.hop  # its PBX is configured otherwise: it is left where it is
-        return self._addresses.hop(machine.account)
-
-    def _conclude(self, number: int, machine: LiveRegistration, result: str) -> None:
-        self._metrics.registration_attempted(result)
-        state, hop = machine.state, machine.hop
-        if hop is not None:
-            place = (machine.lane, hop.destination)
-            if result == "registered" and state.bound is not None:
-                self._bound.put(number, place)
-            elif result in {"fetched", "evicted"} and state.listed:
-                machine.check = False
-                if self._checks is not None:
-                    self._checks.on_checked(place, present=result == "fetched")
-        if state.rejected:
-            _log.warning(
-                "PBX refused a registration for good",
-                account=state.account,
-                status=state.last_status,
-                reason=state.last_reason,
-            )
-        elif result == "evicted":
-            _log.warning("PBX dropped our Contact before its time", account=state.account)
-
-    def _count(self, machine: LiveRegistration, now: RegistrationState | None) -> None:
-        if machine.counted is now:
-            return
-        if machine.counted is not None:
-            self._counts[machine.counted.value] -= 1
-        if now is not None:
-            self._counts[now.value] += 1
-        machine.counted = now
-        self._metrics.set_registrations(self._counts)
-
-
-def _usable(record: RegistrationRecord) -> RegistrationRecord:
-    """Calls come on the connection that registered: it ended with us, so that is due at once."""
-    if record.server is not None and record.server.transport == "udp":
+    So it is when another node registered it: some PBXs call the address that a REGISTER came from.
+    """
+    by_us = record.node in {"", node}
+    if by_us and record.server is not None and record.server.transport == "udp":
         return record
     return replace(record, refresh_at=Instant(0.0))
 

@@ -13,7 +13,8 @@ key                                   type     lives
 ``pp:{tenant/account}:devices``       hash     until deleted: device -> data
 ``pp:{tenant/account}:marks``         hash     with devices: device -> version and target
 ``pp:{tenant/account}:bindings``      hash     until the last one has expired
-``pp:{tenant/account}:registration``  string   a week beyond the registration's expiry
+``pp:{tenant/account}:registration``  string   a week beyond the registration's expiry; in a cluster
+                                               its fence goes before it, and stays a day alone
 ``pp:{tenant/account}:mailbox``       string   a year beyond its last change
 ``pp:{tenant/account}:held``          hash     a minute beyond the last deadline
 ``pp:{tenant/account}:calls``         zset     kept history after the last call: start -> id
@@ -48,6 +49,8 @@ key                                   type     lives
 ``pp:{tenant}:dead-letters``          zset     a month beyond the last one: id -> when it died
 ``pp:{tenant}:dead-letter-data``      hash     as dead-letters: id -> data
 ``pp:shared:<name>``                  string   as long as the caller asks
+``pp:{lease:<shard>}:owner``          string   ``cluster.lease_s`` after the last renewal
+``pp:{lease:<shard>}:fence``          string   for ever: fence, and who has it unless released
 ``pp:node:<id>``                      string   ``cluster.lease_s`` after its last heartbeat
 ``pp:nodes``                          set      index: ids of nodes
 ``pp:feed``                           stream   capped: what of which account was written, by whom
@@ -64,6 +67,9 @@ REGISTRATION_SLACK_S = 7 * 86_400.0
 
 MAILBOX_KEEP_S = 365 * 86_400.0
 """What a PBX said of a mailbox, if it says nothing else: phones would hear it once more."""
+
+FENCE_KEEP_S = 86_400.0
+"""No node is paused for longer than that and then goes on with a lease of before."""
 
 HELD_SLACK_S = 60.0
 EXPIRY_SLACK_S = 60.0
@@ -224,6 +230,12 @@ def node(name: str) -> str:
 def inbox(name: str) -> str:
     """Orders to a node, and answers to its own."""
     return f"pp:{{inbox:{name}}}"
+
+
+def lease(shard: int) -> tuple[str, str]:
+    """Who holds a shard, and its fence, in the order that the scripts expect."""
+    place = f"pp:{{lease:{shard}}}"
+    return f"{place}:owner", f"{place}:fence"
 
 
 def outbox(webhook: str) -> tuple[str, str, str]:

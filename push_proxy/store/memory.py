@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from ..core.ids import AccountKey, DeviceId, TenantId
 from ..core.message_summary import Mailbox
-from ..core.model import Account, Binding, Device, RegistrationRecord, push_target
+from ..core.model import Account, Binding, Device, push_target
 from ..ports import AccountPage, AccountState, Clock
 from .faults import account_gone, aor_taken, check_version, token_taken
 from .memory_app_logs import AppLogsInMemory
@@ -12,6 +12,7 @@ from .memory_calls import CallsInMemory
 from .memory_cluster import ClusterInMemory
 from .memory_events import EventsInMemory
 from .memory_keys import KeysInMemory
+from .memory_leases import LeasesInMemory
 from .memory_messages import MessagesInMemory
 from .memory_missed import MissedInMemory
 from .memory_recordings import RecordingsInMemory
@@ -30,6 +31,7 @@ class MemoryStore(
     EventsInMemory,
     WakesInMemory,
     AppLogsInMemory,
+    LeasesInMemory,
     ClusterInMemory,
 ):
     """`ports.Store` without a server; nothing outlives it."""
@@ -45,6 +47,7 @@ class MemoryStore(
         EventsInMemory.__init__(self)
         WakesInMemory.__init__(self)
         AppLogsInMemory.__init__(self, clock, history)
+        LeasesInMemory.__init__(self, clock)
         ClusterInMemory.__init__(self, clock)
         self._clock = clock
         self._accounts: dict[AccountKey, Account] = {}
@@ -52,7 +55,6 @@ class MemoryStore(
         self._devices: dict[AccountKey, dict[DeviceId, Device]] = {}
         self._targets: dict[tuple[str, str, str], set[tuple[AccountKey, DeviceId]]] = {}
         self._bindings: dict[AccountKey, dict[DeviceId, Binding]] = {}
-        self._registrations: dict[AccountKey, RegistrationRecord] = {}
         self._mailboxes: dict[AccountKey, Mailbox] = {}
 
     async def open(self) -> None:
@@ -87,7 +89,7 @@ class MemoryStore(
         for device in tuple(self._devices.get(key, {})):
             await self.delete_device(key, device)
         self._bindings.pop(key, None)
-        self._registrations.pop(key, None)
+        self._forget_registration(key)
         self._mailboxes.pop(key, None)
         self._forget_calls(key)
         self._forget_recordings(key)
@@ -175,20 +177,6 @@ class MemoryStore(
         now = self._clock.now()
         kept = sorted(self._bindings.get(key, {}).items())
         return tuple(binding for _, binding in kept if binding.expires_at > now)
-
-    async def put_registration(self, record: RegistrationRecord) -> None:
-        """See `ports.Store.put_registration`."""
-        self._registrations[record.account] = record
-
-    async def get_registrations(
-        self, accounts: Sequence[AccountKey]
-    ) -> tuple[RegistrationRecord | None, ...]:
-        """See `ports.Store.get_registrations`."""
-        return tuple(self._registrations.get(key) for key in accounts)
-
-    async def delete_registration(self, key: AccountKey) -> None:
-        """See `ports.Store.delete_registration`."""
-        self._registrations.pop(key, None)
 
     async def put_mailbox(self, mailbox: Mailbox) -> None:
         """See `ports.Store.put_mailbox`."""

@@ -6,13 +6,14 @@ import structlog
 
 from ..core.ids import AccountKey, TenantId, account_key
 from ..core.message_summary import Mailbox
-from ..core.model import Account, RegistrationRecord
+from ..core.model import Account
 from ..errors import StoreUnavailable
 from ..ports import AccountPage, Clock
 from . import keys, scripts
 from .codec import Codec, UnreadableValue
 from .faults import aor_taken, check_version, token_taken
 from .redis_client import Command, RedisClient, evalsha
+from .redis_leases import LeasesInRedis
 
 _log = structlog.get_logger(__name__)
 _CHUNK = 200
@@ -20,7 +21,7 @@ _CHUNK = 200
 _CLAIM_SETTLES_S = 30.0
 
 
-class AccountsInRedis:
+class AccountsInRedis(LeasesInRedis):
     """The accounts' part of `redis.RedisStore`."""
 
     _client: RedisClient
@@ -105,29 +106,6 @@ class AccountsInRedis:
                 if len(names) < _CHUNK:
                     break
                 after = f"({names[-1].decode()}"
-
-    async def put_registration(self, record: RegistrationRecord) -> None:
-        """See `ports.Store.put_registration`."""
-        key = keys.registration(record.account)
-        until_ms = int((record.expires_at + keys.REGISTRATION_SLACK_S) * 1000)
-        data = self._codec.encode(record, record.account)
-        await self._client.write("SET", key, data, "PXAT", until_ms)
-
-    async def get_registrations(
-        self, accounts: Sequence[AccountKey]
-    ) -> tuple[RegistrationRecord | None, ...]:
-        """See `ports.Store.get_registrations`."""
-        replies = await self._client.write_all(
-            [("GET", keys.registration(key)) for key in accounts]
-        )
-        return tuple(
-            None if data is None else self._codec.decode(RegistrationRecord, data, key)
-            for key, data in zip(accounts, replies, strict=True)
-        )
-
-    async def delete_registration(self, key: AccountKey) -> None:
-        """See `ports.Store.delete_registration`."""
-        await self._client.write("DEL", keys.registration(key))
 
     async def put_mailbox(self, mailbox: Mailbox) -> None:
         """See `ports.Store.put_mailbox`."""

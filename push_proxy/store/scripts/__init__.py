@@ -32,7 +32,7 @@ DELETE_DEVICE = Script("delete_device")
 PUT_BINDING = Script("put_binding")
 HOLD_INVITE = Script("hold_invite")
 PUT_CALL = Script("put_call")
-INDEX_CALL = Script("index_call")
+INDEX_CALLS = Script("index_calls")
 PUT_RECORDING = Script("put_recording")
 SHARE = Script("share")
 PUT_EVENTS = Script("put_events")
@@ -51,6 +51,11 @@ PUT_APP_LOG = Script("put_app_log")
 RESEAL_APP_LOG = Script("reseal_app_log")
 KEEP_MESSAGE = Script("keep_message")
 DROP_MESSAGE = Script("drop_message")
+LEASE_ACQUIRE = Script("lease_acquire")
+LEASE_RENEW = Script("lease_renew")
+LEASE_RELEASE = Script("lease_release")
+LEASE_CLAIM_REGISTRATION = Script("lease_claim_registration")
+LEASE_PUT_REGISTRATION = Script("lease_put_registration")
 NODE_BEAT = Script("node_beat")
 NODE_LEAVE = Script("node_leave")
 
@@ -64,7 +69,7 @@ ALL = (
     PUT_BINDING,
     HOLD_INVITE,
     PUT_CALL,
-    INDEX_CALL,
+    INDEX_CALLS,
     PUT_RECORDING,
     SHARE,
     PUT_EVENTS,
@@ -83,6 +88,11 @@ ALL = (
     RESEAL_APP_LOG,
     KEEP_MESSAGE,
     DROP_MESSAGE,
+    LEASE_ACQUIRE,
+    LEASE_RENEW,
+    LEASE_RELEASE,
+    LEASE_CLAIM_REGISTRATION,
+    LEASE_PUT_REGISTRATION,
     NODE_BEAT,
     NODE_LEAVE,
 )
