@@ -31,6 +31,7 @@ from .providers.registry import Providers
 from .reloading import changed_at_once, need_restart, taken_over
 from .runtime.clock import SystemClock
 from .runtime.directory import Directory
+from .runtime.draining import Draining
 from .runtime.live_feed import LiveFeed
 from .runtime.store_watch import StoreWatch
 from .runtime.survey import Survey
@@ -75,7 +76,7 @@ class Service:
         """Whether calls should be sent here, and why not."""
         watch, directory = self._watch, self._directory
         if self._draining:
-            return Readiness(ReadyState.DRAINING, ("The service is stopping.",))
+            return self._going()
         if self._path is None or watch is None or directory is None:
             fault = watch.fault if watch is not None else "the store is being started"
             return Readiness(ReadyState.STARTING, (fault,) if fault else ())
@@ -90,8 +91,15 @@ class Service:
         impaired = tuple(each for each in self._providers.health() if each[1].state in _IMPAIRED)
         return Readiness(state, tuple(reasons), impaired)
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Start everything, serve until ``stopping``, stop everything.
+    def _going(self) -> Readiness:
+        left = 0 if self._path is None else self._path.unanswered()
+        waits = f" {left} calls and messages are left." if left else ""
+        return Readiness(ReadyState.DRAINING, (f"The service is stopping.{waits}",), left=left)
+
+    async def run(self, stopping: asyncio.Event, impatient: asyncio.Event | None = None) -> None:
+        """Start everything, serve until ``stopping``, finish what is begun, stop everything.
+
+        ``impatient`` ends what would still be finished: whoever waits then is answered at once.
 
         Raises `errors.ConfigurationError` when the configuration cannot be served, and
         `errors.PushProxyError` when the SIP stack has died.
@@ -106,12 +114,22 @@ class Service:
                 listening = ", ".join(str(address) for address in self._path.own.listening)
                 _log.info("starting -> ready", sip=listening)
                 await _first(stopping, self._path.stack_ended)
-                _log.info("ready -> draining", waiting_calls=self._path.wakes.waiting)
+                _log.info("ready -> draining", left=self._path.unanswered())
+                self._draining = True
+                await self._drain(self._path, impatient or asyncio.Event())
             self._draining = True
         if self._path is not None and self._path.stack_ended.is_set():
             raise PushProxyError(
                 "the SIP stack has died; the log says why. Start the service again."
             )
+
+    async def _drain(self, path: CallPath, impatient: asyncio.Event) -> None:
+        draining = Draining(
+            rules=self._settings.drain.rules(),
+            left=path.unanswered,
+            close=lambda: path.intake.close(alone=True),
+        )
+        await draining.run(impatient, path.stack_ended)
 
     async def _open(self, stack: AsyncExitStack) -> None:
         settings = self._settings
@@ -272,18 +290,25 @@ class Service:
 
 
 async def serve(settings: Settings) -> int:
-    """Run the service until SIGTERM or SIGINT; the exit status."""
+    """Run the service until SIGTERM or SIGINT, the second of which is obeyed at once.
+
+    Returns the exit status.
+    """
     configure_logs(settings.node.log_level)
     raise_limit()
-    stopping = asyncio.Event()
+    stopping, impatient = asyncio.Event(), asyncio.Event()
     service = Service(settings)
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        (impatient if stopping.is_set() else stopping).set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stop)
     loop.add_signal_handler(
         signal.SIGHUP, lambda: spawn(service.reload(), name="reload of the configuration")
     )
-    await service.run(stopping)
+    await service.run(stopping, impatient)
     return 0
 
 

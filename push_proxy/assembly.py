@@ -24,6 +24,7 @@ from .runtime.challenger import Challenger
 from .runtime.clock import SystemClock
 from .runtime.dialog_wakes import DialogWakes
 from .runtime.directory import Directory
+from .runtime.draining import Intake
 from .runtime.gauges import count_directory
 from .runtime.idle_devices import IdleDevices
 from .runtime.missed_book import MissedBook
@@ -64,6 +65,9 @@ class CallPath:
     directory: Directory
     calls: Calls
     outgoing: OutgoingCalls
+    intake: Intake
+    unanswered: Callable[[], int]
+    """Calls and MESSAGEs without a final response, in either direction."""
     recorder: Recorder
     message_path: MessagePath
     wake_memory: WakeMemory
@@ -304,6 +308,7 @@ async def open_call_path(
         directory=directory, pushes=refresh_pushes, calls=calls, clock=clock, fresh_s=fresh_s
     )
     dialog_wakes.start()
+    replacing = Replacing(calls=calls, clock=clock)
     router = Router(
         signaling=signaling,
         directory=directory,
@@ -314,7 +319,7 @@ async def open_call_path(
         wakes=wakes,
         calls=calls,
         pbx_side=watch,
-        replacing=Replacing(calls=calls, clock=clock),
+        replacing=replacing,
         mailboxes=message_path.mailboxes,
         messages=message_path.messages,
         dialog_wakes=dialog_wakes,
@@ -346,6 +351,13 @@ async def open_call_path(
         directory=directory,
         calls=calls,
         outgoing=outgoing,
+        intake=router.intake,
+        unanswered=lambda: (
+            wakes.waiting
+            + message_path.messages.waiting
+            + outbound.unanswered
+            + replacing.unanswered
+        ),
         recorder=recorder,
         message_path=message_path,
         wake_memory=wake_memory,

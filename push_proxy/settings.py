@@ -16,6 +16,7 @@ from .core.model import Address, Ringing, RingMode
 from .errors import ConfigurationError
 from .settings_cluster import ClusterSection
 from .settings_defaults import default_data_dir, default_node_id
+from .settings_drain import DrainSection
 from .settings_providers import DevicesSection, EventsSection, ProvidersSection
 from .settings_recorder import RecorderSection
 from .settings_section import Seconds, Section
@@ -214,6 +215,7 @@ class Settings(Section):
     events: EventsSection = Field(default_factory=EventsSection)
     recorder: Annotated[RecorderSection, EmptySection] = Field(default_factory=RecorderSection)
     advice: AdviceSection = Field(default_factory=AdviceSection)
+    drain: Annotated[DrainSection, EmptySection] = Field(default_factory=DrainSection)
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 

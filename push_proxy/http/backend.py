@@ -170,3 +170,5 @@ class Readiness:
     impaired: tuple[tuple[str, AppHealth], ...] = ()
     """Apps whose pushes do not go through now, with their provider's name. The state is the same:
     another node would fare no better."""
+    left: int | None = None
+    """Calls and MESSAGEs without a final response, of a service that drains."""

@@ -43,6 +43,11 @@ class Ready(View):
         description="Apps whose pushes do not go through now, from any node: so it has no part in "
         "`status`.",
     )
+    left: int | None = Field(
+        None,
+        description="Of a service that drains: calls and MESSAGEs that have no final response yet. "
+        "It ends when there are none, or when `drain.deadline_s` is over.",
+    )
 
 
 @router.get("/healthz", summary="Alive?")
@@ -54,6 +59,7 @@ async def healthz() -> Alive:
 @router.get(
     "/readyz",
     summary="Ready for calls?",
+    response_model_exclude_none=True,
     responses={503: {"model": Ready, "description": "Starting or draining."}},
 )
 async def readyz(deps: Deps, response: Response) -> Ready:
@@ -71,7 +77,9 @@ async def readyz(deps: Deps, response: Response) -> Ready:
         )
         for provider, app in found.impaired
     ]
-    return Ready(status=found.state, reasons=list(found.reasons), providers=impaired)
+    return Ready(
+        status=found.state, reasons=list(found.reasons), providers=impaired, left=found.left
+    )
 
 
 @metrics_router.get(

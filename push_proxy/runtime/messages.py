@@ -69,6 +69,11 @@ class Messages:
         self._means.directory.subscribe(self._on_change)
         self._kept.start()
 
+    @property
+    def waiting(self) -> int:
+        """MESSAGEs without a final response."""
+        return len(self._held)
+
     def end_all(self) -> None:
         """The service stops: every MESSAGE that is held gets its final response now."""
         for live in tuple(self._held.values()):

@@ -27,6 +27,11 @@ class Replacing:
         self._clock = clock
         self._running: dict[ServerTxn, tuple[CallId, DeviceId]] = {}
 
+    @property
+    def unanswered(self) -> int:
+        """Those without a final response."""
+        return len(self._running)
+
     def begin(
         self, fact: RequestReceived, message: Message, account: Account, binding: Binding
     ) -> CallId:

@@ -36,6 +36,7 @@ from ..signaling.facts import (
 )
 from ..tasks import spawn
 from .directory import Directory
+from .draining import Intake
 from .outbound import DIALOG_MAKERS, Outbound
 from .pbx_addresses import PbxAddresses
 from .registrar import Registrar
@@ -44,12 +45,18 @@ from .toward_device import toward_device
 
 _log = structlog.get_logger(__name__)
 
+_NEW_WORK = frozenset({"INVITE", "MESSAGE"})
+_GOING_S = "5"
+
 
 class InviteTaker(Protocol):
     """Who wakes devices (`runtime.wakes.Wakes`)."""
 
     def invite(self, fact: RequestReceived, account: Account) -> None:
         """An INVITE from the account's PBX."""
+
+    def joins(self, fact: RequestReceived, account: AccountKey) -> bool:
+        """Whether it is the INVITE of a call that goes on; then it has been taken for that."""
 
     def refuse(
         self,
@@ -62,6 +69,9 @@ class InviteTaker(Protocol):
         why: str,
     ) -> None:
         """One that wakes nobody, for ``why``: answered with ``status``, and on record."""
+
+    def turn_away(self, fact: RequestReceived, account: Account, message: Message) -> None:
+        """One that comes while we go, and that nobody else takes: 503, and on record."""
 
     def on_fact(
         self, fact: CancelReceived | BranchResponse | TransactionLost | OrderFailed
@@ -164,6 +174,7 @@ class Router:
         self._messages = messages
         self._dialog_wakes = dialog_wakes
         self._metrics = metrics
+        self.intake = Intake()
         self._stack_logs = StackLogs()
         self.stack_ended = asyncio.Event()
         """The SIP thread has died: nothing comes in or goes out any more."""
@@ -231,6 +242,8 @@ class Router:
             return
         if from_pbx and not self._is_app(fact, flows):
             self._from_pbx(fact, message)
+        elif self.intake.closed and fact.method in _NEW_WORK:
+            self._turn_away(fact)
         elif (refusal := self._outbound.request(fact, message, flows)) is not None:
             self._metrics.sip_refused(refusal)
 
@@ -254,6 +267,8 @@ class Router:
             self._refuse(fact, 404, "Not Found", "unknown_account")
         elif not account.enabled:
             self._refuse_for(fact, message, account, 404, "Not Found", "disabled")
+        elif self.intake.closed and fact.method in _NEW_WORK:
+            self._from_pbx_while_going(fact, message, account)
         elif fact.method == "INVITE":
             self._invite(fact, message, account)
         elif fact.method == "NOTIFY" and is_summary(message):
@@ -263,6 +278,22 @@ class Router:
             self._messages.message(fact, message, account)
         else:
             self._to_awake_device(fact, message, account)
+
+    def _from_pbx_while_going(
+        self, fact: RequestReceived, message: Message, account: Account
+    ) -> None:
+        """A call that goes on keeps its INVITE's repetitions; a new one belongs elsewhere."""
+        if fact.method == "INVITE" and self._wakes.joins(fact, account.key):
+            return
+        if fact.method == "INVITE" and self.intake.alone:
+            self._wakes.turn_away(fact, account, message)
+        else:
+            self._turn_away(fact)
+
+    def _turn_away(self, fact: RequestReceived) -> None:
+        self._metrics.sip_refused("draining")
+        headers = (("Retry-After", _GOING_S),)
+        self._signaling.reply(fact.txn, 503, "Service Unavailable", headers=headers)
 
     def _invite(self, fact: RequestReceived, message: Message, account: Account) -> None:
         """A call wakes devices; one that replaces another is for the device in that one."""

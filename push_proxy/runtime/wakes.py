@@ -163,13 +163,14 @@ class Wakes:
         self, fact: RequestReceived, account: Account, message: Message | None = None
     ) -> None:
         """An INVITE from the account's PBX; ``message`` is its raw text when parsed already."""
-        if self._is_merged(fact, account.key):
+        if self.joins(fact, account.key):
             return
         now = self._clock.now()
         message = message or parse(fact.raw)
         incoming = incoming_call(message)
         if self.waiting >= self._max_waiting:
-            self._shed(fact, account, incoming)
+            over = Verdict.OVERLOADED
+            self._unavailable(fact, account, incoming, verdict=over, why="overloaded")
             return
         settings = settings_for(account, self._settings)
         call = CallId(str(uuid4()))
@@ -210,6 +211,25 @@ class Wakes:
         if self.watcher is not None:
             self.watcher.expect(account.key)
 
+    def joins(self, fact: RequestReceived, account: AccountKey) -> bool:
+        """Whether it is the INVITE of a call that goes on; then it has been taken for that."""
+        for wake in self._of_account(account):
+            state, old = wake.state, wake.held.fact
+            if isinstance(state, Ended) or not is_same_request(old, fact):
+                continue
+            if isinstance(state, Live) and takes_over(state):
+                self._by_txn.pop(old.txn, None)
+                self._by_txn[fact.txn] = wake
+                wake.held.fact = fact
+                refuse(self._signaling, old)
+                catch_up(self._signaling, fact, state)
+            else:
+                refuse(self._signaling, fact)
+            entry = TimelineEntry(self._clock.now(), "invite_repeated")
+            self._calls.note(wake.held.call, entry)
+            return True
+        return False
+
     def refuse(
         self,
         fact: RequestReceived,
@@ -232,16 +252,29 @@ class Wakes:
             why=why,
         )
 
-    def _shed(self, fact: RequestReceived, account: Account, incoming: IncomingCall) -> None:
-        self._metrics.sip_refused("overloaded")
+    def turn_away(self, fact: RequestReceived, account: Account, message: Message) -> None:
+        """An INVITE that comes while we go, and that no other node takes: 503, and on record."""
+        incoming = incoming_call(message)
+        self._unavailable(fact, account, incoming, verdict=Verdict.PROXY_ERROR, why="draining")
+
+    def _unavailable(
+        self,
+        fact: RequestReceived,
+        account: Account,
+        incoming: IncomingCall,
+        *,
+        verdict: Verdict,
+        why: str,
+    ) -> None:
+        self._metrics.sip_refused(why)
         self._refused.refuse(
             fact,
             account,
             incoming,
-            verdict=Verdict.OVERLOADED,
+            verdict=verdict,
             status=503,
             reason="Service Unavailable",
-            why="overloaded",
+            why=why,
             headers=(("Retry-After", _RETRY_AFTER_S),),
         )
 
@@ -315,25 +348,6 @@ class Wakes:
         return True
 
     # how it is done
-
-    def _is_merged(self, fact: RequestReceived, account_key: AccountKey) -> bool:
-        """Whether it belongs to a call that goes on: then that is all."""
-        for wake in self._of_account(account_key):
-            state, old = wake.state, wake.held.fact
-            if isinstance(state, Ended) or not is_same_request(old, fact):
-                continue
-            if isinstance(state, Live) and takes_over(state):
-                self._by_txn.pop(old.txn, None)
-                self._by_txn[fact.txn] = wake
-                wake.held.fact = fact
-                refuse(self._signaling, old)
-                catch_up(self._signaling, fact, state)
-            else:
-                refuse(self._signaling, fact)
-            entry = TimelineEntry(self._clock.now(), "invite_repeated")
-            self._calls.note(wake.held.call, entry)
-            return True
-        return False
 
     def _tell(self, call: CallId, event: Event) -> None:
         wake = self._by_call.get(call)
