@@ -100,7 +100,7 @@ def check_contents(image: Image) -> None:
         name for name in ("gcc", "swig", "curl", "pip") if shutil.which(name, path=search(image))
     ]
     assert not left, f"in the image: {left}"
-    keys = [path for path in image.root.glob("etc/push-proxy/**/*")]
+    keys = list(image.root.glob("etc/push-proxy/**/*"))
     assert not keys, keys
     bill = json.loads((image.root / image.config["Labels"]["push-proxy.sbom.path"][1:]).read_text())
     names = {each["name"] for each in bill["components"]}
@@ -193,22 +193,20 @@ async def talk(service: LabService, pbx: Kamailio, sink: PushSink) -> None:
     step("a call to a sleeping phone is held, pushed, woken, answered and hung up")
 
 
-async def prove(image: Image) -> None:
-    """Every step."""
-    work = Path(tempfile.mkdtemp(prefix="pp-image-"))
-    work.chmod(0o755)
-    try:
-        check_contents(image)
-        await check_defaults(image, work)
-        await check_call(image, work)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+async def prove(image: Image, work: Path) -> None:
+    """Every step; ``work`` is a folder of its own."""
+    check_contents(image)
+    await check_defaults(image, work)
+    await check_call(image, work)
 
 
 def main() -> None:
     """See the top of this file."""
     root, inspected = (Path(argument) for argument in sys.argv[1:])
-    asyncio.run(prove(Image.read(root, inspected)))
+    with tempfile.TemporaryDirectory(prefix="pp-image-") as work:
+        # The image's user has to find its folders in it.
+        Path(work).chmod(0o755)
+        asyncio.run(prove(Image.read(root, inspected), Path(work)))
     step("all is well")
 
 
