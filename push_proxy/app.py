@@ -6,12 +6,14 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import structlog
 
 from .advice.texts import load_texts
 from .assembly import CallPath, open_call_path
+from .assembly_cluster import Cluster, make_cluster
 from .configured_providers import configured_providers
 from .descriptors import raise_limit
 from .errors import PushProxyError, StoreUnavailable
@@ -113,7 +115,7 @@ class Service:
             if self._path is not None:
                 listening = ", ".join(str(address) for address in self._path.own.listening)
                 _log.info("starting -> ready", sip=listening)
-                await _first(stopping, self._path.stack_ended)
+                await _first(stopping, self._path.stack_ended, self._path.displaced)
                 _log.info("ready -> draining", left=self._path.unanswered())
                 self._draining = True
                 await self._drain(self._path, impatient or asyncio.Event())
@@ -148,11 +150,13 @@ class Service:
         self._store = store = RedisStore(url, ring=ring, clock=self._clock)
         stack.push_async_callback(store.aclose)
         self._watch = watch = StoreWatch(store, where=where)
+        cluster = make_cluster(settings, store=store, clock=self._clock, metrics=self._metrics)
         directory = Directory(store, self._clock, max_devices=settings.devices.max_per_account)
-        await watch.open(then=directory.load)
+        await watch.open(then=partial(_enter, cluster, directory))
         watch.start()
         stack.push_async_callback(watch.aclose)
         stack.push_async_callback(directory.aclose)
+        stack.push_async_callback(cluster.aclose)
         self._directory = directory
         self._events = events = Events(
             configured_webhooks(settings.events),
@@ -175,6 +179,7 @@ class Service:
             clock=self._clock,
             metrics=self._metrics,
             notices=events,
+            cluster=cluster,
         )
         stack.push_async_callback(path.aclose)
         self._callers = Callers(directory)
@@ -332,6 +337,12 @@ async def _let_in(callers: Callers, settings: Settings, store: Store) -> None:
     if first := await load_keys(callers, settings, store):
         sys.stderr.write(first_key_text(first))
         sys.stderr.flush()
+
+
+async def _enter(cluster: Cluster, directory: Directory) -> None:
+    """Take our place among the nodes, then learn what there is."""
+    await cluster.enter()
+    await directory.load()
 
 
 async def _first(*events: asyncio.Event) -> None:

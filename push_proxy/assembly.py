@@ -5,8 +5,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .assembly_cluster import Cluster, make_cluster
 from .assembly_messages import MessagePath, open_message_path
 from .assembly_wakes import WakeMemory, open_wake_memory
+from .cluster.leases import Leases
+from .cluster.ownership import Sole
 from .configured import client_tls, configured_pbxes, listener_tls
 from .core.model import Account
 from .core.nonces import Nonces
@@ -74,6 +77,7 @@ class CallPath:
     missed_book: MissedBook
     missed_pushes: MissedPushes
     wakes: Wakes
+    leases: Leases | Sole
     registrations: Registrations
     losses: RegistrationLosses
     watch: PbxWatch
@@ -86,6 +90,8 @@ class CallPath:
     metrics: Metrics
     stack_ended: asyncio.Event
     """The SIP stack has died: only a new process helps."""
+    displaced: asyncio.Event
+    """Another process has taken our place among the nodes."""
 
     def pbx_state(self, account: Account) -> PbxState | None:
         """How the account's PBX is, as far as it is watched."""
@@ -130,6 +136,7 @@ class CallPath:
         self.watch.aclose()
         await self.addresses.aclose()
         await self.registrations.aclose()
+        await self.leases.aclose()
         await self.wakes.aclose()
         await self.wake_memory.aclose()
         self.outgoing.aclose()
@@ -143,7 +150,7 @@ class CallPath:
         await self.providers.aclose()
 
 
-async def open_call_path(
+async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected here
     settings: Settings,
     *,
     signaling: Signaling,
@@ -153,6 +160,7 @@ async def open_call_path(
     clock: SystemClock,
     metrics: Metrics,
     notices: Notices,
+    cluster: Cluster | None = None,
 ) -> CallPath:
     """Bind the SIP sockets and connect every part.
 
@@ -164,6 +172,7 @@ async def open_call_path(
         raise ConfigurationError("\n".join(faults))
     token_key = await store.secret("route-token", size=_KEY_BYTES)
     nonce_key = await store.secret("digest-nonce", size=_KEY_BYTES)
+    cluster = cluster or make_cluster(settings, store=store, clock=clock, metrics=metrics)
 
     inlet = _Inlet()
     await signaling.start(
@@ -174,6 +183,7 @@ async def open_call_path(
             tls=listener_tls(settings),
             tls_clients=client_tls(settings),
             token_key=token_key,
+            cluster_keys=await cluster.token_keys(),
         ),
         inlet.take,
     )
@@ -181,6 +191,7 @@ async def open_call_path(
         [settings.public_address], node_host=settings.node_address, listening=signaling.listening()
     )
     metrics.watch_sip(signaling.counters)
+    await cluster.start(signaling)
     count_directory(directory, metrics)
     addresses = PbxAddresses(
         directory,
@@ -257,6 +268,7 @@ async def open_call_path(
         services=lambda: push_services(providers, nonce_key),
     )
     registrar.start()
+    leases = cluster.leases(metrics)
     registrations = Registrations(
         signaling=signaling,
         directory=directory,
@@ -265,6 +277,7 @@ async def open_call_path(
         addresses=addresses,
         own=own,
         metrics=metrics,
+        ownership=leases,
     )
     watch = PbxWatch(
         signaling=signaling,
@@ -331,15 +344,20 @@ async def open_call_path(
         tokens=tokens,
         clock=clock,
         rules=settings.devices.idle_rules(),
+        owns=leases.owns,
     )
     idle.start()
+    cluster.membership.waiting = lambda: wakes.waiting
     _watch_levels(metrics, wakes=wakes, outbound=outbound, calls=calls)
     inlet.open(router.on_fact)
+    await leases.start()
+    leases.subscribe(registrations)
     await registrations.start()
     watch.start()
     losses = RegistrationLosses(
         accounts=directory,
         registrations=registrations,
+        owns=leases.owns,
         notices=notices,
         clock=clock,
         on_lost=metrics.service.registration_lost,
@@ -364,6 +382,7 @@ async def open_call_path(
         missed_book=missed_book,
         missed_pushes=missed_pushes,
         wakes=wakes,
+        leases=leases,
         registrations=registrations,
         losses=losses,
         watch=watch,
@@ -375,6 +394,7 @@ async def open_call_path(
         refreshing=refreshing,
         metrics=metrics,
         stack_ended=router.stack_ended,
+        displaced=cluster.membership.displaced,
     )
 
 

@@ -1,5 +1,6 @@
 """What one key cannot show: contradictions, keys of the contract that are not built yet."""
 
+import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -80,6 +81,21 @@ def _cluster(settings: Settings) -> Iterator[Fault]:
         yield "cluster.heartbeat_s", f"{text}; make it smaller"
     for path in cluster.token_keys:
         yield from file_faults("cluster.token_keys", path)
+    name = settings.sip.node_address
+    if settings.redis.url is not None and name and cluster.sip is None and not _is_literal(name):
+        yield (
+            "cluster.sip",
+            f"is needed where sip.node_address is a name ({name}): other nodes reach us at an IP "
+            "address, like udp:10.0.0.7:5060",
+        )
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _advice(settings: Settings) -> Iterator[Fault]:

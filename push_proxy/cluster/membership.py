@@ -1,7 +1,7 @@
 """Which nodes live: each says so in the store, and looks there for the others.
 
 While the store is away nobody is taken for dead: what was known last goes on to count, and so
-it does for one more round when the store is back, because the others' records ran out meanwhile.
+it does for one lease more when the store is back, because the others' records ran out meanwhile.
 """
 
 import asyncio
@@ -48,19 +48,20 @@ class Membership:
         store: ClusterStore | None,
         clock: Clock,
         rules: MembershipRules | None = None,
-        waiting: Callable[[], int] = lambda: 0,
     ) -> None:
-        """``store`` None: there is no cluster. ``waiting``: how many calls wait here."""
+        """``store`` None: there is no cluster."""
         self._me = record
         self._store = store
         self._clock = clock
         self._rules = rules or MembershipRules()
-        self._waiting = waiting
         self._others: dict[str, NodeRecord] = {}
         self._listeners: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._beating = asyncio.Lock()
         self._away = False
+        self._patient_until = 0.0
+        self.waiting: Callable[[], int] = lambda: 0
+        """How many calls wait here."""
         self.displaced = asyncio.Event()
         """Another process has taken our place under our id: this one has to end."""
 
@@ -76,6 +77,11 @@ class Membership:
     def clustered(self) -> bool:
         """Whether there may be others."""
         return self._store is not None
+
+    @property
+    def name(self) -> str:
+        """Our id, which records carry; empty: there is no cluster."""
+        return self._me.id if self._store is not None else ""
 
     @property
     def rules(self) -> MembershipRules:
@@ -202,7 +208,7 @@ class Membership:
     async def _beat(self, *, take: bool = False) -> None:
         assert self._store is not None  # noqa: S101 - for the type checker
         async with self._beating:
-            self._me = replace(self._me, waiting=self._waiting(), at=self._clock.now())
+            self._me = replace(self._me, waiting=self.waiting(), at=self._clock.now())
             other = await self._store.beat(self._me, lease_s=self._rules.lease_s, take=take)
         if other is not None and not self.displaced.is_set():
             _log.error(
@@ -218,6 +224,8 @@ class Membership:
         if self._away:
             # Their records ran out as ours did: they get the time to renew them.
             self._away = False
+            self._patient_until = time.monotonic() + self._rules.lease_s
+        if time.monotonic() < self._patient_until:
             found = {**self._others, **found}
         before, self._others = self._others, found
         for name in found.keys() - before.keys():

@@ -49,17 +49,25 @@ class Service:
     """
 
     def __init__(
-        self, directory: Path, options: ServiceOptions, *, sip_port: int | None = None
+        self,
+        directory: Path,
+        options: ServiceOptions,
+        *,
+        sip_port: int | None = None,
+        host: str = "127.0.0.1",
+        node: str = "proxy-1",
     ) -> None:
         self.directory = directory
         self.options = options
+        self.host = host
+        self.node = node
         self.sip_port = sip_port or free_block(2)
         self.http_port = free_port()
         self.api_key = secrets.token_urlsafe(24)
         self.config = directory / "push-proxy.yaml"
         self.process = Process(
             [sys.executable, "-m", "push_proxy", "serve"],
-            name="push-proxy",
+            name="push-proxy" if node == "proxy-1" else f"push-proxy {node}",
             log=directory / "push-proxy.log",
             env={"PUSH_PROXY_CONFIG": str(self.config)},
         )
@@ -68,32 +76,32 @@ class Service:
     @property
     def sip_address(self) -> tuple[str, int]:
         """Where phones and PBXs reach it over UDP and TCP."""
-        return "127.0.0.1", self.sip_port
+        return self.host, self.sip_port
 
     def sip_at(self, transport: str) -> tuple[str, int]:
         """Where they reach it over `udp`, `tcp` or `tls`."""
-        return "127.0.0.1", self.sip_port + (transport == "tls")
+        return self.host, self.sip_port + (transport == "tls")
 
     @property
     def url(self) -> str:
         """Base of the HTTP API."""
-        return f"http://127.0.0.1:{self.http_port}"
+        return f"http://{self.host}:{self.http_port}"
 
     def write_config(self) -> None:
         """Write the configuration file (and the webhook's key beside it)."""
         self.directory.mkdir(parents=True, exist_ok=True)
         sections: dict[str, Any] = {
-            "node": {"id": "proxy-1", "data_dir": str(self.directory / "data")},
+            "node": {"id": self.node, "data_dir": str(self.directory / "data")},
             "sip": {
                 "listen": [
                     "{}:{}:{}".format(transport, *self.sip_at(transport))
                     for transport in self.options.listen
                 ],
-                "public_address": "127.0.0.1",
-                "node_address": "127.0.0.1",
+                "public_address": self.host,
+                "node_address": self.host,
             },
             "http": {
-                "listen": f"127.0.0.1:{self.http_port}",
+                "listen": f"{self.host}:{self.http_port}",
                 "api_keys": [
                     {
                         "name": "demo",

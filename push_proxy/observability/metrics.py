@@ -23,7 +23,9 @@ from ..core.model import Outcome
 from ..core.outcome import FAULTS
 from ..ports import AppHealth
 from . import labels
+from .cluster_metrics import ClusterMetrics
 from .event_metrics import EventMetrics
+from .lease_metrics import LeaseMetrics
 from .live_levels import LiveLevels
 from .provider_health import ProviderHealth
 from .ring_metrics import RingMetrics
@@ -128,6 +130,8 @@ class Metrics:
         self.wakes = WakeMetrics(registry)
         self.rings = RingMetrics(registry)
         self.service = ServiceState(registry)
+        self.cluster = ClusterMetrics(registry)
+        self.leases = LeaseMetrics(registry)
         self._shed = ShedCalls(self._calls)
         self._sip = SipCounters()
         registry.register(self._sip)

@@ -1,0 +1,70 @@
+"""How a node's part among others is put together; with the embedded Valkey it is alone."""
+
+from dataclasses import dataclass
+
+from .cluster.leases import Leases
+from .cluster.membership import Membership
+from .cluster.ownership import Sole
+from .observability.metrics import Metrics
+from .ports import Clock, Store
+from .settings import Settings
+from .settings_cluster import KEY_BYTES, node_sip
+from .signaling.contract import Signaling
+from .version import VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """This node among others."""
+
+    membership: Membership
+    settings: Settings
+    store: Store
+
+    async def enter(self) -> None:
+        """Wait until our id is free.
+
+        Raises `errors.ConfigurationError` when it stays taken, and `errors.StoreUnavailable`.
+        """
+        await self.membership.enter()
+
+    async def token_keys(self) -> tuple[bytes, ...]:
+        """What nodes sign requests with that they pass to one another; none: we are alone.
+
+        Raises `errors.ConfigurationError` and `errors.StoreUnavailable`.
+        """
+        if not self.membership.clustered:
+            return ()
+        configured = self.settings.cluster.read_token_keys()
+        return configured or (await self.store.secret("cluster-tokens", size=KEY_BYTES),)
+
+    def leases(self, metrics: Metrics) -> Leases | Sole:
+        """Which accounts are ours; to be started when we are among the others."""
+        if not self.membership.clustered:
+            return Sole()
+        return Leases(store=self.store, members=self.membership, meters=metrics.leases)
+
+    async def start(self, signaling: Signaling) -> None:
+        """Live among the others; the SIP stack follows who does. Raises `StoreUnavailable`."""
+        sip = node_sip(
+            self.settings.cluster, signaling.listening(), host=self.settings.node_address
+        )
+        await self.membership.start(sip)
+
+    async def aclose(self) -> None:
+        """Leave the others."""
+        await self.membership.aclose()
+
+
+def make_cluster(settings: Settings, *, store: Store, clock: Clock, metrics: Metrics) -> Cluster:
+    """Our part; nothing runs yet."""
+    sip = node_sip(settings.cluster, settings.sip.listen_addresses, host=settings.node_address)
+    membership = Membership(
+        Membership.first_record(settings.node.id, sip, clock=clock, version=VERSION),
+        store=store if settings.redis.url is not None else None,
+        clock=clock,
+        rules=settings.cluster.rules(),
+    )
+    if membership.clustered:
+        metrics.cluster.watch(lambda: [record.state for record in membership.alive().values()])
+    return Cluster(membership=membership, settings=settings, store=store)
