@@ -1,5 +1,8 @@
-"""The stores under contract: memory, our embedded Valkey, and Debian's Redis."""
+"""The stores under contract: memory, our embedded Valkey, and Debian's Redis: alone, behind
+sentinels, and as a cluster.
+"""
 
+import asyncio
 import contextlib
 import shutil
 import socket
@@ -17,7 +20,10 @@ from push_proxy.store.memory import MemoryStore
 from push_proxy.store.redis import RedisStore
 from push_proxy.store.search import HistoryLimits
 from push_proxy.store.secrets import KeyRing
+from tests.lab.process import Process
+from tests.lab.redis_cluster import ClusterGroup
 from tests.lab.redis_server import redis_server
+from tests.lab.sentinel import SentinelGroup
 
 RING = KeyRing({"test": b"k" * 32})
 HISTORY = HistoryLimits(
@@ -30,6 +36,8 @@ HISTORY = HistoryLimits(
     messages_per_account=4,
     message_bytes_per_account=1000,
 )
+
+IN_MEMORY = ("--appendonly", "no")
 
 
 class HandClock:
@@ -84,16 +92,65 @@ async def valkey(folder: Path) -> AsyncIterator[EmbeddedValkey]:
     await server.stop()
 
 
-@pytest.fixture(params=["memory", "valkey", "redis"])
+@contextlib.contextmanager
+def running(group: SentinelGroup | ClusterGroup) -> Iterator[None]:
+    """For many event loops: the processes are nobody's in particular."""
+    try:
+        asyncio.run(group.start())
+        yield
+    finally:
+        asyncio.run(group.aclose())
+        # Its logs are nobody's business when a later test fails.
+        for process in [known for known in Process.started if not known.running]:
+            Process.started.discard(process)
+
+
+@pytest.fixture(scope="session")
+def sentinel_group() -> Iterator[SentinelGroup]:
+    """Shared by all tests of this run."""
+    with tempfile.TemporaryDirectory(prefix="pp-") as directory:
+        group = SentinelGroup(Path(directory), *IN_MEMORY)
+        with running(group):
+            yield group
+
+
+@pytest.fixture(scope="session")
+def cluster_group() -> Iterator[ClusterGroup]:
+    """Shared by all tests of this run."""
+    with tempfile.TemporaryDirectory(prefix="pp-") as directory:
+        group = ClusterGroup(Path(directory), *IN_MEMORY)
+        with running(group):
+            yield group
+
+
+@pytest.fixture(params=["memory", "valkey", "redis", "sentinel", "cluster"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of store."""
+    return str(request.param)
+
+
+@pytest.fixture
+def group(kind: str, request: pytest.FixtureRequest) -> SentinelGroup | ClusterGroup | None:
+    """The servers of that kind, if there are several."""
+    if kind not in {"sentinel", "cluster"}:
+        return None
+    found: SentinelGroup | ClusterGroup = request.getfixturevalue(f"{kind}_group")
+    return found
+
+
+@pytest.fixture
 async def store(
-    request: pytest.FixtureRequest, clock: HandClock, folder: Path
+    kind: str, group: SentinelGroup | ClusterGroup | None, clock: HandClock, folder: Path
 ) -> AsyncIterator[MemoryStore | RedisStore]:
     """An empty store of each kind."""
-    if request.param == "memory":
+    if kind == "memory":
         yield MemoryStore(clock, history=HISTORY)
         return
     async with contextlib.AsyncExitStack() as stack:
-        if request.param == "valkey":
+        if group is not None:
+            await group.flush()
+            url = group.url
+        elif kind == "valkey":
             server = EmbeddedValkey(folder)
             await server.start()
             stack.push_async_callback(server.stop)

@@ -21,6 +21,7 @@ from push_proxy.store.embedded import EmbeddedValkey
 from push_proxy.store.memory import MemoryStore
 from push_proxy.store.redis import RedisStore
 from push_proxy.store.search import HistoryLimits
+from tests.lab.redis_cluster import ClusterGroup
 
 from .conftest import RING, HandClock
 from .samples import account, app_log, binding, call, device, enrolment, held, missed, wake
@@ -274,13 +275,12 @@ def server() -> Iterator[tuple[asyncio.Runner, str]]:
     shutil.rmtree(folder)
 
 
-async def compare(url: str, history: list[Operation]) -> None:
+async def compare(url: str, flush: Callable[[], Awaitable[None]], history: list[Operation]) -> None:
     clocks = HandClock(), HandClock()
     clocks[1].at = clocks[1].start = clocks[0].at
     memory = MemoryStore(clocks[0], history=HISTORY)
     real = RedisStore(url, ring=RING, clock=clocks[1], history=HISTORY)
-    async with Redis.from_url(url) as other:
-        await other.flushall()
+    await flush()
     await real.open()
     try:
         for number, act in enumerate([*BEGINNING, *history]):
@@ -298,4 +298,17 @@ async def compare(url: str, history: list[Operation]) -> None:
 def test_redis_equals_memory(server: tuple[asyncio.Runner, str], history: list[Operation]) -> None:
     """Every operation returns or raises the same on both, and both end up holding the same."""
     runner, url = server
-    runner.run(compare(url, history))
+
+    async def flush() -> None:
+        async with Redis.from_url(url) as other:
+            await other.flushall()
+
+    runner.run(compare(url, flush, history))
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(history=histories)
+def test_redis_cluster_equals_memory(cluster_group: ClusterGroup, history: list[Operation]) -> None:
+    """The same on three masters, of which each has a part."""
+    with asyncio.Runner() as runner:
+        runner.run(compare(cluster_group.url, cluster_group.flush, history))
