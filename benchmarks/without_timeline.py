@@ -28,6 +28,12 @@ class NoCalls:
     def get(self, _: CallId) -> CallRecord | None:
         return None
 
+    def outcome(self, _: CallId) -> Outcome | None:
+        return None
+
+    def ongoing(self) -> tuple[CallRecord, ...]:
+        return ()
+
     def live(self, _: TenantId, *, limit: int) -> tuple[CallRecord, ...]:
         del limit
         return ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from .call_ports import CallRecords
 from .cluster_ports import ClusterStore
 from .core.events import PushOutcome
 from .core.ids import AccountKey, CallId, DeviceId, Instant, TenantId
@@ -206,6 +207,7 @@ class AccountState:
 
 
 class Store(
+    CallRecords,
     SharedValues,
     EventStore,
     MissedCallStore,

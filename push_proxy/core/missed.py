@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from .ids import AccountKey, CallId, DeviceId, Instant
-from .model import CallRecord, Direction, Fault, TimelineEntry, Verdict
+from .model import CallRecord, Direction, Fault, Outcome, TimelineEntry, Verdict
 from .notices import Notice, NoticeType
 from .payload import Privacy, timestamp
 
@@ -86,8 +86,11 @@ def is_missed(call: CallRecord) -> bool:
     for every call, sent elsewhere is where it should be.
     """
     outcome = call.outcome
-    if call.direction is not Direction.INCOMING or outcome is None:
-        return False
+    return call.direction is Direction.INCOMING and outcome is not None and may_be_missed(outcome)
+
+
+def may_be_missed(outcome: Outcome) -> bool:
+    """Whether an incoming call that ended so is missed."""
     if outcome.verdict is Verdict.FORWARDED and outcome.fault is Fault.NOBODY:
         return False
     return outcome.verdict not in _NOT_MISSED

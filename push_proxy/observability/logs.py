@@ -18,6 +18,7 @@ from . import redaction
 from .sampling import Sampler, kind_of
 
 LEVELS = ("debug", "info", "warning", "error")
+_told = logging.NOTSET
 _STACK_LEVELS = {0: logging.ERROR, 1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}
 
 
@@ -29,7 +30,8 @@ def configure_logs(level: str = "info", *, stream: TextIO | None = None, json: b
     """
     if level not in LEVELS:
         raise ConfigurationError(f"log level {level!r} is unknown: use one of {', '.join(LEVELS)}")
-    number = logging.getLevelNamesMapping()[level.upper()]
+    global _told  # noqa: PLW0603 - logging is the process's
+    _told = number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -68,6 +70,11 @@ def configure_logs(level: str = "info", *, stream: TextIO | None = None, json: b
         logger_factory=structlog.WriteLoggerFactory(file=target),
         cache_logger_on_first_use=False,
     )  # fmt: skip
+
+
+def are_told(level: int) -> bool:
+    """Whether lines of this level are written: worth asking before one is made for each call."""
+    return level >= _told
 
 
 class StackLogs:

@@ -18,6 +18,7 @@ from ..errors import ConfigurationError
 from ..recording_ports import PackedRecording, RecordingStore
 from ..runtime.changes import AccountChanged, BindingChanged, Change
 from ..runtime.clock import Timer, TimerClock
+from ..runtime.live_call import CallView
 from ..runtime.write_behind import WriteBehind
 from ..signaling.captured import Captured, CaptureLimits
 from ..signaling.contract import Signaling
@@ -146,7 +147,7 @@ class Recorder:
 
     # told by others
 
-    def on_call(self, record: CallRecord) -> None:
+    def on_call(self, record: CallView) -> None:
         """A call has begun or changed (`runtime.calls.Calls.watch`)."""
         if not self._rules.enabled:
             return
@@ -289,7 +290,7 @@ class Recorder:
 
     # calls
 
-    def _open(self, record: CallRecord) -> Gathering:
+    def _open(self, record: CallView) -> Gathering:
         gathering = Gathering(
             call=record.id,
             account=record.account,

@@ -1,18 +1,17 @@
 """The records of calls: kept in memory while they change, written behind.
 
-A call never waits for its record. Changes are gathered for a moment and written as one, the
-end at once, so a short call costs the store a single write.
+A call never waits for its record. Changes are gathered for a moment and written as one, so a short
+call costs the store a single write, which it shares with others that end at the same time.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 
 import structlog
 
-from ..core.advice import wants_evidence, with_cause
 from ..core.evidence import NO_WORDS, AppWords, Evidence
 from ..core.ids import AccountKey, CallId, DeviceId, Instant, TenantId, split_account_key
+from ..core.missed import may_be_missed
 from ..core.model import CallRecord, CallState, Direction, Outcome, TimelineEntry
 from ..core.outcome import answered
 from ..errors import StoreUnavailable
@@ -21,81 +20,22 @@ from ..ports import CallQuery, Store
 from ..signaling.facts import DialogEnded
 from ..tasks import spawn
 from . import call_log
-from .clock import Timer, TimerClock
-from .write_behind import WriteBehind
+from .call_keeper import CallKeeper
+from .clock import TimerClock
+from .live_call import CallView, LiveCall
 
 _log = structlog.get_logger(__name__)
 
 ASK_STORE_AGAIN_S = 1.0
 STORE_RETURNS_WITHIN_S = 600.0
-TIMELINE_LIMIT = 200
-"""Lines kept of one call; of more, those in the middle go."""
 
 
-def _holder(record: CallRecord) -> DeviceId | None:
+def _holder(record: CallRecord | LiveCall) -> DeviceId | None:
     outgoing = record.direction is Direction.OUTGOING
     if record.state is CallState.ENDED or not (outgoing or record.state is CallState.ANSWERED):
         return None
     wanted = "invite_sent" if outgoing else "answered"
     return next((entry.device for entry in record.timeline if entry.event == wanted), None)
-
-
-class _Live:
-    """A record that still changes."""
-
-    __slots__ = ("dirty", "record", "timeline", "words")
-
-    def __init__(self, record: CallRecord) -> None:
-        self.record = record
-        self.timeline: list[TimelineEntry] = list(record.timeline)
-        self.words: dict[DeviceId, AppWords] | None = None
-        self.dirty = True
-
-    @property
-    def decided(self) -> bool:
-        """Nothing of it has to be in memory: what is still to come finds it in the store."""
-        return self.record.state in {CallState.ANSWERED, CallState.ENDED}
-
-    def add(self, entry: TimelineEntry) -> None:
-        if len(self.timeline) >= TIMELINE_LIMIT:
-            del self.timeline[TIMELINE_LIMIT // 2]
-        self.timeline.append(entry)
-        self.dirty = True
-        if self.record.evidence is not None:
-            self._judge()
-
-    def hear(self, device: DeviceId, words: AppWords) -> None:
-        """What an app's report says beside what happened."""
-        evidence = self.record.evidence
-        if evidence is None:
-            self.words = self.words or {}
-            self.words[device] = words.after(self.words.get(device, NO_WORDS))
-        elif evidence.device == device:
-            self.record = replace(self.record, evidence=evidence.with_words(words))
-            self.dirty = True
-            self._judge()
-
-    def decide(self, result: Outcome, witness: Callable[[CallRecord], Evidence | None]) -> None:
-        """The call has its outcome; ``witness`` knows what there is to know of its device."""
-        self.record = replace(self.record, outcome=result)
-        self.dirty = True
-        if not wants_evidence(result.led_by or result.verdict):
-            return
-        evidence = witness(self.record)
-        if evidence is None:
-            return
-        words = (self.words or {}).get(evidence.device) if evidence.device else None
-        if words is not None:
-            evidence = evidence.with_words(words)
-        self.record = replace(self.record, evidence=evidence)
-        self._judge()
-
-    def _judge(self) -> None:
-        """Name the cause by what is known now."""
-        self.record = replace(self.record, outcome=with_cause(self.snapshot()).outcome)
-
-    def snapshot(self) -> CallRecord:
-        return replace(self.record, timeline=tuple(self.timeline))
 
 
 class Calls:
@@ -123,22 +63,20 @@ class Calls:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self._write_after_s = write_after_s
-        self._memory_limit = memory_limit
         self._on_decided = on_decided
         self._witness = witness
-        self._live: dict[CallId, _Live] = {}
-        self._late: dict[CallId, list[Callable[[_Live], None]]] = {}
-        self._watchers: list[Callable[[CallRecord], None]] = []
-        self._counters: list[Callable[[CallRecord], None]] = []
-        self._due: dict[CallId, None] = {}
-        self._timer: Timer | None = None
-        self._writes = WriteBehind("calls")
+        self._keeper = CallKeeper(
+            store=store, clock=clock, write_after_s=write_after_s, memory_limit=memory_limit
+        )
+        self._live = self._keeper.live
+        self._watchers: list[Callable[[CallView], None]] = []
+        self._turn_watchers: list[Callable[[CallView], None]] = []
+        self._counters: list[Callable[[CallView], None]] = []
 
     @property
     def degraded(self) -> bool:
         """The store does not take records; they wait in memory."""
-        return self._writes.degraded
+        return self._keeper.degraded
 
     @property
     def in_memory(self) -> int:
@@ -150,22 +88,35 @@ class Calls:
         live = self._live.get(call)
         return live.snapshot() if live else None
 
+    def outcome(self, call: CallId) -> Outcome | None:
+        """What came of a call still in memory; None: it is not decided, or not there."""
+        live = self._live.get(call)
+        return live.outcome if live else None
+
     def live(self, tenant: TenantId, *, limit: int) -> tuple[CallRecord, ...]:
         """A tenant's calls that have not ended, newest first."""
         found: list[CallRecord] = []
         for live in reversed(self._live.values()):
-            ended = live.record.state is CallState.ENDED
-            if not ended and split_account_key(live.record.account)[0] == tenant:
+            ended = live.state is CallState.ENDED
+            if not ended and split_account_key(live.account)[0] == tenant:
                 found.append(live.snapshot())
                 if len(found) == limit:
                     break
         return tuple(found)
 
-    def watch(self, on_change: Callable[[CallRecord], None]) -> None:
-        """Call ``on_change`` at every change, with a record whose timeline may be old."""
+    def ongoing(self) -> tuple[CallView, ...]:
+        """All calls that have not ended, in the order in which they came."""
+        return tuple(live for live in self._live.values() if live.state is not CallState.ENDED)
+
+    def watch(self, on_change: Callable[[CallView], None]) -> None:
+        """Call ``on_change`` at every change; `get` has the record with its timeline."""
         self._watchers.append(on_change)
 
-    def watch_outcomes(self, on_outcome: Callable[[CallRecord], None]) -> None:
+    def watch_turns(self, on_turn: Callable[[CallView], None]) -> None:
+        """Call ``on_turn`` when a call begins and whenever its state changes."""
+        self._turn_watchers.append(on_turn)
+
+    def watch_outcomes(self, on_outcome: Callable[[CallView], None]) -> None:
         """Call ``on_outcome`` once for each call, when it has its outcome."""
         self._counters.append(on_outcome)
 
@@ -175,11 +126,10 @@ class Calls:
         Of an incoming call that is the one that answered, of its own the one that calls.
         """
         for live in self._live.values():
-            record = live.record
-            if (record.account, record.sip_call_id) == (account, sip_call_id) and (
-                device := _holder(live.snapshot())
-            ):
-                return device
+            if live.sip_call_id == sip_call_id and live.account == account:
+                device = _holder(live)
+                if device is not None:
+                    return device
         return None
 
     async def stored_holder(self, account: AccountKey, sip_call_id: str) -> DeviceId | None:
@@ -196,12 +146,10 @@ class Calls:
 
     def open(self, record: CallRecord) -> None:
         """A call has begun."""
-        self._live[record.id] = live = _Live(record)
+        live = LiveCall(record)
+        self._keeper.keep(live)
         call_log.begun(record)
-        self._touch(record.id)
-        self._tell(live)
-        if len(self._live) > self._memory_limit:
-            self._make_room()
+        self._turned(live)
 
     def note(self, call: CallId, entry: TimelineEntry) -> bool:
         """One more line of the timeline; False when the call is not in memory any more.
@@ -209,49 +157,33 @@ class Calls:
         It is added to the record in the store then: a phone that woke too late may come long
         after the call's end has been written.
         """
-        return self._change(call, lambda live: live.add(entry))
+        live = self._live.get(call)
+        if live is None:
+            self._keeper.later(call, lambda live: live.add(entry))
+            return False
+        live.add(entry)
+        self._changed(live)
+        return True
 
     def hear(self, call: CallId, device: DeviceId, words: AppWords) -> None:
         """What an app's report says beside what happened: it may explain the call's end.
 
         Late ones do as well; verdict and fault stay as they are.
         """
-        if words != NO_WORDS:
-            self._change(call, lambda live: live.hear(device, words))
-
-    def _change(self, call: CallId, change: Callable[[_Live], None]) -> bool:
+        if words == NO_WORDS:
+            return
         live = self._live.get(call)
         if live is None:
-            if self._writes.waiting < self._memory_limit:
-                self._late.setdefault(call, []).append(change)
-                self._writes.submit(("late", call), partial(self._add_late, call))
-            return False
-        change(live)
-        if live.decided:
-            self._touch(call)
-        self._tell(live)
-        return True
+            self._keeper.later(call, lambda live: live.hear(device, words))
+        else:
+            live.hear(device, words)
+            self._changed(live)
 
     def move(self, call: CallId, state: CallState, at: Instant) -> None:
         """The call's state has changed."""
         live = self._live.get(call)
-        if live is None:
-            return
-        before = live.record
-        live.record = replace(
-            before,
-            state=state,
-            answered_at=at if state is CallState.ANSWERED else before.answered_at,
-            ended_at=at if state is CallState.ENDED else before.ended_at,
-        )
-        call_log.moved(before, live.record)
-        live.dirty = True
-        if state is CallState.ENDED:
-            # Searched for soon, and nothing more is to be gathered.
-            self._write((call,))
-        else:
-            self._touch(call)
-        self._tell(live)
+        if live is not None:
+            self._move(live, state, at)
 
     def finish(self, call: CallId, result: Outcome, *, can_be_missed: bool = True) -> None:
         """The call is decided; an answered one ends later, with its BYE.
@@ -260,14 +192,39 @@ class Calls:
         """
         self._metrics.call_ended(result)
         live = self._live.get(call)
-        if live is not None:
-            live.decide(result, self._witness)
-            call_log.decided(live.record)
-            if can_be_missed:
-                self._on_decided(live.snapshot())
-            for on_outcome in self._counters:
-                on_outcome(live.record)
-            self._tell(live)
+        if live is None:
+            return
+        live.decide(result, self._witness)
+        call_log.decided(live)
+        if can_be_missed and may_be_missed(result):
+            self._on_decided(live.snapshot())
+        for on_outcome in self._counters:
+            on_outcome(live)
+        self._tell(live)
+
+    def _move(self, live: LiveCall, state: CallState, at: Instant) -> None:
+        before = live.state
+        live.move(state, at)
+        call_log.moved(before, live)
+        if state is CallState.ENDED:
+            self._keeper.ended(live.id)
+        else:
+            self._keeper.changed(live.id)
+        self._turned(live)
+
+    def _changed(self, live: LiveCall) -> None:
+        if live.decided:
+            self._keeper.changed(live.id)
+        self._tell(live)
+
+    def _turned(self, live: LiveCall) -> None:
+        for on_turn in self._turn_watchers:
+            on_turn(live)
+        self._tell(live)
+
+    def _tell(self, live: LiveCall) -> None:
+        for on_change in self._watchers:
+            on_change(live)
 
     # the end of answered calls
 
@@ -284,17 +241,15 @@ class Calls:
     def _ask_store(self, call: CallId, fact: DialogEnded, at: Instant) -> None:
         spawn(self._hang_up_stored(call, fact, at), name=f"end of call {call}")
 
-    def _hang_up(self, live: _Live, fact: DialogEnded, at: Instant) -> None:
-        record = live.record
-        if record.state is CallState.ENDED:
+    def _hang_up(self, live: LiveCall, fact: DialogEnded, at: Instant) -> None:
+        if live.state is CallState.ENDED:
             return
-        far_end = "caller" if record.direction is Direction.INCOMING else "pbx"
+        far_end = "caller" if live.direction is Direction.INCOMING else "pbx"
         ended_by = "device" if fact.by_device else far_end
         # Without an outcome: we were killed before it was written. A BYE follows an answer.
-        result = record.outcome or answered()
-        live.record = replace(record, outcome=replace(result, ended_by=ended_by))
-        self.note(record.id, TimelineEntry(at, "hung_up", detail=fact.reason or ended_by))
-        self.move(record.id, CallState.ENDED, at)
+        live.ended_by(ended_by, live.outcome or answered())
+        live.add(TimelineEntry(at, "hung_up", detail=fact.reason or ended_by))
+        self._move(live, CallState.ENDED, at)
 
     async def _hang_up_stored(self, call: CallId, fact: DialogEnded, at: Instant) -> None:
         try:
@@ -312,68 +267,9 @@ class Calls:
             return
         if record is None or record.state is CallState.ENDED or call in self._live:
             return
-        self._live[call] = live = _Live(record)
+        self._live[call] = live = LiveCall(record)
         self._hang_up(live, fact, at)
-
-    def _tell(self, live: _Live) -> None:
-        for on_change in self._watchers:
-            on_change(live.record)
-
-    # writing
 
     async def aclose(self, timeout_s: float = 3.0) -> None:
         """Write what waits, as far as the time reaches."""
-        self._write(self._live)
-        if self._timer is not None:
-            self._timer.cancel()
-        await self._writes.aclose(timeout_s)
-
-    def _touch(self, call: CallId) -> None:
-        self._due[call] = None
-        if self._timer is None:
-            when = Instant(self._clock.now() + self._write_after_s)
-            self._timer = self._clock.call_at(when, self._write_due)
-
-    def _write_due(self) -> None:
-        self._timer = None
-        due, self._due = self._due, {}
-        self._write(due)
-
-    def _write(self, calls: Iterable[CallId]) -> None:
-        for call in calls:
-            if self._writes.waiting < self._memory_limit:
-                self._writes.submit(call, partial(self._put, call))
-
-    async def _put(self, call: CallId) -> None:
-        live = self._live.get(call)
-        if live is None or not live.dirty:
-            return
-        live.dirty = False
-        try:
-            await self._store.put_call(live.snapshot())
-        except StoreUnavailable:
-            live.dirty = True
-            raise
-        if live.record.state is CallState.ENDED and not live.dirty:
-            self._live.pop(call, None)
-
-    async def _add_late(self, call: CallId) -> None:
-        if call not in self._live:
-            record = await self._store.get_call(call)
-            if record is not None:
-                self._live.setdefault(call, _Live(record))
-        changes, live = self._late.pop(call, ()), self._live.get(call)
-        if live is not None:
-            for change in changes:
-                change(live)
-            self._write((call,))
-
-    def _make_room(self) -> None:
-        """Answered calls are read from the store when they end; what is not there is lost."""
-        excess = len(self._live) - self._memory_limit * 9 // 10
-        decided = [call for call, live in self._live.items() if live.decided][:excess]
-        lost = sum(self._live[call].dirty for call in decided)
-        for call in decided:
-            del self._live[call]
-        if lost:
-            _log.error("records of calls lost: the store took none for too long", count=lost)
+        await self._keeper.aclose(timeout_s)

@@ -13,6 +13,7 @@ from typing import Protocol
 from ..core.ids import CallId, Instant, TenantId, split_account_key
 from ..core.model import CallRecord, CallState
 from .clock import Timer, TimerClock
+from .live_call import CallView
 
 GATHER_S = 0.1
 """Changes of a call are told at most once in so many seconds."""
@@ -35,8 +36,8 @@ class Source(Protocol):
     def live(self, tenant: TenantId, *, limit: int) -> tuple[CallRecord, ...]:
         """A tenant's calls that have not ended, newest first."""
 
-    def watch(self, on_change: Callable[[CallRecord], None]) -> None:
-        """Call ``on_change`` at every change, with a record whose timeline may be old."""
+    def watch(self, on_change: Callable[[CallView], None]) -> None:
+        """Call ``on_change`` at every change; `get` has the record with its timeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,8 @@ class LiveFeed:
         self._clock = clock
         self._closed = False
         self._readers: dict[TenantId, set[Reader]] = {}
-        self._due: dict[CallId, CallRecord] = {}
+        self._due: dict[CallId, CallRecord | None] = {}
+        """With its record, where that may have left memory before it is told."""
         self._timer: Timer | None = None
         self._told_at = Instant(0.0)
         calls.watch(self._on_change)
@@ -146,13 +148,12 @@ class LiveFeed:
         if not of_tenant:
             del self._readers[reader.tenant]
 
-    def _on_change(self, record: CallRecord) -> None:
-        if not self._readers or split_account_key(record.account)[0] not in self._readers:
+    def _on_change(self, call: CallView) -> None:
+        if not self._readers or split_account_key(call.account)[0] not in self._readers:
             return
-        if record.state is CallState.ENDED:
-            # Once written it leaves memory, which may be before it is told.
-            record = self._calls.get(record.id) or record
-        self._due[record.id] = record
+        # Once written it leaves memory, which may be before it is told.
+        ended = call.state is CallState.ENDED
+        self._due[call.id] = self._calls.get(call.id) if ended else None
         if self._timer is None:
             when = Instant(max(self._clock.now(), self._told_at + GATHER_S))
             self._timer = self._clock.call_at(when, self._tell)
@@ -162,6 +163,8 @@ class LiveFeed:
         due, self._due = self._due, {}
         for call, known in due.items():
             record = self._calls.get(call) or known
+            if record is None:
+                continue  # answered long ago, and memory was full: the store has it
             tenant = split_account_key(record.account)[0]
             for reader in tuple(self._readers.get(tenant, ())):
                 reader._tell(record)  # noqa: SLF001 - ours

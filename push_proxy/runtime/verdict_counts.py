@@ -3,8 +3,9 @@
 from collections import Counter, deque
 
 from ..core.ids import Instant, TenantId, split_account_key
-from ..core.model import CallRecord, Verdict
+from ..core.model import Verdict
 from ..ports import Clock
+from .live_call import CallView
 
 SPAN_S = 3600.0
 _STEP_S = 60.0
@@ -21,15 +22,15 @@ class VerdictCounts:
         self._began_at = clock.now()
         self._minutes: deque[tuple[int, dict[TenantId, Counter[Verdict]]]] = deque()
 
-    def on_outcome(self, record: CallRecord) -> None:
+    def on_outcome(self, call: CallView) -> None:
         """A call has its outcome."""
-        if record.outcome is None:
+        if call.outcome is None:
             return
         minute = self._forget()
         if not self._minutes or self._minutes[-1][0] != minute:
             self._minutes.append((minute, {}))
-        tenant = split_account_key(record.account)[0]
-        self._minutes[-1][1].setdefault(tenant, Counter())[record.outcome.verdict] += 1
+        tenant = split_account_key(call.account)[0]
+        self._minutes[-1][1].setdefault(tenant, Counter())[call.outcome.verdict] += 1
 
     def of(self, tenant: TenantId) -> tuple[Instant, Counter[Verdict]]:
         """Since when it is counted, and how many calls ended how."""

@@ -408,8 +408,8 @@ class Wakes:
         now = self._clock.now()
         for part in filter(_is_missing, last.parts):
             self._latecomers.missed(held.account.key, part.device, held.call, now)
-        record = self._calls.get(held.call)
-        verdict = record.outcome.verdict if record and record.outcome else Verdict.PROXY_ERROR
+        outcome = self._calls.outcome(held.call)
+        verdict = outcome.verdict if outcome else Verdict.PROXY_ERROR
         self._ring_ended(held, ring_result(last, verdict, now))
         for device, result in wake_results(last, verdict, now):
             if self.watcher is not None:

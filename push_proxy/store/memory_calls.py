@@ -1,6 +1,7 @@
 """Held INVITEs and call history in memory."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from ..core.ids import AccountKey, CallId, Instant
 from ..core.model import CallRecord, HeldInvite
@@ -42,6 +43,11 @@ class CallsInMemory(ABC):
         while len(of_account) > self._history.calls_per_account:
             oldest = min(of_account.values(), key=position)
             del self._calls[oldest.id], of_account[oldest.id]
+
+    async def put_calls(self, records: Sequence[CallRecord]) -> None:
+        """See `call_ports.CallRecords.put_calls`."""
+        for record in records:
+            await self.put_call(record)
 
     async def get_call(self, call: CallId) -> CallRecord | None:
         """See `ports.Store.get_call`."""

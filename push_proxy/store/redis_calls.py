@@ -2,8 +2,9 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import chain
 
-from ..core.ids import AccountKey, CallId, Instant, split_account_key
+from ..core.ids import AccountKey, CallId, Instant, TenantId, split_account_key
 from ..core.model import CallRecord, HeldInvite
 from ..ports import CallPage, CallQuery, Clock
 from . import keys, scripts
@@ -53,28 +54,35 @@ class CallsInRedis:
 
     async def put_call(self, record: CallRecord) -> None:
         """See `ports.Store.put_call`. One round trip."""
-        oldest = self._oldest()
-        forget_ms = int((self._clock.now() + self._history.keep_s) * 1000)
-        keep = (
-            scripts.PUT_CALL,
-            [
-                keys.account(record.account),
-                keys.calls(record.account),
-                keys.records(record.account),
-            ],
-            record.id,
-            self._codec.encode(record, record.account),
-            repr(record.started_at),
-            self._history.calls_per_account,
-            repr(oldest),
-            forget_ms,
-        )
-        if record.id in self._indexed:
-            await self._client.run(*keep)
-            return
-        commands = [*self._index(record, oldest, forget_ms), evalsha(*keep)]
-        await self._client.write_all(commands, in_order=True)
-        self._remember(record.id)
+        await self.put_calls((record,))
+
+    async def put_calls(self, records: Sequence[CallRecord]) -> None:
+        """See `call_ports.CallRecords.put_calls`. One round trip."""
+        now = self._clock.now()
+        oldest = repr(now - self._history.keep_s)
+        forget_ms = int((now + self._history.keep_s) * 1000)
+        new = [record for record in records if record.id not in self._indexed]
+        commands = self._index(new, oldest, forget_ms)
+        commands += [
+            evalsha(
+                scripts.PUT_CALL,
+                [
+                    keys.account(record.account),
+                    keys.calls(record.account),
+                    keys.records(record.account),
+                ],
+                record.id,
+                self._codec.encode(record, record.account),
+                repr(record.started_at),
+                self._history.calls_per_account,
+                oldest,
+                forget_ms,
+            )
+            for record in records
+        ]
+        await self._client.write_all(commands)
+        for record in new:
+            self._remember(record.id)
 
     async def get_call(self, call: CallId) -> CallRecord | None:
         """See `ports.Store.get_call`."""
@@ -111,21 +119,31 @@ class CallsInRedis:
                 return CallPage(tuple(found), None)
         return CallPage(tuple(found), str(last))
 
-    def _index(self, record: CallRecord, oldest: Instant, forget_ms: int) -> list[Command]:
-        """Index entries of a call that this process has not indexed yet; before its record."""
-        tenant = split_account_key(record.account)[0]
-        return [
+    def _index(self, new: Sequence[CallRecord], oldest: str, forget_ms: int) -> list[Command]:
+        """Index entries of calls that this process has not indexed yet; before their records."""
+        by_tenant: dict[TenantId, list[CallRecord]] = {}
+        for record in new:
+            by_tenant.setdefault(split_account_key(record.account)[0], []).append(record)
+        commands: list[Command] = [
             evalsha(
-                scripts.INDEX_CALL,
-                [keys.tenant_calls(tenant), keys.sip_call(tenant, record.sip_call_id)],
-                f"{record.id} {record.account}",
-                repr(record.started_at),
+                scripts.INDEX_CALLS,
+                [
+                    keys.tenant_calls(tenant),
+                    *(keys.sip_call(tenant, record.sip_call_id) for record in records),
+                ],
                 keys.TENANT_CALLS,
-                repr(oldest),
+                oldest,
                 forget_ms,
-            ),
-            ("SET", keys.call(record.id), record.account, "PXAT", forget_ms),
+                *chain.from_iterable(
+                    (repr(record.started_at), f"{record.id} {record.account}") for record in records
+                ),
+            )
+            for tenant, records in by_tenant.items()
         ]
+        commands += [
+            ("SET", keys.call(record.id), record.account, "PXAT", forget_ms) for record in new
+        ]
+        return commands
 
     def _unindex(self, key: AccountKey, calls: Sequence[CallId]) -> list[Command]:
         """Commands that forget an account's calls; those of SIP Call-IDs lapse by themselves."""

@@ -329,6 +329,33 @@ async def test_call_record(store: Store, clock: HandClock) -> None:
     assert await store.get_call(CallId("unknown")) is None
 
 
+async def test_calls_written_together_are_as_if_written_one_by_one(
+    store: Store, clock: HandClock
+) -> None:
+    """Of several tenants, with one Call-ID, one twice: the last stands; a deleted account's is
+    dropped.
+    """
+    await with_accounts(store)
+    await store.put_account(account("x", "globex"), expected_version=0)
+    theirs = AccountKey("globex/x")
+    records = [
+        call(clock.at, "c1", outcome=None),
+        call(clock.at + 1, "c2", BOB, sip_call_id="same"),
+        call(clock.at + 2, "c3", sip_call_id="same"),
+        call(clock.at + 3, "c4", theirs, sip_call_id="same"),
+        call(clock.at + 4, "c5", AccountKey("acme/nobody")),
+        call(clock.at, "c1"),
+    ]
+    await store.put_calls(records)
+    await store.put_calls(())
+    assert await store.get_call(CallId("c1")) == records[-1]
+    assert await found(store) == ["c3", "c2", "c1"]
+    assert await found(store, sip_call_id="same") == ["c3", "c2"]
+    others = (await store.find_calls(CallQuery(tenant=TenantId("globex")))).calls
+    assert [record.id for record in others] == ["c4"]
+    assert await store.get_call(CallId("c5")) is None
+
+
 async def test_history_is_capped(store: Store, clock: HandClock) -> None:
     """Per account only the newest calls are kept, and none for longer than the limit."""
     await with_accounts(store)

@@ -1,7 +1,7 @@
 """runtime.calls: records in memory while they change, written behind."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -17,8 +17,10 @@ from push_proxy.core.model import (
 from push_proxy.core.outcome import answered, outcome
 from push_proxy.errors import StoreUnavailable
 from push_proxy.observability.metrics import Metrics
-from push_proxy.runtime.calls import TIMELINE_LIMIT, Calls
+from push_proxy.runtime.call_keeper import ENDS_TOGETHER_S
+from push_proxy.runtime.calls import Calls
 from push_proxy.runtime.clock import ManualClock
+from push_proxy.runtime.live_call import TIMELINE_LIMIT
 from push_proxy.signaling.facts import DialogEnded
 from push_proxy.store.memory import MemoryStore
 
@@ -33,7 +35,9 @@ class CountingStore(MemoryStore):
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock)
         self.written: list[CallRecord] = []
+        self.batches: list[list[CallId]] = []
         self.away = False
+        self.bad = CallId("")
 
     async def get_call(self, call: CallId) -> CallRecord | None:
         if self.away:
@@ -43,8 +47,14 @@ class CountingStore(MemoryStore):
     async def put_call(self, record: CallRecord) -> None:
         if self.away:
             raise StoreUnavailable("no answer")
+        if record.id == self.bad:
+            raise ValueError("no such text")
         self.written.append(record)
         await super().put_call(record)
+
+    async def put_calls(self, records: Sequence[CallRecord]) -> None:
+        self.batches.append([record.id for record in records])
+        await super().put_calls(records)
 
 
 class Scene:
@@ -95,6 +105,38 @@ async def test_a_short_call_is_written_once(scene: Scene) -> None:
     assert written.outcome == NO_ANSWER
     assert [entry.event for entry in written.timeline] == ["push_sent"]
     assert scene.calls.get(CALL) is None
+
+
+async def test_calls_that_end_together_are_written_together(scene: Scene) -> None:
+    """The first at once, those of the next moment in one write; each leaves memory then."""
+    names = [CallId(f"call-{number}") for number in range(5)]
+    for name in names:
+        scene.open(name)
+        scene.calls.move(name, CallState.ENDED, scene.clock.now())
+        await scene.pass_time(0)
+    assert scene.store.batches == [names[:1]]
+    await scene.pass_time(ENDS_TOGETHER_S)
+    assert scene.store.batches == [names[:1], names[1:]]
+    assert scene.calls.in_memory == 0
+
+
+async def test_a_record_that_cannot_be_written_holds_up_no_other(scene: Scene) -> None:
+    """The others of its batch are written, and it does not stay in memory for ever."""
+    names = [CallId(f"call-{number}") for number in range(3)]
+    scene.store.bad = names[1]
+    for name in names:
+        scene.open(name)
+    await scene.pass_time(1)
+    assert [each.id for each in scene.store.written if each.id in names[::2]] == [
+        *names[:1], *names[::2],
+    ]  # fmt: skip
+    for name in names:
+        scene.calls.move(name, CallState.ENDED, scene.clock.now())
+    await scene.pass_time(1)
+    assert {each.id for each in scene.store.written if each.state is CallState.ENDED} == {
+        names[0], names[2],
+    }  # fmt: skip
+    assert scene.calls.in_memory == 0
 
 
 async def test_what_comes_after_the_end_is_added_to_the_record(scene: Scene) -> None:
@@ -153,7 +195,7 @@ async def test_a_long_call_is_written_at_its_turns(scene: Scene) -> None:
 async def test_the_store_is_away_for_a_while() -> None:
     """Nothing waits for it; the newest record is written when it is back."""
     scene = Scene()
-    scene.calls._writes._retry_s = 0.01
+    scene.calls._keeper._writes._retry_s = 0.01
     account = Account(
         tenant=TenantId("acme"), account=AccountId("101"), aor="sip:101@pbx.example.com"
     )
