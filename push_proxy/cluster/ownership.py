@@ -52,8 +52,8 @@ class ShardWork(Protocol):
         """This part of each PBX's pace is ours."""
 
 
-class _Sole:
-    """The only node."""
+class Sole:
+    """The only node: everything is its own, and nothing has to be fenced. No key is written."""
 
     node = ""
 
@@ -73,6 +73,16 @@ class _Sole:
         """Nobody is kept away."""
         return 0
 
+    def subscribe(self, work: ShardWork) -> None:
+        """Nothing will ever change."""
+        work.set_share(1.0)
 
-SOLE: Ownership = _Sole()
-"""Of the only node: everything is its own, and nothing has to be fenced."""
+    async def start(self) -> None:
+        """Nothing has to be taken."""
+
+    async def hand_over(self, *, within_s: float) -> bool:  # noqa: ARG002 - nothing to wait for
+        """There is nobody who could take anything."""
+        return False
+
+    async def aclose(self) -> None:
+        """Nothing has to be given back."""

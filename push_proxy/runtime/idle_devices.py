@@ -2,11 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..core.actions import PushType
 from ..core.events import PushOutcome
 from ..core.idle import IdleRules, IdleStep, idle_step
+from ..core.ids import AccountKey
 from ..core.model import Device
 from ..ports import Clock
 from ..tasks import spawn
@@ -38,13 +39,15 @@ class IdleDevices:
         tokens: Tokens,
         clock: Clock,
         rules: IdleRules,
+        owns: Callable[[AccountKey], bool] = lambda _: True,
     ) -> None:
-        """A reload may change ``rules``."""
+        """A reload may change ``rules``; ``owns``: whose devices are looked at here."""
         self.rules = rules
         self._directory = directory
         self._pusher = pusher
         self._tokens = tokens
         self._clock = clock
+        self._owns = owns
         self._round: Iterator[Device | None] = iter(())
         self._asked: dict[Place, float] = {}
         self._task: asyncio.Task[None] | None = None
@@ -83,7 +86,8 @@ class IdleDevices:
         accounts = self._directory.accounts()
         start = random.randrange(len(accounts)) if accounts else 0
         for account in (*accounts[start:], *accounts[:start]):
-            yield from self._directory.devices(account.key) or (None,)
+            ours = self._directory.devices(account.key) if self._owns(account.key) else ()
+            yield from ours or (None,)
 
     def _look_at(self, place: Place) -> bool:
         device, now = self._directory.device(*place), self._clock.now()

@@ -53,14 +53,19 @@ class RegistrationLosses:
         registrations: States,
         notices: Notices,
         clock: TimerClock,
+        owns: Callable[[AccountKey], bool] = lambda _: True,
         grace_s: float = GRACE_S,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        """``grace_s``: see `core.registration_loss.look`; ``on_lost`` is called for each."""
+        """``on_lost`` is called for each loss.
+
+        ``owns``: which accounts are watched here; ``grace_s``: see `core.registration_loss.look`.
+        """
         self._accounts = accounts
         self._registrations = registrations
         self._notices = notices
         self._clock = clock
+        self._owns = owns
         self._grace_s = grace_s
         self._on_lost = on_lost
         self._watched: dict[AccountKey, Watched] = {}
@@ -76,7 +81,7 @@ class RegistrationLosses:
             self._timer.cancel()
 
     def _begin(self) -> None:
-        keys = [account.key for account in self._accounts.accounts()]
+        keys = [account.key for account in self._accounts.accounts() if self._owns(account.key)]
         self._go_on(iter(keys), {})
 
     def _go_on(self, keys: Iterator[AccountKey], found: dict[AccountKey, Watched]) -> None:

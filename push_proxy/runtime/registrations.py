@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from ..cluster.ownership import SOLE, Ownership
+from ..cluster.ownership import Ownership, Sole
 from ..core import registration
 from ..core.ids import AccountKey, Instant
 from ..core.model import Account, Binding, Device, RegistrationRecord
@@ -47,8 +47,9 @@ class Registrations(RegistrationSteps):
         addresses: PbxAddresses,
         own: OwnNames,
         metrics: RegistrationMeters,
-        ownership: Ownership = SOLE,
+        ownership: Ownership | None = None,
     ) -> None:
+        ownership = ownership or Sole()
         RegistrationSteps.__init__(
             self,
             signaling=signaling,
