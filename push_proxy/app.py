@@ -35,6 +35,7 @@ from .runtime.clock import SystemClock
 from .runtime.directory import Directory
 from .runtime.draining import Draining
 from .runtime.live_feed import LiveFeed
+from .runtime.store_recovery import StoreRecovery
 from .runtime.store_watch import StoreWatch
 from .runtime.survey import Survey
 from .runtime.verdict_counts import VerdictCounts
@@ -153,7 +154,7 @@ class Service:
         cluster = make_cluster(settings, store=store, clock=self._clock, metrics=self._metrics)
         directory = Directory(store, self._clock, max_devices=settings.devices.max_per_account)
         await watch.open(then=partial(_enter, cluster, directory))
-        watch.start()
+        watch.start(StoreRecovery(store, directory, self._clock))
         stack.push_async_callback(watch.aclose)
         stack.push_async_callback(directory.aclose)
         stack.push_async_callback(cluster.aclose)

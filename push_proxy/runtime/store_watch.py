@@ -7,6 +7,7 @@ from typing import Protocol
 import structlog
 
 from ..errors import StoreUnavailable
+from ..recovery_ports import StoreEmptied
 from ..tasks import spawn
 
 _log = structlog.get_logger(__name__)
@@ -25,6 +26,16 @@ class Opened(Protocol):
         """Return when the store answers."""
 
 
+class Recovery(Protocol):
+    """What is done for a store that has lost something: `store_recovery.StoreRecovery`."""
+
+    async def emptied(self) -> None:
+        """Give everything back. Raises `errors.StoreUnavailable`."""
+
+    async def look(self) -> None:
+        """Give back the last moments, if need be. Raises `errors.StoreUnavailable`."""
+
+
 class StoreWatch:
     """Opens the store with back-off, then watches it. ``fault`` is empty while all is well."""
 
@@ -32,6 +43,7 @@ class StoreWatch:
         self._store = store
         self._where = where
         self._task: asyncio.Task[None] | None = None
+        self._recovery: Recovery | None = None
         self.fault = "the store has not answered yet"
 
     async def open(self, then: Callable[[], Awaitable[None]]) -> None:
@@ -53,8 +65,9 @@ class StoreWatch:
                 self.fault = ""
                 return
 
-    def start(self) -> None:
+    def start(self, recovery: Recovery | None = None) -> None:
         """Watch from now on."""
+        self._recovery = recovery
         self._task = spawn(self._watch(), name="watch of the store")
 
     async def aclose(self) -> None:
@@ -69,11 +82,28 @@ class StoreWatch:
             await asyncio.sleep(WATCH_S)
             try:
                 await self._store.ping()
+                if self._recovery is not None:
+                    await self._recovery.look()
+            except StoreEmptied as error:
+                self._note(error)
+                await self._recover()
             except StoreUnavailable as error:
-                if not self.fault:
-                    _log.error("store ready -> unavailable", where=self._where, error=str(error))
-                self.fault = f"{self._where}: {error}"
+                self._note(error)
             else:
                 if self.fault:
                     _log.warning("store unavailable -> ready", where=self._where)
                 self.fault = ""
+
+    async def _recover(self) -> None:
+        if self._recovery is None:
+            return
+        try:
+            await self._recovery.emptied()
+        except StoreUnavailable as error:
+            # The next look finds it empty still.
+            _log.error("not everything could be written back yet", error=str(error))
+
+    def _note(self, error: StoreUnavailable) -> None:
+        if not self.fault:
+            _log.error("store ready -> unavailable", where=self._where, error=str(error))
+        self.fault = f"{self._where}: {error}"

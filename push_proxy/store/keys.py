@@ -43,6 +43,7 @@ key                                   type     lives
 ``pp:idempotent:<tenant>:<hash>``     string   as long as the caller asks
 ``pp:api-keys``                       hash     until deleted
 ``pp:secret:<name>``                  string   for ever
+``pp:life:<n>``                       string   for ever: one name in all, in each part of a cluster
 ``pp:{event:<webhook>}:due``          zset     two days after the last event: id -> when
 ``pp:{event:<webhook>}:told``         zset     as due: id -> when it was told
 ``pp:{event:<webhook>}:events``       hash     as due: id -> data
@@ -215,6 +216,11 @@ def idempotent(tenant: TenantId, key: str) -> str:
 def secret(name: str) -> str:
     """A service-wide secret."""
     return f"pp:secret:{name}"
+
+
+def life(number: int) -> str:
+    """One of the marks by which a store is known to be the same and whole."""
+    return f"pp:life:{number}"
 
 
 def shared(name: str) -> str:

@@ -3,9 +3,11 @@
 What lies under which key stands in `keys`; each change of several keys is a script.
 """
 
+from collections.abc import AsyncIterator
+
 from ..core.ids import AccountKey, CallId, split_account_key
 from ..core.queued_event import account_mark
-from ..ports import Clock
+from ..ports import AccountState, Clock
 from . import keys, scripts
 from .codec import Codec
 from .redis_app_logs import AppLogsInRedis
@@ -15,6 +17,7 @@ from .redis_cluster import ClusterInRedis
 from .redis_devices import DevicesInRedis
 from .redis_events import EventsInRedis
 from .redis_keys import KeysInRedis
+from .redis_life import LifeInRedis
 from .redis_messages import MessagesInRedis
 from .redis_missed import MissedInRedis
 from .redis_recordings import RecordingsInRedis
@@ -54,6 +57,7 @@ class RedisStore(
         """
         CallsInRedis.__init__(self, history or HistoryLimits())
         DevicesInRedis.__init__(self)
+        LifeInRedis.__init__(self)
         self._client = RedisClient(url, timeout_s=timeout_s)
         self._codec = Codec(ring)
         self._clock = clock
@@ -66,15 +70,22 @@ class RedisStore(
         `errors.ConfigurationError` when the server or the key ring is the wrong one.
         """
         await self._client.connect()
+        await self._found()
         self._target_key = await self.secret("push-targets", size=32)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    async def ping(self) -> None:
-        """Return when the server answers within half a second."""
-        await self._client.ping()
+    async def everything(self) -> AsyncIterator[AccountState]:
+        """See `ports.Store.everything`.
+
+        Raises `recovery_ports.StoreEmptied`: what was lost would look as if it had been deleted.
+        """
+        await self.check_whole()
+        async for state in super().everything():
+            yield state
+        await self.check_whole()
 
     async def delete_account(self, key: AccountKey) -> bool:
         """See `ports.Store.delete_account`."""

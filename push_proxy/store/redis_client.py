@@ -31,6 +31,8 @@ _OLDEST_SERVER = (7, 0)
 _PING_S = 0.5
 _HOPS = 5
 """So often a command is sent on: a slot that is moving says ASK, then MOVED."""
+_PARTS = 32
+"""Keys so many that each master of a cluster has some."""
 _ROUTES: dict[Kind, Callable[..., Route]] = {
     Kind.STANDALONE: OneServer,
     Kind.SENTINEL: SentinelRoute,
@@ -55,6 +57,11 @@ class RedisClient:
         self._timeout_s = timeout_s
         self._route = _ROUTES[self._topology.kind](self._topology, timeout_s=timeout_s)
         self._shapes = _shapes()
+
+    @property
+    def parts(self) -> int:
+        """So many keys, numbered, lie on all masters: one, unless it is a cluster."""
+        return _PARTS if self._topology.kind is Kind.CLUSTER else 1
 
     async def connect(self) -> None:
         """Find and check the servers, and load the scripts.

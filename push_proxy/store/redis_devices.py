@@ -126,13 +126,14 @@ class DevicesInRedis(AccountsInRedis):
         async for account in self.all_accounts():
             chunk.append(account)
             if len(chunk) == _CHUNK:
-                for state in await self._states(chunk):
+                for state in await self.states(chunk):
                     yield state
                 chunk = []
-        for state in await self._states(chunk):
+        for state in await self.states(chunk):
             yield state
 
-    async def _states(self, accounts: Sequence[Account]) -> list[AccountState]:
+    async def states(self, accounts: Sequence[Account]) -> list[AccountState]:
+        """See `recovery_ports.LosableStore.states`."""
         found = [account.key for account in accounts]
         replies = await self._client.pipeline(
             [("HGETALL", name(key)) for key in found for name in (keys.devices, keys.bindings)]

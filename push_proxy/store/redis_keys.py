@@ -9,9 +9,10 @@ from ..ports import ApiKey, Clock
 from . import keys
 from .codec import Codec
 from .redis_client import RedisClient
+from .redis_life import LifeInRedis
 
 
-class KeysInRedis:
+class KeysInRedis(LifeInRedis):
     """The keys' part of `redis.RedisStore`."""
 
     _client: RedisClient
@@ -21,11 +22,14 @@ class KeysInRedis:
     async def put_api_key(self, key: ApiKey) -> None:
         """See `ports.Store.put_api_key`."""
         data = self._codec.encode(key, keys.API_KEYS)
-        await self._client.call("HSET", keys.API_KEYS, f"{key.tenant}/{key.name}", data)
+        field = f"{key.tenant}/{key.name}"
+        await self._client.call("HSET", keys.API_KEYS, field, data)
+        self._api_keys[field] = data
 
     async def api_keys(self) -> tuple[ApiKey, ...]:
         """See `ports.Store.api_keys`."""
         stored = await self._client.call("HGETALL", keys.API_KEYS)
+        self._api_keys = dict(stored)
         found = [self._codec.decode(ApiKey, data, keys.API_KEYS) for data in stored.values()]
         return tuple(sorted(found, key=lambda key: (key.tenant, key.name)))
 
@@ -78,5 +82,7 @@ class KeysInRedis:
             kept = await self._client.call("GET", key)
         value = ring.unseal(kept.decode(), key)
         if ring.outdated(kept.decode()):
-            await self._client.call("SET", key, ring.seal(value, key), "XX")
+            kept = ring.seal(value, key).encode()
+            await self._client.call("SET", key, kept, "XX")
+        self._secrets[key] = kept
         return base64.b64decode(value)
