@@ -53,7 +53,7 @@
 {{- if contains "PRIVATE KEY-----" .value -}}
 {{- fail (printf "%s holds a private key, which %s." $path $way) -}}
 {{- end -}}
-{{- if regexMatch "(?i)(^|[/:])[^/:@\\s]*:[^/@\\s]+@|[?&](password|pass|token|secret|api_?key)=." .value -}}
+{{- if regexMatch "(?i)://[^/@\\s]*:[^/@\\s]+@|^sips?:[^:@]*:[^@]+@|[?&](password|pass|token|secret|api_?key)=." .value -}}
 {{- fail (printf "%s holds a password, which %s." $path $way) -}}
 {{- end -}}
 {{- end -}}

@@ -29,16 +29,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: node
 {{- end -}}
 
-{{/* Of every object. */}}
+{{/* Labels of every object; the operator's give way where they have the same name. */}}
 {{- define "push-proxy.labels" -}}
-app.kubernetes.io/name: {{ include "push-proxy.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $ours := dict "app.kubernetes.io/name" (include "push-proxy.name" .) -}}
+{{- $_ := set $ours "app.kubernetes.io/instance" .Release.Name -}}
+{{- $_ := set $ours "app.kubernetes.io/version" (toString .Chart.AppVersion) -}}
+{{- $_ := set $ours "app.kubernetes.io/managed-by" .Release.Service -}}
+{{- $_ := set $ours "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{- toYaml (merge $ours .Values.commonLabels) -}}
+{{- end -}}
+
+{{/* Labels of the nodes' pods. */}}
+{{- define "push-proxy.podLabels" -}}
+{{- toYaml (merge (include "push-proxy.selector" . | fromYaml) .Values.podLabels .Values.commonLabels) -}}
 {{- end -}}
 
 {{/* metadata of an object: (dict "top" $ "suffix" "-admin" "labels" … "annotations" …). */}}
@@ -47,10 +50,7 @@ metadata:
   name: {{ include "push-proxy.fullname" .top }}{{ .suffix }}
   namespace: {{ .top.Release.Namespace }}
   labels:
-    {{- include "push-proxy.labels" .top | nindent 4 }}
-    {{- with .labels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- merge (dict) (.labels | default dict) (include "push-proxy.labels" .top | fromYaml) | toYaml | nindent 4 }}
   {{- with merge (dict) (.annotations | default dict) .top.Values.commonAnnotations }}
   annotations:
     {{- toYaml . | nindent 4 }}

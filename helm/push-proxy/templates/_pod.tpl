@@ -19,6 +19,9 @@ capabilities:
 {{- define "push-proxy.env" -}}
 - name: PUSH_PROXY_CONFIG
   value: /etc/push-proxy/config/push-proxy.yaml
+# Where push-proxy call, push and import in this pod ask.
+- name: PUSH_PROXY_URL
+  value: http://127.0.0.1:{{ include "push-proxy.httpPort" . }}
 - name: PUSH_PROXY_NODE__ID
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 {{- if ne .Values.nodeAddress "config" }}
