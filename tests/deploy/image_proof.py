@@ -21,13 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from push_proxy.demo.process import Process, poll_until
-from tests.lab.kamailio import Kamailio, KamailioOptions
-from tests.lab.phone import Caller
-from tests.lab.ports import free_port
-from tests.lab.push_sink import Push, PushSink
-from tests.lab.sdp import ANSWER, OFFER
-from tests.lab.service import LabService, ServiceOptions
+from tests.lab.process import Process, poll_until
+from tests.lab.service import LabService
+
+from .one_call import one_call, scene
 
 RUN = Path(__file__).parents[2] / "deploy" / "image" / "run"
 STATE = "/var/lib/push-proxy"
@@ -146,50 +143,15 @@ async def check_defaults(image: Image, work: Path) -> None:
 
 async def check_call(image: Image, work: Path) -> None:
     """A call to a sleeping phone, PBX Kamailio, through the image."""
-    async with PushSink() as sink:
-        pbx = Kamailio(work / "kamailio", free_port(), KamailioOptions())
-        await pbx.start()
-        directory = owned_folder(work / "service", image.user)
-        service = LabService(
-            directory,
-            ServiceOptions(
-                pbxes={"office": {"registrar": pbx.uri()}},
-                webhook_url=sink.url,
-                webhook_key=sink.key,
-            ),
-        )
-        argv = image.command(folders=str(directory), PUSH_PROXY_CONFIG=str(service.config))
-        service.process = Process(argv, name="image", log=work / "service.log")
-        async with service:
-            await talk(service, pbx, sink)
-        await service.close()
-        await pbx.stop()
+    owned_folder(work / "service", image.user)
 
+    def contained(service: LabService) -> Process:
+        settings = {"PUSH_PROXY_CONFIG": str(service.config)}
+        argv = image.command(folders=str(service.directory), **settings)
+        return Process(argv, name="image", log=work / "service.log")
 
-async def talk(service: LabService, pbx: Kamailio, sink: PushSink) -> None:
-    """Registered by us, called, pushed, woken, answered, hung up."""
-    aor = pbx.aor("101")
-    await service.put_account("101", aor, pbx="office", password=pbx.password("101"))
-    await service.put_device("101")
-    await service.is_registered("101")
-    phone = service.phone(aor, password=pbx.password("101"), device="handset")
-
-    async def wake(_push: Push) -> None:
-        await phone.register()
-
-    sink.hook = wake
-    password = pbx.password("200")
-    async with Caller(pbx.aor("200"), proxy=pbx.address, password=password) as caller, phone:
-        call = caller.call(aor, body=OFFER)
-        incoming = await phone.incoming(within=10)
-        incoming.ring()
-        incoming.accept(ANSWER)
-        dialog = await call.answered(within=10)
-        await incoming.expect_ack()
-        dialog.send("BYE")
-        await incoming.dialog().expect_bye()
-    record = await service.call_record(account="101")
-    assert record["verdict"] == "answered", record
+    async with scene(work, contained) as running:
+        await one_call(running)
     step("a call to a sleeping phone is held, pushed, woken, answered and hung up")
 
 

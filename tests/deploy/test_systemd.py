@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from push_proxy.demo.process import Process
-from tests.lab.pbx import Pbx
-from tests.lab.push_sink import PushSink
-from tests.lab.service import LabService, ServiceOptions
+from tests.lab.process import Process
+from tests.lab.service import LabService
 
+from .one_call import one_call, scene
 from .sandbox import allowed, directives
 
 SYSTEMD = Path(__file__).parents[2] / "deploy" / "systemd"
@@ -82,38 +81,16 @@ def test_the_user_comes_from_the_file_beside_it(tmp_path: Path) -> None:
 async def test_a_call_works_under_the_system_call_filter(workdir: Path) -> None:
     """Embedded Valkey, SIP, push, the relayed call and the end, with nothing else allowed."""
     assert not {"mount", "ptrace", "setpriority", "bpf"} & allowed(UNIT)
-    async with Pbx() as pbx, PushSink() as sink:
-        options = ServiceOptions(
-            pbxes={"office": {"registrar": f"sip:{pbx.domain}"}},
-            webhook_url=sink.url,
-            webhook_key=sink.key,
-            listen=("udp", "tcp"),
-        )
-        service = LabService(workdir / "service", options)
+
+    def confined(service: LabService) -> Process:
         plain = service.process
-        service.process = Process(
+        return Process(
             [plain.argv[0], "-m", "tests.deploy.sandbox", str(UNIT), *plain.argv],
             name="push-proxy",
             log=plain.log,
             env={"PUSH_PROXY_CONFIG": str(service.config)},
         )
-        async with service:
-            aor = pbx.aor("101")
-            await service.put_account("101", aor, pbx="office", password=pbx.password("101"))
-            await service.put_device("101")
-            await pbx.registered("101")
-            phone = service.phone(aor, password=pbx.password("101"), device="handset")
-            async with phone:
-                call = pbx.call("101")
-                await sink.next("call")
-                await phone.register()
-                incoming = await phone.incoming(within=10)
-                incoming.accept()
-                dialog = await call.answered(within=10)
-                await incoming.expect_ack()
-                dialog.send("BYE")
-                await incoming.dialog().expect_bye()
-            assert (await service.call_record(account="101"))["verdict"] == "answered"
-            await service.close()
-            plain_end = service.process.output()
-        assert "Operation not permitted" not in plain_end
+
+    async with scene(workdir, confined) as running:
+        await one_call(running)
+    assert "not permitted" not in running.service.process.output()
