@@ -29,7 +29,7 @@ class Extensions:
         for user in self.users:
             await self.cluster[0].put_account(
                 user,
-                self.pbx.aor(user),
+                f"sip:{user}@{self.pbx.options.realm}",
                 registrar=f"sip:{self.pbx.domain}",
                 password=self.pbx.password(user),
                 register="always",
