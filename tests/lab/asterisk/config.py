@@ -139,7 +139,9 @@ def _pjsip(options: AsteriskOptions, places: Places) -> str:
         )
     for extension in options.extensions:
         text += _extension(extension, options)
-    return text if options.trunk is None else text + _trunk(options.trunk, options)
+    if options.trunk is not None:
+        text += _trunk(options.trunk, options)
+    return text + options.pjsip
 
 
 def _identified_by(trunk: Trunk | None) -> str:
@@ -229,7 +231,7 @@ def _dialplan(options: AsteriskOptions) -> str:
         lines += [f"exten => {name},{number},{step}" for number, step in enumerate(steps, 1)]
         # Else Asterisk makes up its own answer to what Dial() came to.
         lines.append(f"exten => {name},{len(steps) + 1},Hangup()")
-    lines += ["exten => _XXX,hint,PJSIP/${EXTEN}", f"[{MESSAGES}]"]
+    lines += [options.dialplan, "exten => _XXX,hint,PJSIP/${EXTEN}", f"[{MESSAGES}]"]
     lines.append("exten => _XXX,1,MessageSend(pjsip:${EXTEN},${MESSAGE(from)})")
     return "\n".join([*lines, ""])
 

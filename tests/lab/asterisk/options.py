@@ -54,5 +54,9 @@ class AsteriskOptions:
     trunk: Trunk | None = None
     tls: TlsIdentity | None = None
     """With it, there is a TLS transport too."""
+    pjsip: str = ""
+    """More of `pjsip.conf`, as an operator writes it."""
+    dialplan: str = ""
+    """More of the context `phones`, likewise."""
     impatient_s: int = 2
     """How long `8XXX` rings XXX."""
