@@ -109,12 +109,16 @@ class StoreRecovery:
         self, account: Account, state: AccountState, *, since: float, given: Given
     ) -> None:
         try:
-            given.accounts += await self._give_account(account, since=since)
-            given.devices += await self._give_devices(account, state.devices, since=since)
-            given.bindings += await self._give_bindings(account, state.bindings, since=since)
+            anew = await self._give_account(account, since=since)
+            devices = await self._give_devices(account, state.devices, since=since)
+            bindings = await self._give_bindings(account, state.bindings, since=since)
         except (Conflict, NotFound, PreconditionFailed) as error:
             # Another node was faster, or knows better.
             _log.info("not written back", account=account.key, reason=str(error))
+        else:
+            given.accounts += anew
+            given.devices += devices
+            given.bindings += bindings
 
     async def _give_account(self, account: Account, *, since: float) -> bool:
         stored = await self._store.get_account(account.key)

@@ -148,7 +148,8 @@ class Server:
             async with asyncio.timeout(timeout_s):
                 return await send()
         except (TimeoutError, RedisTimeoutError):
-            self._silent_until = time.monotonic() + _AFTER_SILENCE_S
+            if timeout_s >= self._timeout_s:  # a hasty probe says nothing to the others
+                self._silent_until = time.monotonic() + _AFTER_SILENCE_S
             raise Silent(
                 f"Redis at {self.where} did not answer within {timeout_s:g} s: is it blocked or "
                 "overloaded?"
