@@ -23,9 +23,11 @@ from push_proxy.demo.service import APP_ID, Service, ServiceOptions
 
 from .phones_client import RestingPhone
 from .process_cost import Cost, children, cost_of
-from .wake_load import REALM
+from .wake_latency import provision, run_calls
+from .wake_load import REALM, Load, Pbx, PushReceiver
 
 AT_ONCE = 8
+CALLS = 1000
 SETTLE_S = 3.0
 _HEAD = (
     "step                       phones  failed | service RSS MiB  kB each | CPU ms each "
@@ -53,12 +55,16 @@ async def main(argv: Sequence[str] | None = None) -> None:
         f"machine: {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}, load average {load_average}"
     )
+    loop = asyncio.get_running_loop()
+    load = Load(proxy=("127.0.0.1", 0))
+    receiver = await loop.create_server(lambda: PushReceiver(load), "127.0.0.1", 0)
     with tempfile.TemporaryDirectory(prefix="push-proxy-bench-") as directory:
         service = Service(
             Path(directory),
             ServiceOptions(
                 pbxes={"bench": {"peers": ["127.0.0.1"]}},
-                webhook_url="http://127.0.0.1:9/",
+                webhook_url=f"http://127.0.0.1:{receiver.sockets[0].getsockname()[1]}/",
+                webhook_key=b"bench",
                 listen=("udp", "tcp"),
                 extra={"http": {"requests_per_second": 100_000}},
             ),
@@ -66,12 +72,15 @@ async def main(argv: Sequence[str] | None = None) -> None:
         async with service:
             print(_HEAD)
             await steps(service, count=options.phones, rate=options.rate)
+            load.proxy = service.sip_address
+            await calls(service, load)
+    receiver.close()
 
 
 async def steps(service: Service, *, count: int, rate: float) -> None:
     """All of them, in halves where memory is counted: the first pays for what is there once."""
     half = count // 2
-    users = [f"u{number}" for number in range(count)]
+    users = [f"rests{number}" for number in range(count)]
     phones = [RestingPhone(user, f"pw-{user}", service.sip_address) for user in users]
     await step(service, "devices, first half", users[:half], lambda user: device(service, user))
     await step(service, "devices, second half", users[half:], lambda user: device(service, user))
@@ -81,6 +90,19 @@ async def steps(service: Service, *, count: int, rate: float) -> None:
     await step(service, "keep-alive", phones, RestingPhone.keep_alive, rate=10 * rate)
     for phone in phones:
         phone.close()
+
+
+async def calls(service: Service, load: Load) -> None:
+    """Wake calls; what the service keeps of their transactions for 32 s is no price of a phone."""
+    await provision(service, load)
+    _, pbx = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: Pbx(load), local_addr=("127.0.0.1", 0)
+    )
+    before = mark(service)
+    await run_calls(load, pbx, rate=50, seconds=CALLS / 50)
+    await asyncio.sleep(SETTLE_S)
+    failed = sum(call.status != 200 for call in load.calls.values())
+    print(row("wake call", CALLS, failed, before, mark(service)))
 
 
 async def step(

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from push_proxy.health_probe import main as health
+from push_proxy.settings_drain import DrainSection
 from tests.lab.process import Process, poll_until
 
 from .compose_file import COMPOSE, DEPLOY, REPOSITORY, Composed, mounts, read
@@ -91,7 +92,7 @@ def test_a_missing_secret_is_told_and_none_has_a_default() -> None:
 
 def test_waiting_calls_are_finished_before_the_engine_kills() -> None:
     """stop_grace_period is above drain.deadline_s, with time to say goodbye."""
-    assert seconds(SERVICES["push-proxy"]["stop_grace_period"]) >= 60 + 15
+    assert seconds(SERVICES["push-proxy"]["stop_grace_period"]) >= DrainSection().deadline_s + 15
 
 
 def test_prometheus_takes_its_configuration_with_our_rules(tmp_path: Path) -> None:

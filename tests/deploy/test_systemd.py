@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from push_proxy.settings_drain import DrainSection
 from tests.lab.process import Process
 from tests.lab.service import LabService
 
@@ -63,7 +64,7 @@ def test_a_killed_service_is_back_before_its_calls_are_lost() -> None:
 
 def test_waiting_calls_are_finished_before_systemd_kills() -> None:
     """TimeoutStopSec is above drain.deadline_s, and SIGTERM goes to the service alone."""
-    assert int(one("TimeoutStopSec")) >= 60 + 15
+    assert int(one("TimeoutStopSec")) >= DrainSection().deadline_s + 15
     assert one("KillMode") == "mixed"
 
 
