@@ -248,6 +248,8 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
         settings=settings.wake.settings(),
         max_waiting=settings.wake.max_waiting,
         watcher=wake_memory.history,
+        node=settings.node.id,
+        host=settings.node_address,
     )
     challenger = Challenger(
         signaling=signaling,

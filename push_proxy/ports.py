@@ -19,13 +19,13 @@ from .core.model import (
     CallRecord,
     Device,
     Enrolment,
-    HeldInvite,
     RegistrationRecord,
     Verdict,
 )
 from .core.notices import Notice
 from .core.payload import Push as Push  # noqa: PLC0414 - a part of the ports' vocabulary
 from .event_ports import EventStore
+from .held_ports import HeldInviteStore
 from .message_ports import KeptMessageStore
 from .missed_ports import MissedCallStore
 from .recording_ports import RecordingStore
@@ -209,6 +209,7 @@ class AccountState:
 class Store(
     CallRecords,
     SharedValues,
+    HeldInviteStore,
     EventStore,
     MissedCallStore,
     RecordingStore,
@@ -315,15 +316,6 @@ class Store(
         """As kept, or None."""
 
     # calls
-    async def hold_invite(self, held: HeldInvite) -> None:
-        """Keep a held INVITE until its deadline: durable before 100 leaves."""
-
-    async def release_invite(self, key: AccountKey, call: CallId) -> None:
-        """It has its final response."""
-
-    async def held_invites(self, key: AccountKey) -> tuple[HeldInvite, ...]:
-        """Those not released."""
-
     async def put_call(self, record: CallRecord) -> None:
         """Create or replace a call's record; history is capped per account and in time.
 

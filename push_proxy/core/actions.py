@@ -64,6 +64,8 @@ class Fork:
 
     branch: BranchId
     binding: Binding
+    seed: str = ""
+    """What its branch is derived from: the same after a restart; empty: anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

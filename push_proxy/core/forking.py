@@ -40,6 +40,10 @@ class Branch:
     """It has had a 18x."""
     dead: bool = False
     """Its flow failed: the final status is not the device's word."""
+    phone: str = ""
+    """Who it is for, in the seed of its name on the wire."""
+    attempt: int = 1
+    """Which INVITE to this phone it is, those before a restart counted."""
 
     @property
     def heard(self) -> bool:

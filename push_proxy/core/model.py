@@ -370,6 +370,31 @@ class CallRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldDevice:
+    """One device's part in a held call, as far as a restart cannot find it out by itself."""
+
+    device: DeviceId
+    pushes: int = 0
+    """Call pushes that were ordered."""
+    pushed_at: Instant | None = None
+    accepted_at: Instant | None = None
+    """When the provider first took one; None: not that we know."""
+    failure: str = ""
+    """`events.PushOutcome` of a push that it did not take."""
+    failure_reason: str = ""
+    reached: int = 0
+    """`part.Reach`."""
+    given_up: bool = False
+    status: int = 0
+    """What its part ended with; 0: it goes on."""
+    reason: str = ""
+    phone: str = ""
+    """Whom its newest INVITE was sent to, where that is not who its binding says."""
+    attempt: int = 0
+    """Of that INVITE, among those to this phone, from 1; 0: none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeldInvite:
     """An INVITE kept durably until its final response, so that a restart can go on with it."""
 
@@ -381,6 +406,12 @@ class HeldInvite:
     to_tag: str
     received_at: Instant
     deadline: Instant
+    """After it no caller waits any more, whatever became of the call."""
+    node: str = ""
+    """Who holds it (`node.id`)."""
+    host: str = ""
+    """What that node calls itself in SIP: elsewhere the PBX's CANCEL cannot find it."""
+    devices: tuple[HeldDevice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,6 +76,8 @@ class Part:
     answer: Answer | None = None
     token_fault: str = ""
     """Why its push token had ended before the INVITE came."""
+    former: tuple[str, int] | None = None
+    """Phone and attempt of an INVITE from before a restart, which is to be sent once more."""
 
     @property
     def silent(self) -> bool:

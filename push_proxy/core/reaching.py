@@ -58,6 +58,9 @@ def _hold_back(live: Live, binding: Binding, now: Instant) -> Done:
 
 
 def _fork(live: Live, binding: Binding, now: Instant) -> Done:
+    part = live.part(binding.device)
+    again = None if part is None else _to_repeat(live, part)
+    phone, attempt = again or (instance_of(binding), _next_attempt(live, instance_of(binding)))
     branch = Branch(
         id=BranchId(len(live.branches) + 1),
         device=binding.device,
@@ -66,12 +69,29 @@ def _fork(live: Live, binding: Binding, now: Instant) -> Done:
         source=binding.source,
         made_at=now,
         timer_c_at=Instant(now + live.settings.timer_c_s),
+        phone=phone,
+        attempt=attempt,
     )
+    if part is not None:
+        live = live.with_part(replace(part, former=None))
     orders = (
-        Fork(branch=branch.id, binding=binding),
+        Fork(branch=branch.id, binding=binding, seed=f"{live.invite.call}/{phone}/{attempt}"),
         Note("invite_sent", binding.device, str(binding.source)),
     )
     return live.with_branch(branch), orders
+
+
+def _to_repeat(live: Live, part: Part) -> tuple[str, int] | None:
+    """The INVITE from before a restart that has not been sent once more, by whatever device."""
+    sent = ((branch.phone, branch.attempt) for branch in live.branches)
+    return None if part.former in sent else part.former
+
+
+def _next_attempt(live: Live, phone: str) -> int:
+    """A phone answers each attempt once: the same once more would be a retransmission to it."""
+    here = [branch.attempt for branch in live.branches if branch.phone == phone]
+    before = [attempts for name, attempts in live.attempted if name == phone]
+    return 1 + max((*here, *before), default=0)
 
 
 def ring_elsewhere(live: Live, failed: Branch, now: Instant) -> Done:

@@ -25,6 +25,8 @@ class Live:
     """The caller has heard ringing, ours or a device's."""
     rang: bool = False
     """A device rings or rang: the public state is ``ringing``."""
+    attempted: tuple[tuple[str, int], ...] = ()
+    """Phones that were sent the INVITE before a restart, and how often."""
     gathering: bool = False
     """Nobody has been rung yet: whoever is awake waits for the others (`core.together`)."""
 

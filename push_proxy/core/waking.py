@@ -34,11 +34,11 @@ def stored(live: Live, *, ok: bool) -> Done:
     notes = (Note("invite_stored") if ok else Note("invite_not_stored"),)
     if live.ringing_told:
         return live, notes
-    live, ringing = _tell_ringing(live)
+    live, ringing = tell_ringing(live)
     return live, (SendTrying(), *notes, *ringing)
 
 
-def _tell_ringing(live: Live) -> Done:
+def tell_ringing(live: Live) -> Done:
     """Let the caller hear ringing, if policy says that the time has come.
 
     Not before the INVITE is durable: a provisional stops the PBX's retransmissions. Never when
@@ -63,7 +63,7 @@ def pushed(live: Live, event: PushAnswered, now: Instant) -> Done:
     if event.outcome is not PushOutcome.ACCEPTED:
         live, orders = _ring_unpushed(live, event.device, now)
         return live, (*notes, *orders)
-    live, ringing = _tell_ringing(live)
+    live, ringing = tell_ringing(live)
     return live, (*notes, *ringing)
 
 

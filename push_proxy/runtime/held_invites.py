@@ -3,9 +3,9 @@
 from functools import partial
 
 from ..core.ids import AccountKey, CallId
-from ..core.model import HeldInvite
+from ..core.model import HeldDevice, HeldInvite
 from ..errors import StoreUnavailable
-from ..ports import Store
+from ..held_ports import HeldInviteStore
 from .write_behind import WriteBehind
 
 _MOST = 20_000
@@ -18,7 +18,10 @@ class HeldInvites:
     because the store was away at its end would stay for as long as the account is called.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: HeldInviteStore, *, node: str = "", host: str = "") -> None:
+        """``node`` holds them, and calls itself ``host`` in SIP: what a restart goes by."""
+        self.node = node
+        self.host = host
         self._store = store
         self._writes = WriteBehind("ends of held INVITEs")
 
@@ -40,7 +43,20 @@ class HeldInvites:
     def release(self, account: AccountKey, call: CallId) -> None:
         """Out of the store as soon as that takes it."""
         if self._writes.waiting < _MOST:
-            self._writes.submit((account, call), partial(self._store.release_invite, account, call))
+            self._writes.submit((account, call), partial(self._release, account, call))
+
+    def update(self, account: AccountKey, call: CallId, devices: tuple[HeldDevice, ...]) -> None:
+        """How its devices stand now, unless it is released before that is written."""
+        if self._writes.waiting < _MOST:
+            self._writes.submit((account, call), partial(self._update, account, call, devices))
+
+    async def _release(self, account: AccountKey, call: CallId) -> None:
+        await self._store.release_invite(account, call, node=self.node)
+
+    async def _update(
+        self, account: AccountKey, call: CallId, devices: tuple[HeldDevice, ...]
+    ) -> None:
+        await self._store.update_held(account, call, devices)
 
     async def aclose(self, timeout_s: float = 1.0) -> None:
         """Finish what can be finished in time; the rest ends with its account's last call."""

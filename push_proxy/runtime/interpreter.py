@@ -5,6 +5,7 @@ the store's writes start in that turn and run on beside each other.
 """
 
 import asyncio
+from dataclasses import replace
 from typing import assert_never
 
 from ..core.actions import (
@@ -42,6 +43,8 @@ from .redirections import Redirections
 from .toward_device import toward_device
 
 _REDIRECTION = 302
+LONGEST_CALL_S = 300.0
+"""No caller waits longer for an answer: the longest wake, and Timer C (RFC 3261 §16.6)."""
 
 
 class Interpreter:
@@ -117,17 +120,15 @@ class Interpreter:
 
     def _fork(self, held: HeldCall, fork: Fork) -> None:
         binding = fork.binding
-        self._signaling.fork(
-            held.fact.txn,
-            fork.branch,
-            toward_device(
-                binding,
-                held.account,
-                strip=held.incoming.strip,
-                add=(("X-Push-ID", held.call),),
-                call=held.call,
-            ),
+        rewrite = toward_device(
+            binding,
+            held.account,
+            strip=held.incoming.strip,
+            add=(("X-Push-ID", held.call),),
+            call=held.call,
         )
+        rewrite = replace(rewrite, branch_seed=fork.seed)
+        self._signaling.fork(held.fact.txn, fork.branch, rewrite)
         registered_at = held.registered_at.pop(binding.device, None)
         if registered_at is not None:
             self._metrics.relayed(self._clock.now() - registered_at)
@@ -178,6 +179,7 @@ class Interpreter:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         fact = held.fact
+        devices = held.devices()
         invite = HeldInvite(
             call=held.call,
             account=held.account.key,
@@ -186,7 +188,12 @@ class Interpreter:
             local=fact.local,
             to_tag=fact.to_tag,
             received_at=held.received_at,
-            deadline=held.deadline,
+            deadline=Instant(held.received_at + LONGEST_CALL_S),
+            node=self._held_invites.node,
+            host=self._held_invites.host,
+            devices=devices,
         )
         # Where it is not taken, the timeline says so and readiness does: no line for every call.
-        held.tell(InviteStored(ok=await self._held_invites.hold(invite)))
+        stored = await self._held_invites.hold(invite)
+        held.kept = devices if stored else None
+        held.tell(InviteStored(ok=stored))

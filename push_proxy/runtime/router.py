@@ -79,6 +79,13 @@ class InviteTaker(Protocol):
         """What became of it."""
 
 
+class RestoredTaker(Protocol):
+    """Who goes on with what a former life of ours held (`runtime.restoring.Restoring`)."""
+
+    def on_fact(self, fact: RequestReceived | TransactionLost) -> None:
+        """Its transaction stands again, or cannot be rebuilt."""
+
+
 class DialogKeeper(Protocol):
     """Who keeps calls' records (`runtime.calls.Calls`)."""
 
@@ -159,6 +166,7 @@ class Router:
         messages: MessageTaker,
         dialog_wakes: DialogWaker,
         metrics: Refusals,
+        restored: RestoredTaker | None = None,
     ) -> None:
         self._signaling = signaling
         self._directory = directory
@@ -174,6 +182,7 @@ class Router:
         self._messages = messages
         self._dialog_wakes = dialog_wakes
         self._metrics = metrics
+        self._restored = restored
         self.intake = Intake()
         self._stack_logs = StackLogs()
         self.stack_ended = asyncio.Event()
@@ -190,6 +199,9 @@ class Router:
 
     def _dispatch(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - a case per fact
         match fact:
+            case RequestReceived(restored=str()) | TransactionLost(txn=0):
+                if self._restored is not None:
+                    self._restored.on_fact(fact)
             case RequestReceived():
                 self._request(fact)
             case BranchResponse():

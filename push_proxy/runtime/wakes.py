@@ -3,6 +3,7 @@
 From a fact to the last order that follows from it nothing is awaited.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 from uuid import uuid4
@@ -13,6 +14,7 @@ from ..core.events import (
     AppEvent,
     AppReported,
     CallerCancelled,
+    Candidate,
     DeviceRegistered,
     DeviceUnregistered,
     Event,
@@ -22,12 +24,15 @@ from ..core.events import (
     WakeSettings,
 )
 from ..core.evidence import NO_WORDS, AppWords
+from ..core.held import held_devices, pushing, worth_keeping
 from ..core.ids import AccountKey, CallId, DeviceId, Instant, ServerTxn
 from ..core.incoming import IncomingCall, incoming_call
 from ..core.message import Message, parse
 from ..core.model import (
     Account,
     Binding,
+    CallRecord,
+    HeldDevice,
     TimelineEntry,
     Verdict,
     push_target,
@@ -35,7 +40,7 @@ from ..core.model import (
 from ..core.part import Part, Reach
 from ..core.policy import case_of
 from ..core.ring_result import RingResult, ring_result
-from ..core.wake import Ended, Live, State, start
+from ..core.wake import Ended, Live, State, Step, start
 from ..core.wake_health import WakeEnd, WakeResult
 from ..core.wake_results import wake_results
 from ..core.waking import report_note
@@ -71,6 +76,10 @@ _RETRY_AFTER_S = "5"
 _NOT_PUSHED = frozenset({Verdict.PUSH_REJECTED, Verdict.PROVIDER_UNAVAILABLE})
 
 
+FirstStep = Callable[[Invite, tuple[Candidate, ...], WakeSettings, Instant], Step]
+"""What a wake begins with: its state, and what is to be done at once."""
+
+
 class WakeWatcher(Protocol):
     """Who wants to know how devices wake: `runtime.wake_history.WakeHistory`."""
 
@@ -97,8 +106,12 @@ class Wakes:
         settings: WakeSettings | None = None,
         max_waiting: int = MAX_WAITING,
         watcher: WakeWatcher | None = None,
+        node: str = "",
+        host: str = "",
     ) -> None:
         """``settings``: the service's; an account's own come over them.
+
+        ``node`` and ``host``: as whom we hold INVITEs, so that a restart finds them.
 
         ``max_waiting``: so many calls may wait at once; more are refused with 503.
         """
@@ -114,7 +127,7 @@ class Wakes:
         self.watcher = watcher
         self._redirections = Redirections()
         self._latecomers = Latecomers()
-        self._held_invites = HeldInvites(store)
+        self._held_invites = HeldInvites(store, node=node, host=host)
         self._interpreter = Interpreter(
             redirections=self._redirections,
             signaling=signaling,
@@ -167,19 +180,38 @@ class Wakes:
             return
         now = self._clock.now()
         message = message or parse(fact.raw)
-        incoming = incoming_call(message)
         if self.waiting >= self._max_waiting:
-            over = Verdict.OVERLOADED
+            over, incoming = Verdict.OVERLOADED, incoming_call(message)
             self._unavailable(fact, account, incoming, verdict=over, why="overloaded")
             return
-        settings = settings_for(account, self._settings)
         call = CallId(str(uuid4()))
+        self.begin(call, fact, account, message, received_at=now, first=start)
+
+    def begin(
+        self,
+        call: CallId,
+        fact: RequestReceived,
+        account: Account,
+        message: Message,
+        *,
+        received_at: Instant,
+        first: FirstStep,
+        record: CallRecord | None = None,
+        kept: tuple[HeldDevice, ...] | None = None,
+    ) -> None:
+        """A call begins, or goes on after a restart: ``first`` says with what.
+
+        ``record`` and ``kept``: what there is of it already, on record and of its held INVITE.
+        """
+        now = self._clock.now()
+        incoming = incoming_call(message)
+        settings = settings_for(account, self._settings)
         case = case_of(account, message)
         if case is not None:
-            case = self._redirections.known(case, now)
+            case = self._redirections.known(case, received_at)
         invite = Invite(
             call=call,
-            received_at=now,
+            received_at=received_at,
             requires_100rel=incoming.requires_100rel,
             expires_s=incoming.expires_s,
             case=case,
@@ -187,16 +219,17 @@ class Wakes:
         candidates = candidates_for(
             account, self._directory, self._pusher, fresh_s=settings.fresh_s, now=now
         )
-        state, actions = start(invite, candidates, settings, now)
+        state, actions = first(invite, candidates, settings, now)
         held = HeldCall(
             call=call,
             fact=fact,
             account=account,
             incoming=incoming,
-            received_at=now,
-            deadline=Instant(now + settings.deadline_s),
+            received_at=received_at,
             case=case,
             tell=partial(self._tell, call),
+            devices=partial(self._devices, call),
+            kept=kept,
         )
         wake = LiveWake(
             held,
@@ -206,7 +239,7 @@ class Wakes:
             changed=self._changed,
         )
         self._keep(wake)
-        self._calls.open(record_of(call, fact, account, incoming, now))
+        self._calls.open(record or record_of(call, fact, account, incoming, received_at))
         wake.begin(actions)
         if self.watcher is not None:
             self.watcher.expect(account.key)
@@ -374,6 +407,7 @@ class Wakes:
 
     def _changed(self, wake: LiveWake, _before: State) -> None:
         if not isinstance(wake.state, Ended):
+            self._keep_up(wake)
             return
         call = wake.held.call
         if call in self._open:
@@ -382,6 +416,20 @@ class Wakes:
             self._results(wake.held, wake.state.last)
         if wake.state.finished:
             self._drop(wake.held)
+
+    def _keep_up(self, wake: LiveWake) -> None:
+        """Tell the store what a restart would get wrong: once for most calls, never before 100."""
+        held, state = wake.held, wake.state
+        if held.kept is None or not isinstance(state, Live):
+            return
+        devices = held_devices(state)
+        if worth_keeping(held.kept, devices, pushing=pushing(state)):
+            held.kept = devices
+            self._held_invites.update(held.account.key, held.call, devices)
+
+    def _devices(self, call: CallId) -> tuple[HeldDevice, ...]:
+        wake = self._by_call.get(call)
+        return held_devices(wake.state) if wake and isinstance(wake.state, Live) else ()
 
     def _drop(self, held: HeldCall) -> None:
         self._by_txn.pop(held.fact.txn, None)

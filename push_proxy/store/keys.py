@@ -16,7 +16,7 @@ key                                   type     lives
 ``pp:{tenant/account}:registration``  string   a week beyond the registration's expiry; in a cluster
                                                its fence goes before it, and stays a day alone
 ``pp:{tenant/account}:mailbox``       string   a year beyond its last change
-``pp:{tenant/account}:held``          hash     a minute beyond the last deadline
+``pp:{tenant/account}:held``          hash     a day beyond the last deadline: call -> data
 ``pp:{tenant/account}:calls``         zset     kept history after the last call: start -> id
 ``pp:{tenant/account}:records``       hash     as calls: id -> data
 ``pp:{tenant/account}:sip``           zset     ``recorder.keep_s`` after the last one: start -> id
@@ -33,6 +33,7 @@ key                                   type     lives
 ``pp:{tenant}:accounts``              zset     index, by account id
 ``pp:{tenant}:calls``                 zset     index, capped by number and time
 ``pp:{tenant}:sip-call:<hash>``       zset     index, as long as the history
+``pp:{held:<node>}``                  zset     index: held INVITEs of a node, with their account
 ``pp:tenants``                        set      index
 ``pp:aor:<aor>``                      string   claim: which account owns the AOR
 ``pp:contact:<token>``                string   claim: which account owns the contact token
@@ -72,7 +73,9 @@ MAILBOX_KEEP_S = 365 * 86_400.0
 FENCE_KEEP_S = 86_400.0
 """No node is paused for longer than that and then goes on with a lease of before."""
 
-HELD_SLACK_S = 60.0
+HELD_SLACK_S = 86_400.0
+"""A node that comes back so late still tells of the calls that it held."""
+
 EXPIRY_SLACK_S = 60.0
 """Readers judge expiry by our clock; Redis removes a little later, in case its clock is ahead."""
 
@@ -122,6 +125,11 @@ def mailbox(key: AccountKey) -> str:
 def held(key: AccountKey) -> str:
     """Its INVITEs without a final response."""
     return f"pp:{{{key}}}:held"
+
+
+def held_by(node: str) -> str:
+    """Index of a node's held INVITEs: one that it had when it died is found by it alone."""
+    return f"pp:{{held:{node}}}"
 
 
 def calls(key: AccountKey) -> str:

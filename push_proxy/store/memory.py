@@ -11,6 +11,7 @@ from .memory_app_logs import AppLogsInMemory
 from .memory_calls import CallsInMemory
 from .memory_cluster import ClusterInMemory
 from .memory_events import EventsInMemory
+from .memory_held import HeldInMemory
 from .memory_keys import KeysInMemory
 from .memory_leases import LeasesInMemory
 from .memory_messages import MessagesInMemory
@@ -23,6 +24,7 @@ from .search import HistoryLimits
 
 class MemoryStore(
     CallsInMemory,
+    HeldInMemory,
     RecordingsInMemory,
     MissedInMemory,
     MessagesInMemory,
@@ -39,6 +41,7 @@ class MemoryStore(
     def __init__(self, clock: Clock, *, history: HistoryLimits | None = None) -> None:
         history = history or HistoryLimits()
         CallsInMemory.__init__(self, clock, history)
+        HeldInMemory.__init__(self)
         RecordingsInMemory.__init__(self, clock, history)
         MissedInMemory.__init__(self, clock, history)
         MessagesInMemory.__init__(self, clock, history)
@@ -92,6 +95,7 @@ class MemoryStore(
         self._forget_registration(key)
         self._mailboxes.pop(key, None)
         self._forget_calls(key)
+        self._forget_held(key)
         self._forget_recordings(key)
         self._forget_missed(key)
         self._forget_messages(key)

@@ -1,10 +1,10 @@
-"""Held INVITEs and call history in memory."""
+"""Call history in memory."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from ..core.ids import AccountKey, CallId, Instant
-from ..core.model import CallRecord, HeldInvite
+from ..core.model import CallRecord
 from ..ports import CallPage, CallQuery, Clock
 from .search import HistoryLimits, matches, parse_cursor, position
 
@@ -15,23 +15,8 @@ class CallsInMemory(ABC):
     def __init__(self, clock: Clock, history: HistoryLimits) -> None:
         self._calls_clock = clock
         self._history = history
-        self._held: dict[AccountKey, dict[CallId, HeldInvite]] = {}
         self._calls: dict[CallId, CallRecord] = {}
         self._calls_of: dict[AccountKey, dict[CallId, CallRecord]] = {}
-
-    async def hold_invite(self, held: HeldInvite) -> None:
-        """See `ports.Store.hold_invite`."""
-        self._held.setdefault(held.account, {})[held.call] = held
-
-    async def release_invite(self, key: AccountKey, call: CallId) -> None:
-        """See `ports.Store.release_invite`."""
-        self._held.get(key, {}).pop(call, None)
-
-    async def held_invites(self, key: AccountKey) -> tuple[HeldInvite, ...]:
-        """See `ports.Store.held_invites`."""
-        now = self._calls_clock.now()
-        kept = sorted(self._held.get(key, {}).items())
-        return tuple(held for _, held in kept if held.deadline > now)
 
     async def put_call(self, record: CallRecord) -> None:
         """See `ports.Store.put_call`."""
@@ -78,6 +63,5 @@ class CallsInMemory(ABC):
         return Instant(self._calls_clock.now() - self._history.keep_s)
 
     def _forget_calls(self, key: AccountKey) -> None:
-        self._held.pop(key, None)
         for call in self._calls_of.pop(key, {}):
             del self._calls[call]

@@ -16,6 +16,7 @@ from .redis_client import Command, RedisClient, evalsha
 from .redis_cluster import ClusterInRedis
 from .redis_devices import DevicesInRedis
 from .redis_events import EventsInRedis
+from .redis_held import HeldInRedis
 from .redis_keys import KeysInRedis
 from .redis_life import LifeInRedis
 from .redis_messages import MessagesInRedis
@@ -30,6 +31,7 @@ from .secrets import KeyRing
 class RedisStore(
     DevicesInRedis,
     CallsInRedis,
+    HeldInRedis,
     RecordingsInRedis,
     MissedInRedis,
     MessagesInRedis,

@@ -1,11 +1,11 @@
-"""Held INVITEs and call history in Redis."""
+"""Call history in Redis."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import chain
 
 from ..core.ids import AccountKey, CallId, Instant, TenantId, split_account_key
-from ..core.model import CallRecord, HeldInvite
+from ..core.model import CallRecord
 from ..ports import CallPage, CallQuery, Clock
 from . import keys, scripts
 from .codec import Codec
@@ -28,29 +28,6 @@ class CallsInRedis:
     def __init__(self, history: HistoryLimits) -> None:
         self._history = history
         self._indexed: OrderedDict[CallId, None] = OrderedDict()
-
-    async def hold_invite(self, held: HeldInvite) -> None:
-        """See `ports.Store.hold_invite`. One round trip."""
-        await self._client.run(
-            scripts.HOLD_INVITE,
-            [keys.held(held.account)],
-            held.call,
-            self._codec.encode(held, held.account),
-            int((held.deadline + keys.HELD_SLACK_S) * 1000),
-        )
-
-    async def release_invite(self, key: AccountKey, call: CallId) -> None:
-        """See `ports.Store.release_invite`."""
-        await self._client.write("HDEL", keys.held(key), call)
-
-    async def held_invites(self, key: AccountKey) -> tuple[HeldInvite, ...]:
-        """See `ports.Store.held_invites`."""
-        stored = await self._client.call("HGETALL", keys.held(key))
-        held = [self._codec.decode(HeldInvite, data, key) for _, data in sorted(stored.items())]
-        now = self._clock.now()
-        if expired := [h.call for h in held if h.deadline <= now]:
-            await self._client.call("HDEL", keys.held(key), *expired)
-        return tuple(h for h in held if h.deadline > now)
 
     async def put_call(self, record: CallRecord) -> None:
         """See `ports.Store.put_call`. One round trip."""

@@ -1,11 +1,12 @@
 """What every store promises: the same claims on memory, on Valkey and on Redis."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from push_proxy.core.ids import AccountKey, CallId, DeviceId, Instant, TenantId
-from push_proxy.core.model import Verdict
+from push_proxy.core.model import HeldDevice, Verdict
 from push_proxy.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
 from push_proxy.ports import AccountState, ApiKey, CallPage, CallQuery, Store
 
@@ -309,14 +310,48 @@ async def test_registration_is_kept(store: Store, clock: HandClock) -> None:
 
 
 async def test_held_invites(store: Store, clock: HandClock) -> None:
-    """A held INVITE comes back byte for byte until it is released or its deadline is over."""
+    """A held INVITE comes back byte for byte until it is released, also after its deadline: who
+    held it may have died.
+    """
     await store.hold_invite(held(clock.at))
     await store.hold_invite(held(clock.at, "call-2", deadline=Instant(clock.at + 60)))
     assert (await store.held_invites(ALICE))[0] == held(clock.at)
     clock.at += 20
-    assert [h.call for h in await store.held_invites(ALICE)] == ["call-2"]
-    await store.release_invite(ALICE, CallId("call-2"))
-    await store.release_invite(ALICE, CallId("call-2"))
+    assert [h.call for h in await store.held_invites(ALICE)] == ["call-1", "call-2"]
+    assert await store.release_invite(ALICE, CallId("call-2"))
+    assert not await store.release_invite(ALICE, CallId("call-2"))
+    assert [h.call for h in await store.held_invites(ALICE)] == ["call-1"]
+
+
+async def test_held_invites_of_a_node(store: Store, clock: HandClock) -> None:
+    """Those of one node are found by its name, oldest first, whatever account they are of; what
+    has been released is not among them.
+    """
+    later = Instant(clock.at + 1)
+    await store.hold_invite(held(clock.at, "call-2", node="n1", received_at=later))
+    await store.hold_invite(held(clock.at, "call-1", node="n1", account=BOB, host="192.0.2.1"))
+    await store.hold_invite(held(clock.at, "call-3", node="n2"))
+    await store.hold_invite(held(clock.at, "call-4", node="n1"))
+    await store.release_invite(ALICE, CallId("call-4"))
+    assert [h.call for h in await store.held_of_node("n1")] == ["call-1", "call-2"]
+    assert (await store.held_of_node("n1"))[0].host == "192.0.2.1"
+    await store.release_invite(ALICE, CallId("call-2"), node="n1")
+    assert [h.call for h in await store.held_of_node("n1")] == ["call-1"]
+    assert [h.call for h in await store.held_of_node("n2")] == ["call-3"]
+    assert await store.held_of_node("n3") == ()
+
+
+async def test_a_held_invites_devices(store: Store, clock: HandClock) -> None:
+    """How its devices stand is replaced as often as it changes; not once it has been released."""
+    first = HeldDevice(device=PHONE, pushes=1, pushed_at=Instant(clock.at))
+    now = replace(first, accepted_at=Instant(clock.at + 1), status=486, reason="Busy", attempt=2)
+    await store.hold_invite(held(clock.at, node="n1", devices=(first,)))
+    assert (await store.held_of_node("n1"))[0].devices == (first,)
+    assert await store.update_held(ALICE, CallId("call-1"), (now,))
+    assert (await store.held_invites(ALICE))[0].devices == (now,)
+    assert (await store.held_of_node("n1"))[0].devices == (now,)
+    await store.release_invite(ALICE, CallId("call-1"), node="n1")
+    assert not await store.update_held(ALICE, CallId("call-1"), (now,))
     assert await store.held_invites(ALICE) == ()
 
 

@@ -24,6 +24,7 @@ from push_proxy.runtime.calls import Calls
 from push_proxy.runtime.clock import ManualClock
 from push_proxy.runtime.directory import Directory
 from push_proxy.runtime.pusher import Pusher
+from push_proxy.runtime.restoring import Restoring
 from push_proxy.runtime.wakes import Wakes
 from push_proxy.signaling.contract import StackSettings
 from push_proxy.signaling.facts import (
@@ -38,9 +39,11 @@ from push_proxy.signaling.facts import (
 )
 from push_proxy.signaling.fake import FakeSignaling, Order, Sent
 from push_proxy.store.memory import MemoryStore
+from push_proxy.tasks import spawn
 
 PBX = Address("192.0.2.10", 5060)
 US = Address("10.0.0.7", 5060)
+NODE = "proxy-1"
 KEY = AccountKey("acme/101")
 SDP = (
     b"v=0\r\no=- 1 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\n"
@@ -96,9 +99,12 @@ class PushBox:
 class FakeService:
     """One account at one PBX, and its devices."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.clock = ManualClock()
-        self.store = MemoryStore(self.clock)
+    def __init__(self, *, former: "FakeService | None" = None, **settings: Any) -> None:
+        """``former``: its life before this one, which was killed; time and store are its."""
+        self.former = former
+        self.chosen = settings
+        self.clock = former.clock if former else ManualClock()
+        self.store = former.store if former else MemoryStore(self.clock)
         self.sip = FakeSignaling()
         self.box = PushBox()
         self.metrics = Metrics()
@@ -121,6 +127,17 @@ class FakeService:
             clock=self.clock,
             metrics=self.metrics,
             settings=WakeSettings(**settings),
+            node=NODE,
+            host=US.host,
+        )
+        self.restoring = Restoring(
+            store=self.store,
+            signaling=self.sip,
+            directory=self.directory,
+            wakes=self.wakes,
+            clock=self.clock,
+            node=NODE,
+            host=US.host,
         )
         self.account = Account(
             tenant=TenantId("acme"),
@@ -132,8 +149,36 @@ class FakeService:
     async def __aenter__(self) -> Self:
         settings = StackSettings(listen=(US,), public_host=US.host, token_key=b"k" * 32)
         await self.sip.start(settings, self._on_fact)
-        await self.directory.put_account(self.account)
+        if self.former is None:
+            await self.directory.put_account(self.account)
+        else:
+            await self.directory.load()
         return self
+
+    async def killed(self) -> "FakeService":
+        """It dies without a word; its next life, not yet begun."""
+        await self.sip.stop()
+        for wake in self.wakes._by_call.values():
+            wake.close()
+        self.wakes._held_invites._store = MemoryStore(self.clock)
+        return FakeService(former=self, **self.chosen)
+
+    async def rebuilt(self) -> None:
+        """The stack rebuilds the transactions that it is asked to rebuild."""
+        running = spawn(self.restoring.run(), name="restoring")
+        await self.settled()
+        for order in self.sip.restores:
+            self.sip.tell(
+                replace(
+                    self._fact(self.sip.next_txn(), order.raw),
+                    source=order.source,
+                    to_tag=order.to_tag,
+                    restored=order.call,
+                )
+            )
+        await running
+        self.sip.open()
+        await self.settled()
 
     async def __aexit__(
         self,
@@ -149,6 +194,8 @@ class FakeService:
 
     def _on_fact(self, fact: Fact) -> None:
         match fact:
+            case RequestReceived(restored=str()) | TransactionLost(txn=0):
+                self.restoring.on_fact(fact)
             case CancelReceived() | BranchResponse() | TransactionLost() | OrderFailed():
                 self.wakes.on_fact(fact)
             case RequestReceived():
@@ -185,23 +232,24 @@ class FakeService:
             f"Content-Type: application/sdp\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         txn = self.sip.next_txn()
-        self.sip.tell(
-            RequestReceived(
-                txn=txn,
-                method="INVITE",
-                request_uri="sip:101@10.0.0.7:5060;pp=tok",
-                source=PBX,
-                local=US,
-                from_uri="sip:555@pbx.example.com",
-                from_tag="1",
-                to_uri="sip:101@pbx.example.com",
-                call_id=call_id,
-                cseq=1,
-                raw=head.encode() + body,
-                to_tag="ours",
-            )
-        )
+        self.sip.tell(self._fact(txn, head.encode() + body, call_id=call_id))
         return txn
+
+    def _fact(self, txn: ServerTxn, raw: bytes, *, call_id: str = "sip-1") -> RequestReceived:
+        return RequestReceived(
+            txn=txn,
+            method="INVITE",
+            request_uri="sip:101@10.0.0.7:5060;pp=tok",
+            source=PBX,
+            local=US,
+            from_uri="sip:555@pbx.example.com",
+            from_tag="1",
+            to_uri="sip:101@pbx.example.com",
+            call_id=call_id,
+            cseq=1,
+            raw=raw,
+            to_tag="ours",
+        )
 
     def register(self, name: str = "phone", *, port: int = 40000, **changes: Any) -> Binding:
         """The app's REGISTER has been answered 2xx."""

@@ -31,6 +31,7 @@ PUT_DEVICE = Script("put_device")
 DELETE_DEVICE = Script("delete_device")
 PUT_BINDING = Script("put_binding")
 HOLD_INVITE = Script("hold_invite")
+UPDATE_HELD = Script("update_held")
 PUT_CALL = Script("put_call")
 INDEX_CALLS = Script("index_calls")
 PUT_RECORDING = Script("put_recording")
@@ -68,6 +69,7 @@ ALL = (
     DELETE_DEVICE,
     PUT_BINDING,
     HOLD_INVITE,
+    UPDATE_HELD,
     PUT_CALL,
     INDEX_CALLS,
     PUT_RECORDING,

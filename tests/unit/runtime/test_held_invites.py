@@ -23,10 +23,10 @@ class FailingStore(MemoryStore):
         if self.mute:
             raise StoreUnavailable("no answer")
 
-    async def release_invite(self, key: AccountKey, call: CallId) -> None:
+    async def release_invite(self, key: AccountKey, call: CallId, *, node: str = "") -> bool:
         if self.away:
             raise StoreUnavailable("cut off")
-        await super().release_invite(key, call)
+        return await super().release_invite(key, call, node=node)
 
 
 def held(call: str) -> HeldInvite:
