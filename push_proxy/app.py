@@ -127,10 +127,16 @@ class Service:
             )
 
     async def _drain(self, path: CallPath, impatient: asyncio.Event) -> None:
+        rules = self._settings.drain.rules()
+
+        async def hand_over() -> None:
+            await path.leases.hand_over(within_s=rules.hand_over_s)
+
         draining = Draining(
-            rules=self._settings.drain.rules(),
+            rules=rules,
             left=path.unanswered,
             close=lambda: path.intake.close(alone=True),
+            hand_over=hand_over,
         )
         await draining.run(impatient, path.stack_ended)
 
@@ -152,10 +158,17 @@ class Service:
         stack.push_async_callback(store.aclose)
         self._watch = watch = StoreWatch(store, where=where)
         cluster = make_cluster(settings, store=store, clock=self._clock, metrics=self._metrics)
-        directory = Directory(store, self._clock, max_devices=settings.devices.max_per_account)
+        directory = Directory(
+            store,
+            self._clock,
+            max_devices=settings.devices.max_per_account,
+            nodes=cluster.membership,
+            news=cluster.feed,
+        )
         await watch.open(then=partial(_enter, cluster, directory))
         watch.start(StoreRecovery(store, directory, self._clock))
         stack.push_async_callback(watch.aclose)
+        stack.push_async_callback(cluster.feed.aclose)
         stack.push_async_callback(directory.aclose)
         stack.push_async_callback(cluster.aclose)
         self._directory = directory
@@ -192,6 +205,8 @@ class Service:
         gc.freeze()
         gc.set_threshold(*_COLLECT)
         self._path = path
+        # Last: what comes before takes a second of a busy machine's time, and leases are short.
+        path.leases.start()
 
     async def _open_api(
         self,

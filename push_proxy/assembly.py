@@ -10,6 +10,7 @@ from .assembly_messages import MessagePath, open_message_path
 from .assembly_wakes import WakeMemory, open_wake_memory
 from .cluster.leases import Leases
 from .cluster.ownership import Sole
+from .cluster_ports import FeedKind
 from .configured import client_tls, configured_pbxes, listener_tls
 from .core.model import Account
 from .core.nonces import Nonces
@@ -191,6 +192,7 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
         [settings.public_address], node_host=settings.node_address, listening=signaling.listening()
     )
     metrics.watch_sip(signaling.counters)
+    directory.listening = signaling.listening()
     await cluster.start(signaling)
     count_directory(directory, metrics)
     addresses = PbxAddresses(
@@ -204,9 +206,12 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
     tokens = Tokens(directory=directory, clock=clock, metrics=metrics, notices=notices)
     tokens.start()
     pusher = Pusher(providers=providers, clock=clock, metrics=metrics, learn=tokens.learn)
-    missed_book = MissedBook(store)
-    missed_pushes = MissedPushes(book=missed_book, directory=directory, pusher=pusher, clock=clock)
+    missed_book = MissedBook(store, news=cluster.feed)
+    missed_pushes = MissedPushes(
+        book=missed_book, directory=directory, pusher=pusher, clock=clock, once=cluster.once()
+    )
     missed_pushes.start()
+    cluster.feed.listen(FeedKind.MISSED, missed_pushes.missed_elsewhere)
     missed = MissedCalls(
         book=missed_book,
         pushes=missed_pushes,
@@ -270,6 +275,7 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
         services=lambda: push_services(providers, nonce_key),
     )
     registrar.start()
+    cluster.on_moves(registrar.rebind)
     leases = cluster.leases(metrics)
     registrations = Registrations(
         signaling=signaling,
@@ -297,6 +303,7 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
         metrics=metrics,
         pusher=pusher,
         own=own,
+        cluster=cluster,
     )
     outgoing = OutgoingCalls(calls=calls, clock=clock)
     outbound = Outbound(
@@ -352,7 +359,7 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
     cluster.membership.waiting = lambda: wakes.waiting
     _watch_levels(metrics, wakes=wakes, outbound=outbound, calls=calls)
     inlet.open(router.on_fact)
-    await leases.start()
+    cluster.follow(directory)
     leases.subscribe(registrations)
     await registrations.start()
     watch.start()

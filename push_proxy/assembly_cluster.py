@@ -1,9 +1,12 @@
 """How a node's part among others is put together; with the embedded Valkey it is alone."""
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from .cluster.feed import Feed, Follower, NoFeed
 from .cluster.leases import Leases
 from .cluster.membership import Membership
+from .cluster.once import Once
 from .cluster.ownership import Sole
 from .observability.metrics import Metrics
 from .ports import Clock, Store
@@ -18,15 +21,17 @@ class Cluster:
     """This node among others."""
 
     membership: Membership
+    feed: Feed | NoFeed
     settings: Settings
     store: Store
 
     async def enter(self) -> None:
-        """Wait until our id is free.
+        """Wait until our id is free; what others write from now on will be followed.
 
         Raises `errors.ConfigurationError` when it stays taken, and `errors.StoreUnavailable`.
         """
         await self.membership.enter()
+        await self.feed.begin()
 
     async def token_keys(self) -> tuple[bytes, ...]:
         """What nodes sign requests with that they pass to one another; none: we are alone.
@@ -37,6 +42,10 @@ class Cluster:
             return ()
         configured = self.settings.cluster.read_token_keys()
         return configured or (await self.store.secret("cluster-tokens", size=KEY_BYTES),)
+
+    def once(self) -> Once:
+        """Which node does what several are about to do."""
+        return Once(self.membership.name, self.store)
 
     def leases(self, metrics: Metrics) -> Leases | Sole:
         """Which accounts are ours; to be started when we are among the others."""
@@ -50,6 +59,25 @@ class Cluster:
             self.settings.cluster, signaling.listening(), host=self.settings.node_address
         )
         await self.membership.start(sip)
+
+    def on_moves(self, moved: Callable[[Collection[str]], None]) -> None:
+        """Call ``moved`` with the nodes that came, went, or have another address now."""
+        membership = self.membership
+        known = {record.id: record.sip for record in membership.others()}
+
+        def compare() -> None:
+            found = {record.id: record.sip for record in membership.others()}
+            names = {n for n in {*known, *found} if known.get(n) != found.get(n)}
+            known.clear()
+            known.update(found)
+            if names:
+                moved(names)
+
+        membership.subscribe(compare)
+
+    def follow(self, follower: Follower) -> None:
+        """Take over what the others write, now that everybody who has to hear of it listens."""
+        self.feed.start(follower)
 
     async def aclose(self) -> None:
         """Leave the others."""
@@ -67,4 +95,9 @@ def make_cluster(settings: Settings, *, store: Store, clock: Clock, metrics: Met
     )
     if membership.clustered:
         metrics.cluster.watch(lambda: [record.state for record in membership.alive().values()])
-    return Cluster(membership=membership, settings=settings, store=store)
+    feed = (
+        Feed(settings.node.id, store=store, clock=clock, meters=metrics.cluster)
+        if membership.clustered
+        else NoFeed()
+    )
+    return Cluster(membership=membership, feed=feed, settings=settings, store=store)

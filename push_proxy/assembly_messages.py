@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from .assembly_cluster import Cluster
+from .cluster.feed import NoFeed
+from .cluster.once import Once
+from .cluster_ports import FeedKind
 from .core.own import OwnNames
 from .observability.metrics import Metrics
 from .ports import Store
@@ -34,7 +38,7 @@ class MessagePath:
         await self.pushes.aclose()
 
 
-def open_message_path(
+def open_message_path(  # noqa: PLR0913 - its collaborators
     settings: Settings,
     *,
     signaling: Signaling,
@@ -44,8 +48,10 @@ def open_message_path(
     metrics: Metrics,
     pusher: Pusher,
     own: OwnNames,
+    cluster: Cluster | None = None,
 ) -> MessagePath:
     """Connect them; from now on they follow who registers."""
+    feed, once = (cluster.feed, cluster.once()) if cluster is not None else (NoFeed(), Once())
     pushes = AlertPushes(pusher)
     voicemail = VoicemailPushes(directory=directory, pusher=pusher, pushes=pushes, clock=clock)
     mailboxes = Mailboxes(
@@ -55,13 +61,23 @@ def open_message_path(
         clock=clock,
         own=own,
         pushes=voicemail,
+        news=feed,
     )
+    feed.listen(FeedKind.MAILBOX, mailboxes.changed_elsewhere)
     mailboxes.start()
     means = MessageMeans(
         signaling=signaling, directory=directory, pusher=pusher, pushes=pushes, clock=clock
     )
     wake = settings.wake.settings()
-    carrier = MessageCarrier(means=means, store=store, metrics=metrics, wake=wake)
+    carrier = MessageCarrier(
+        means=means,
+        store=store,
+        metrics=metrics,
+        wake=wake,
+        news=feed,
+        once=once,
+    )
+    feed.listen(FeedKind.MESSAGE, carrier.kept_elsewhere)
     messages = Messages(
         means=means,
         kept=KeptMessages(means=means, store=store, carrier=carrier, metrics=metrics),

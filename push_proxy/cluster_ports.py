@@ -22,6 +22,10 @@ class FeedKind(StrEnum):
     """A binding, or its end."""
     MAILBOX = "mailbox"
     """What its PBX says of its voice mail."""
+    MISSED = "missed"
+    """A missed call of which a device is still to be told."""
+    MESSAGE = "message"
+    """A MESSAGE that is kept for its devices."""
     EVERYTHING = "everything"
     """More than could be told one by one: all has to be read again."""
     HELLO = "hello"
@@ -86,6 +90,9 @@ class ClusterStore(Protocol):
 
         False when it was forgotten, or when the store has lost what it had.
         """
+
+    async def feed_end(self) -> str:
+        """The position after all that was told."""
 
     # orders
     async def put_order(self, node: str, message: bytes, *, ttl_s: float) -> None:

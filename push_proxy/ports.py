@@ -3,7 +3,7 @@
 SIP has its own in ``signaling/contract.py``.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -19,13 +19,13 @@ from .core.model import (
     CallRecord,
     Device,
     Enrolment,
-    RegistrationRecord,
     Verdict,
 )
 from .core.notices import Notice
 from .core.payload import Push as Push  # noqa: PLC0414 - a part of the ports' vocabulary
 from .event_ports import EventStore
 from .held_ports import HeldInviteStore
+from .lease_ports import LeaseStore, RegistrationStore
 from .message_ports import KeptMessageStore
 from .missed_ports import MissedCallStore
 from .recording_ports import RecordingStore
@@ -216,6 +216,8 @@ class Store(
     KeptMessageStore,
     WakeStore,
     AppLogStore,
+    RegistrationStore,
+    LeaseStore,
     ClusterStore,
     Protocol,
 ):
@@ -281,29 +283,34 @@ class Store(
         """Devices of an account, by id."""
 
     # bindings
-    async def put_binding(self, binding: Binding) -> None:
+    async def put_binding(self, binding: Binding) -> bool:
         """Keep the device's binding until it expires (one per device).
 
-        A deleted account's is dropped.
+        A deleted account's is dropped. False: another node took a newer one, which stays.
         """
 
-    async def delete_binding(self, key: AccountKey, device: DeviceId) -> None:
-        """Forget it."""
+    async def delete_binding(self, key: AccountKey, device: DeviceId, *, node: str = "") -> None:
+        """Forget it; with ``node``, unless it has become another node's."""
 
     async def bindings(self, key: AccountKey) -> tuple[Binding, ...]:
         """Unexpired bindings of an account."""
 
-    # registrations toward PBXs
-    async def put_registration(self, record: RegistrationRecord) -> None:
-        """Keep Call-ID and CSeq of a registration."""
+    # what other nodes wrote
+    async def account_states(
+        self, keys: Sequence[AccountKey]
+    ) -> Mapping[AccountKey, AccountState | None]:
+        """These accounts with all that hangs on them, in one round trip; None: not there.
 
-    async def get_registrations(
-        self, accounts: Sequence[AccountKey]
-    ) -> tuple[RegistrationRecord | None, ...]:
-        """As kept, or None, for each of these accounts in their order; one round trip."""
+        One that cannot be read is left out.
+        """
 
-    async def delete_registration(self, key: AccountKey) -> None:
-        """Forget it."""
+    async def place_bindings(
+        self, places: Sequence[tuple[AccountKey, DeviceId]]
+    ) -> Mapping[tuple[AccountKey, DeviceId], Binding | None]:
+        """The unexpired bindings of these devices, in one round trip; None: there is none.
+
+        One that cannot be read is left out.
+        """
 
     # voice mail
     async def put_mailbox(self, mailbox: Mailbox) -> None:

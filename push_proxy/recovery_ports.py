@@ -40,7 +40,7 @@ class LosableStore(Protocol):
     ) -> Sequence[tuple[AccountKey, DeviceId]]:
         """See `ports.Store.put_device`."""
 
-    async def put_binding(self, binding: Binding) -> None:
+    async def put_binding(self, binding: Binding) -> bool:
         """See `ports.Store.put_binding`."""
 
 

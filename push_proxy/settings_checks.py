@@ -83,11 +83,8 @@ def _cluster(settings: Settings) -> Iterator[Fault]:
         yield from file_faults("cluster.token_keys", path)
     name = settings.sip.node_address
     if settings.redis.url is not None and name and cluster.sip is None and not _is_literal(name):
-        yield (
-            "cluster.sip",
-            f"is needed where sip.node_address is a name ({name}): other nodes reach us at an IP "
-            "address, like udp:10.0.0.7:5060",
-        )
+        text = f"is needed where sip.node_address is a name ({name}): nodes reach each other at IP"
+        yield "cluster.sip", f"{text} addresses; write it like udp:10.0.0.7:5060"
 
 
 def _is_literal(host: str) -> bool:

@@ -103,7 +103,7 @@ class Membership:
 
     def is_me(self, node: str) -> bool:
         """Whether this is our id; a record from before there were several nodes is ours, too."""
-        return node in {"", self._me.id}
+        return self._store is None or node in {"", self._me.id}
 
     def is_alive(self, node: str) -> bool:
         """Whether this node lives; we do."""

@@ -1,4 +1,8 @@
-"""What the directory tells its listeners: values before and after; None where there is none."""
+"""What the directory tells its listeners: values before and after; None where there is none.
+
+``remote``: another node did it, and has told everybody there is to tell. Whatever must happen
+once happens there.
+"""
 
 from dataclasses import dataclass
 
@@ -12,6 +16,7 @@ class AccountChanged:
 
     old: Account | None
     new: Account | None
+    remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,7 @@ class DeviceChanged:
     account: AccountKey
     old: Device | None
     new: Device | None
+    remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,7 @@ class BindingChanged:
 
     old: Binding | None
     new: Binding | None
+    remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)

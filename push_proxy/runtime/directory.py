@@ -12,17 +12,20 @@ from dataclasses import replace
 from functools import partial
 from heapq import heappop, heappush
 
+from ..cluster_ports import FeedKind
 from ..core.ids import AccountKey, DeviceId, Instant
 from ..core.model import Account, Address, Binding
 from ..ports import Clock, Store
 from ..tasks import spawn
-from .changes import AccountChanged, BindingChanged
+from .changes import BindingChanged
 from .connections import Connections
+from .following import Following
 from .index import Index, Place
-from .kept_devices import KeptDevices, job_of
+from .kept_devices import job_of
+from .nodes import News, Nodes
 
 
-class Directory(KeptDevices):
+class Directory(Following):
     """In-memory index with write-through; see the module's text.
 
     All methods belong to the asyncio thread.
@@ -35,9 +38,14 @@ class Directory(KeptDevices):
         *,
         sweep_s: float = 1.0,
         max_devices: int | None = None,
+        nodes: Nodes | None = None,
+        news: News | None = None,
     ) -> None:
-        """``max_devices`` of one account; None: as many as come. A reload may change it."""
-        super().__init__(store, clock, max_devices=max_devices)
+        """``max_devices`` of one account; None: as many as come. A reload may change it.
+
+        ``nodes``: who else there is; ``news`` tells them what is written here.
+        """
+        super().__init__(store, clock, max_devices=max_devices, nodes=nodes, news=news)
         self._sweep_s = sweep_s
         self._expiries: list[tuple[Instant, AccountKey, DeviceId]] = []
         self._awaited: dict[Place, Instant] = {}
@@ -79,35 +87,48 @@ class Directory(KeptDevices):
             await self._through(
                 account.key, self._store.put_account(account, expected_version=expected_version)
             )
+            await self._announced(FeedKind.ACCOUNT, account.key)
             self._set_account(account)
 
     async def delete_account(self, key: AccountKey) -> bool:
         """Erase it with all that hangs on it; False when it was not there."""
         async with self._lock(key):
             there = await self._through(key, self._store.delete_account(key))
+            await self._announced(FeedKind.ACCOUNT, key)
             self._drop_account(key)
             return there
 
     # bindings: memory first, the store behind
 
-    def put_binding(self, binding: Binding) -> None:
-        """Take a binding now, with its flow; it is stored as soon as the store takes it."""
+    def put_binding(self, binding: Binding) -> Binding:
+        """Take a binding now, with its flow, which is ours; it is stored as soon as that goes.
+
+        Returns it as it is kept.
+        """
+        if self.nodes.name:
+            binding = replace(binding, node=self.nodes.name)
         self._connections.bound(binding)
         old = self._index.set_binding(binding)
         self._await_expiry(binding)
-        self._writes.submit(
-            (binding.account, binding.device), partial(self._store.put_binding, binding)
-        )
+        self._submit_binding(binding)
         self.touch_device(binding.account, binding.device)
         self._tell(BindingChanged(old, binding))
+        return binding
 
     def delete_binding(self, key: AccountKey, device: DeviceId) -> Binding | None:
         """Forget a binding now; returns what it was."""
+        return self._forget_binding(key, device)
+
+    def _forget_binding(
+        self, key: AccountKey, device: DeviceId, *, remote: bool = False
+    ) -> Binding | None:
         old = self._index.drop_binding(key, device)
         self._connections.unbound((key, device))
         if old is not None:
-            self._writes.submit((key, device), partial(self._store.delete_binding, key, device))
-            self._tell(BindingChanged(old, None))
+            if not remote:
+                self._rebound((key, device))
+                self._writes.submit((key, device), partial(self._write_no_binding, old))
+            self._tell(BindingChanged(old, None, remote=remote))
         return old
 
     def flow_lost(self, remote: Address) -> None:
@@ -134,7 +155,8 @@ class Directory(KeptDevices):
             if binding is not None and binding.expires_at > now:
                 self._await_expiry(binding)
             elif binding is not None:
-                self.delete_binding(key, device)
+                # Another node's goes from the store by that node, which may know a newer one.
+                self._forget_binding(key, device, remote=not self.nodes.is_me(binding.node))
 
     def _await_expiry(self, binding: Binding) -> None:
         """Look at it when its time is over, or sooner if that has been noted for its place.
@@ -147,15 +169,6 @@ class Directory(KeptDevices):
             heappush(self._expiries, (at, *place))
 
     # how it is done
-
-    def _set_account(self, account: Account) -> None:
-        self._tell(AccountChanged(self._index.set_account(account), account))
-
-    def _drop_account(self, key: AccountKey) -> None:
-        for name in (*self._index.devices.get(key, {}), *self._index.bindings.get(key, {})):
-            self._drop_device(key, name)
-        if (old := self._index.drop_account(key)) is not None:
-            self._tell(AccountChanged(old, None))
 
     async def _look(self, key: AccountKey) -> None:
         account = await self._store.get_account(key)

@@ -99,6 +99,7 @@ class Interpreter:
                     held.fact,
                     held.account,
                     action.binding,
+                    self._directory.way(action.binding),
                     call=held.call,
                     strip=held.incoming.strip,
                     reason=action.reason,
@@ -120,9 +121,13 @@ class Interpreter:
 
     def _fork(self, held: HeldCall, fork: Fork) -> None:
         binding = fork.binding
+        way = self._directory.way(binding)
+        if way.through is not None:
+            self._metrics.cluster.relayed_through()
         rewrite = toward_device(
             binding,
             held.account,
+            way,
             strip=held.incoming.strip,
             add=(("X-Push-ID", held.call),),
             call=held.call,

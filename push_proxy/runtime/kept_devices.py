@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from ..cluster_ports import FeedKind
 from ..core.device_limit import giving_way
 from ..core.ids import AccountKey, DeviceId
 from ..core.model import Binding, Device, push_target
@@ -19,6 +20,7 @@ from ..store.faults import check_version
 from .changes import Change, DeviceChanged, DeviceEvicted, DeviceMoved
 from .index import Place
 from .lookup import Lookup
+from .nodes import NO_DEVICE, Alone, News, Nodes
 from .write_behind import WriteBehind
 
 SEEN_S = 3600.0
@@ -42,9 +44,18 @@ class Displaced:
 class KeptDevices(Lookup, ABC):
     """The devices' part of `directory.Directory`, with what all its writes have in common."""
 
-    def __init__(self, store: Store, clock: Clock, *, max_devices: int | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        max_devices: int | None,
+        nodes: Nodes | None = None,
+        news: News | None = None,
+    ) -> None:
         """``max_devices`` of one account; None: as many as come. A reload may change it."""
-        super().__init__(clock)
+        super().__init__(clock, nodes)
+        self._news: News = news or Alone()
         self.max_devices = max_devices
         self._store = store
         self._listeners: list[Listener] = []
@@ -63,6 +74,16 @@ class KeptDevices(Lookup, ABC):
     @abstractmethod
     def delete_binding(self, key: AccountKey, device: DeviceId) -> Binding | None:
         """Forget a binding now; returns what it was."""
+
+    @abstractmethod
+    def _forget_binding(
+        self, key: AccountKey, device: DeviceId, *, remote: bool = False
+    ) -> Binding | None:
+        """As `delete_binding`; what is ``remote`` has left the store already."""
+
+    @abstractmethod
+    def _touched(self, key: AccountKey) -> None:
+        """This node changes something of the account: what is being read of it is old."""
 
     @abstractmethod
     async def _look(self, key: AccountKey) -> None:
@@ -93,9 +114,10 @@ class KeptDevices(Lookup, ABC):
         removed = await self._through(
             key, self._store.put_device(device, expected_version=expected_version)
         )
+        await self._announced(FeedKind.DEVICE, *place)
         try:
             self._check_version(place, expected_version)
-            return self._take_device(_with_signs(device, self.device(*place)))
+            return self._take_device(with_signs(device, self.device(*place)))
         except PreconditionFailed:
             # Changed behind while the store was writing: what is in memory goes there.
             self._submit_device(place)
@@ -107,6 +129,7 @@ class KeptDevices(Lookup, ABC):
         """Erase it with its binding; False when it was not there."""
         async with self._lock(key):
             there = await self._through(key, self._store.delete_device(key, device))
+            await self._announced(FeedKind.DEVICE, key, device)
             known = self.device(key, device) is not None
             self._drop_device(key, device)
             return there or known
@@ -184,6 +207,7 @@ class KeptDevices(Lookup, ABC):
         check_version(known.version if known else 0, expected)
 
     def _submit_device(self, place: Place) -> None:
+        self._touched(place[0])
         self._writes.submit(job_of(place), partial(self._write_behind, place))
 
     async def _write_behind(self, place: Place) -> None:
@@ -195,14 +219,32 @@ class KeptDevices(Lookup, ABC):
         device = self.device(*place)
         if device is None:
             await self._store.delete_device(*place)
+            self._written(place)
         else:
-            self._correct(await self._store.put_device(device, expected_version=None))
+            removed = await self._store.put_device(device, expected_version=None)
+            self._written(place)
+            self._correct(removed)
 
     def _correct(self, removed: Iterable[Place]) -> None:
         """The store removed these for a token that they may have had once: memory is right."""
         for place in removed:
             if self.device(*place) is not None:
                 self._submit_device(place)
+            else:
+                self._written(place)
+
+    def _written(self, place: Place) -> None:
+        """A device, or its end, has reached the store."""
+        self._touched(place[0])
+        self._news.tell(FeedKind.DEVICE, *place)
+
+    async def _announced(
+        self, kind: FeedKind, key: AccountKey, device: DeviceId = NO_DEVICE
+    ) -> None:
+        """Whoever asked for this may go on at another node, which knows where to look."""
+        self._touched(key)
+        self._news.tell(kind, key, device)
+        await self._news.sent()
 
     def _take_stored(self, device: Device) -> None:
         """The store has it otherwise; unless its token went elsewhere behind meanwhile."""
@@ -212,10 +254,10 @@ class KeptDevices(Lookup, ABC):
         else:
             self._take_device(device)
 
-    def _drop_device(self, key: AccountKey, device: DeviceId) -> None:
-        self.delete_binding(key, device)
+    def _drop_device(self, key: AccountKey, device: DeviceId, *, remote: bool = False) -> None:
+        self._forget_binding(key, device, remote=remote)
         if (old := self._index.drop_device(key, device)) is not None:
-            self._tell(DeviceChanged(key, old, None))
+            self._tell(DeviceChanged(key, old, None, remote=remote))
 
     # what all writes have in common
 
@@ -256,7 +298,7 @@ def job_of(place: Place) -> tuple[str, AccountKey, DeviceId]:
     return ("device", *place)
 
 
-def _with_signs(device: Device, known: Device | None) -> Device:
+def with_signs(device: Device, known: Device | None) -> Device:
     """What the app showed while the store was writing is not lost."""
     if known is None or push_target(known) != push_target(device):
         return device

@@ -12,6 +12,7 @@ from ..core.model import Account, Binding
 from ..core.uri import NameAddr
 from ..signaling.contract import Signaling
 from ..signaling.facts import RequestReceived
+from .lookup import Way
 from .toward_device import toward_device
 
 _FIRST_REQUEST = 1 << 61
@@ -38,6 +39,7 @@ class LateInvites:
         invite: RequestReceived,
         account: Account,
         binding: Binding,
+        way: Way,
         *,
         call: CallId,
         strip: tuple[str, ...],
@@ -45,7 +47,7 @@ class LateInvites:
     ) -> None:
         """The call's INVITE anew, on its own, toward this binding; ``reason`` for its CANCEL."""
         message = parse(invite.raw)
-        hop = toward_device(binding, account, strip=strip, add=(("X-Push-ID", call),))
+        hop = toward_device(binding, account, way, strip=strip, add=(("X-Push-ID", call),))
         passed_on = tuple(
             (name, value)
             for name in _PASSED_ON
@@ -66,4 +68,6 @@ class LateInvites:
             local=hop.local,
             connect=False,
             over=reason,
+            through=hop.through,
+            route_key=hop.route_key if hop.through else "",
         )

@@ -137,6 +137,7 @@ class LiveMessage:
                     toward_device(
                         action.binding,
                         request.account,
+                        self._means.directory.way(action.binding),
                         strip=request.incoming.strip,
                         record_route=False,
                     ),

@@ -1,17 +1,34 @@
 """What the directory answers: reads of memory, which never touch the store."""
 
+from dataclasses import dataclass
+
 from ..core.ids import AccountKey, DeviceId
 from ..core.model import Account, Address, Binding, Device
 from ..ports import Clock
 from .connections import Connections
 from .index import Index
+from .nodes import Alone, Nodes
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a request leaves for a phone."""
+
+    local: Address
+    """Which of our listening addresses it leaves from."""
+    through: Address | None = None
+    """Another node that has the phone's flow, by its SIP address."""
 
 
 class Lookup:
     """The reading part of `directory.Directory`."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, nodes: Nodes | None = None) -> None:
         self._clock = clock
+        self.nodes: Nodes = nodes or Alone()
+        """Who else there is."""
+        self.listening: tuple[Address, ...] = ()
+        """Our own SIP addresses."""
         self._index = Index()
         self._connections = Connections(clock.now())
 
@@ -80,9 +97,24 @@ class Lookup:
     def has_flow(self, binding: Binding) -> bool:
         """Whether requests can be sent to the phone: always over UDP, as far as we know.
 
-        Over TCP and TLS only while its connection stands: never after a restart of ours.
+        Over TCP and TLS only while its connection stands: never after a restart of ours. What
+        came to another node can be sent while that lives; whether the flow stands is known there.
         """
-        return self._connections.stands(binding.source)
+        if self.nodes.is_me(binding.node):
+            return self._connections.stands(binding.source)
+        return self.nodes.address(binding.node) is not None
+
+    def way(self, binding: Binding) -> Way:
+        """How the phone is reached: on the flow that we have, or through the node that has it.
+
+        A dead node's phone is tried from here: over UDP, without NAT, that may even work.
+        """
+        if self.nodes.is_me(binding.node):
+            return Way(binding.local)
+        transport = binding.local.transport
+        ours = (address for address in self.listening if address.transport == transport)
+        local = next(ours, next(iter(self.listening), binding.local))
+        return Way(local, self.nodes.address(binding.node))
 
     def returns_soon(self, binding: Binding) -> bool:
         """Whether a phone without connection is probably about to make another one."""

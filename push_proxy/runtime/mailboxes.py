@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import structlog
 
+from ..cluster_ports import FeedKind
 from ..core.binding import route_headers
 from ..core.ids import AccountKey
 from ..core.message import Message
@@ -28,6 +29,7 @@ from ..tasks import spawn
 from .changes import AccountChanged, BindingChanged, Change, DeviceChanged
 from .directory import Directory
 from .index import Place
+from .nodes import Alone, News
 from .voicemail_pushes import VoicemailPushes
 from .write_behind import WriteBehind
 
@@ -69,7 +71,10 @@ class Mailboxes:
         clock: Clock,
         own: OwnNames,
         pushes: VoicemailPushes,
+        news: News | None = None,
     ) -> None:
+        """``news`` tells other nodes what was kept here."""
+        self._news: News = news or Alone()
         self._signaling = signaling
         self._directory = directory
         self._store = store
@@ -117,6 +122,11 @@ class Mailboxes:
         elif not fact.local:
             self._tell(sent.binding)
         return True
+
+    def changed_elsewhere(self, key: AccountKey) -> None:
+        """Another node has kept something of this mailbox: what is known here is old."""
+        if not self._writes.waits(key):
+            self._kept.pop(key, None)
 
     async def of(self, key: AccountKey) -> Mailbox | None:
         """The newest that was said, also before a restart; None: nothing, or the store is away."""
@@ -170,6 +180,7 @@ class Mailboxes:
         kept = self._kept.get(key)
         if kept is not None:  # else the account has been deleted meanwhile
             await self._store.put_mailbox(kept)
+            self._news.tell(FeedKind.MAILBOX, key)
 
     def _tell(self, binding: Binding) -> None:
         """NOTIFY a device that has not heard it, unless one is on its way there."""
@@ -182,7 +193,7 @@ class Mailboxes:
         before = self._on_its_way.get((binding.account, binding.device))
         if before and before.binding.source == binding.source and newest(kept, before.said) is kept:
             return
-        request = next(self._numbers)
+        request, way = next(self._numbers), self._directory.way(binding)
         sent = _Sent(request, binding, kept)
         self._sent[request] = self._on_its_way[sent.place] = sent
         content = (("Content-Type", kept.content_type),) if kept.content_type else ()
@@ -196,15 +207,17 @@ class Mailboxes:
             cseq=1,
             headers=(
                 *route_headers(binding),
-                ("Contact", f"<{self._contact(account, binding.local)}>"),
+                ("Contact", f"<{self._contact(account, way.local)}>"),
                 ("Event", kept.event),
                 ("Subscription-State", kept.state),
                 *content,
             ),
             body=kept.body,
             destination=binding.source,
-            local=binding.local,
+            local=way.local,
             connect=False,
+            through=way.through,
+            route_key=binding.route_key if way.through else "",
         )
 
     def _contact(self, account: Account, local: Address) -> str:
@@ -215,14 +228,14 @@ class Mailboxes:
 
     def _on_change(self, change: Change) -> None:
         match change:
-            case BindingChanged(new=Binding() as binding):
+            case BindingChanged(new=Binding() as binding, remote=False):
                 # Not before the REGISTER's 200, which the registrar gives after this.
                 tell = partial(self._tell_bound, binding)
                 asyncio.get_running_loop().call_soon(tell)
             case AccountChanged(old=Account() as account, new=None):
                 self._kept.pop(account.key, None)
                 self._pushes.settled(account.key)
-            case DeviceChanged(new=None, old=old) if old is not None:
+            case DeviceChanged(new=None, old=old, remote=False) if old is not None:
                 kept = self._kept.get(old.account)
                 if kept is not None:
                     self._put(without(kept, old.device))

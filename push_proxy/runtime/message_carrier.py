@@ -11,6 +11,8 @@ from itertools import count
 
 import structlog
 
+from ..cluster.once import Once
+from ..cluster_ports import FeedKind
 from ..core.actions import PushType
 from ..core.binding import route_headers
 from ..core.events import WakeSettings
@@ -29,6 +31,7 @@ from .candidates import settings_for
 from .changes import AccountChanged, BindingChanged, Change
 from .live_message import MessageMeans
 from .message_push import message_push
+from .nodes import Alone, News
 from .write_behind import WriteBehind
 
 _log = structlog.get_logger(__name__)
@@ -37,6 +40,8 @@ _FIRST_REQUEST = 1 << 56
 _READ_AT_ONCE = 32
 _ANSWER_S = 2.0
 """A device that has said nothing for so long is in doubt: whoever comes gets the message too."""
+_CLAIM_S = 5.0
+"""So long no other node sends the message that we are about to send."""
 _MOST_WITHDRAWN = 20_000
 _PUSH_S = 86_400.0
 """So long a message is worth telling to a phone that is off."""
@@ -77,9 +82,21 @@ class MessageCarrier:
     """Hands over what all accounts have in the store."""
 
     def __init__(
-        self, *, means: MessageMeans, store: KeptMessageStore, metrics: Metrics, wake: WakeSettings
+        self,
+        *,
+        means: MessageMeans,
+        store: KeptMessageStore,
+        metrics: Metrics,
+        wake: WakeSettings,
+        news: News | None = None,
+        once: Once | None = None,
     ) -> None:
-        """``wake`` says what is fresh; an account's own settings come over it."""
+        """``wake`` says what is fresh; an account's own settings come over it.
+
+        ``news`` tells other nodes what is kept, ``once`` which of them sends it.
+        """
+        self._news: News = news or Alone()
+        self._once = once or Once()
         self._means = means
         self._store = store
         self._metrics = metrics
@@ -110,11 +127,16 @@ class MessageCarrier:
         """One more is in the store."""
         key = kept.account
         self._empty.discard(key)
+        self._news.tell(FeedKind.MESSAGE, key)
         lane = self._lanes.setdefault(key, _Lane())
         lane.untold[kept.id] = incoming, kept.until
         if lane.on_its_way is not None and lane.on_its_way.doubted:
             self._tell_untold(key, lane)
         self._carry(key, lane)
+
+    def kept_elsewhere(self, key: AccountKey) -> None:
+        """Another node has kept one for this account."""
+        self._empty.discard(key)
 
     def withdraw(self, kept: KeptMessage) -> None:
         """It goes another way. The store did not say that it has it, and may have it all the same.
@@ -148,8 +170,10 @@ class MessageCarrier:
 
     def _on_change(self, change: Change) -> None:
         match change:
-            case BindingChanged(new=Binding() as binding):
-                if binding.account not in self._empty:
+            case BindingChanged(new=Binding() as binding, remote=remote):
+                # Who comes to another node gets there what is kept, unless we are about it.
+                key = binding.account
+                if key in self._lanes if remote else key not in self._empty:
                     # Not before the REGISTER's 200, which the registrar gives after this.
                     asyncio.get_running_loop().call_soon(self._came, binding)
             case AccountChanged(old=Account(key=key), new=None):
@@ -215,6 +239,9 @@ class MessageCarrier:
             account, binding = self._means.directory.account(key), self._awake(key, lane)
             if account is None or binding is None:
                 return False
+            if not await self._once.mine(f"message/{message.id}", for_s=_CLAIM_S):
+                lane.untold.pop(message.id, None)
+                return False
             answer = await self._send(message, account, binding, lane)
             match fate(answer.status, local=answer.local):
                 case Fate.DELIVERED:
@@ -245,6 +272,7 @@ class MessageCarrier:
         answer = asyncio.get_running_loop().create_future()
         sent = lane.on_its_way = self._sent[request] = _Sent(message, binding, answer)
         text, clock = message.text, self._means.clock
+        way = self._means.directory.way(binding)
         self._means.signaling.request(
             request,
             method="MESSAGE",
@@ -261,8 +289,10 @@ class MessageCarrier:
             ),
             body=text.body,
             destination=binding.source,
-            local=binding.local,
+            local=way.local,
             connect=False,
+            through=way.through,
+            route_key=binding.route_key if way.through else "",
         )
         timer = clock.call_at(Instant(clock.now() + _ANSWER_S), partial(self._doubt, sent, lane))
         try:

@@ -10,10 +10,12 @@ from functools import partial
 
 import structlog
 
+from ..cluster_ports import FeedKind
 from ..core.ids import AccountKey, CallId, DeviceId
 from ..core.missed import MissedCall
 from ..errors import StoreUnavailable
 from ..missed_ports import MissedCallPage, MissedCallStore
+from .nodes import Alone, News
 from .write_behind import WriteBehind
 
 _log = structlog.get_logger(__name__)
@@ -36,24 +38,30 @@ class Entry:
         self.pushing = set[DeviceId]()
         self._writing = asyncio.Lock()
 
-    async def write(self, store: MissedCallStore) -> None:
-        """Make the store have it as it is now; also waits for a write that is on its way."""
+    async def write(self, store: MissedCallStore) -> bool:
+        """Make the store have it as it is now; also waits for a write that is on its way.
+
+        False: it was so already.
+        """
         async with self._writing:
             if not self.dirty or self.over:
-                return
+                return False
             self.dirty = False
             try:
                 await store.put_missed_call(self.missed)
             except StoreUnavailable:
                 self.dirty = True
                 raise
+            return True
 
 
 class MissedBook:
     """All missed calls that nobody has seen."""
 
-    def __init__(self, store: MissedCallStore) -> None:
+    def __init__(self, store: MissedCallStore, news: News | None = None) -> None:
+        """``news`` tells other nodes of whom devices are still to be told."""
         self._store = store
+        self._news: News = news or Alone()
         self._live: dict[AccountKey, dict[CallId, Entry]] = {}
         self._reading: dict[AccountKey, set[CallId]] = {}
         """Accounts whose calls are being read, and what of them was seen meanwhile."""
@@ -165,7 +173,8 @@ class MissedBook:
         self._writes.submit(entry.missed.call, partial(self._write, entry))
 
     async def _write(self, entry: Entry) -> None:
-        await entry.write(self._store)
+        if await entry.write(self._store) and entry.missed.owed:
+            self._news.tell(FeedKind.MISSED, entry.missed.account)
         self.let_go(entry)
 
     async def _written(self, key: AccountKey) -> None:

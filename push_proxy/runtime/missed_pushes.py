@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterable
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from ..cluster.once import Once
 from ..core.actions import PushType
 from ..core.events import PushOutcome
 from ..core.ids import AccountKey, DeviceId, Instant, PushId
@@ -28,6 +29,8 @@ AT_ONCE = 32
 MOST_WAITING = 10_000
 """Beyond that a push stays owed until the device's REGISTER."""
 _SHUTDOWN_S = 3.0
+_CLAIM_S = 10.0
+"""So long no other node pushes the same missed call to the same device."""
 _TAKEN = frozenset({PushOutcome.ACCEPTED, PushOutcome.SKIPPED})
 _NOT_ASKED = frozenset({None, PushOutcome.UNAVAILABLE, PushOutcome.MISCONFIGURED})
 """Nobody has judged whether the device takes it: its next REGISTER is another occasion."""
@@ -37,8 +40,16 @@ class MissedPushes:
     """Sends them beside everything else: no call waits for them."""
 
     def __init__(
-        self, *, book: MissedBook, directory: Directory, pusher: Pusher, clock: Clock
+        self,
+        *,
+        book: MissedBook,
+        directory: Directory,
+        pusher: Pusher,
+        clock: Clock,
+        once: Once | None = None,
     ) -> None:
+        """``once``: which of several nodes pushes, when a device comes as its call ends."""
+        self._once = once or Once()
         self._book = book
         self._directory = directory
         self._pusher = pusher
@@ -64,6 +75,10 @@ class MissedPushes:
             _, late = await asyncio.wait(self._tasks, timeout=_SHUTDOWN_S)
             for task in late:
                 task.cancel()
+
+    def missed_elsewhere(self, key: AccountKey) -> None:
+        """Another node keeps a missed call of which devices are to be told when they come."""
+        self._met.discard(key)
 
     def send(self, entry: Entry, devices: Iterable[DeviceId], *, again: bool = False) -> None:
         """Push to those of these devices that have not taken it.
@@ -104,12 +119,15 @@ class MissedPushes:
             device = self._directory.device(entry.missed.account, name)
             if entry.over or device is None or not self._pusher.serves(device):
                 return None
+            once = f"missed/{entry.missed.call}/{name}"
+            if not await self._once.mine(once, for_s=_CLAIM_S):
+                return None
             result = await self._pusher.send(_push_of(entry.missed, device, self._clock.now()))
         return result.outcome
 
     def _on_change(self, change: Change) -> None:
         match change:
-            case BindingChanged(new=Binding(account=key, device=device)):
+            case BindingChanged(new=Binding(account=key, device=device), remote=False):
                 self._on_register(key, device)
             case AccountChanged(old=Account(key=key), new=None):
                 self._met.discard(key)

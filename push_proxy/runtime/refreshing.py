@@ -40,7 +40,10 @@ class Refreshing:
         fresh_s: float,
         enabled: bool,
     ) -> None:
-        """``fresh_s``: a phone heard that recently is awake. A reload may change ``enabled``."""
+        """``fresh_s``: a phone heard that recently is awake. A reload may change ``enabled``.
+
+        Each node pushes for the bindings that it has itself.
+        """
         self.enabled = enabled
         self._directory = directory
         self._pushes = pushes
@@ -75,7 +78,7 @@ class Refreshing:
 
     def _watch(self, binding: Binding) -> None:
         place = (binding.account, binding.device)
-        if not binding.wants_refresh:
+        if not binding.wants_refresh or not self._directory.nodes.is_me(binding.node):
             self._plans.pop(place, None)
             return
         before_s = refresh_before_s(binding.expires_at - self._clock.now())

@@ -1,6 +1,6 @@
 """The registrar for apps: digest, decision, answer, and then the wakes that wait for it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -111,12 +111,11 @@ class Registrar:
             services=self._services(),
         )
         # Bound before answered: a request in a running dialog may follow the 200 at once.
-        for binding in decision.put:
-            self._directory.put_binding(binding)
+        put = [self._directory.put_binding(binding) for binding in decision.put]
         self._signaling.reply(fact.txn, decision.status, decision.reason, headers=decision.headers)
         for binding in decision.removed:
             self._directory.delete_binding(key, binding.device)
-        self._announce(decision.put)
+        self._announce(put)
         self._take_devices(key, decision)
 
     def _announce(self, bindings: Iterable[Binding]) -> None:
@@ -164,13 +163,30 @@ class Registrar:
             return
         if change.new is not None:
             self._bind(change.new)
+            if change.remote:
+                self._wakes.registered(change.new)
         elif change.old is not None:
             self._signaling.unbind(change.old.route_key)
             self._wakes.unregistered(change.old.account, change.old.device)
             device = self._directory.device(change.old.account, change.old.device)
+            if change.remote:
+                return
             if device is not None and is_withdrawn(device):
                 # Nothing is left of it: neither a way to the phone nor a push target.
                 self._directory.delete_device_behind(device.account, device.device)
 
+    def rebind(self, nodes: Collection[str]) -> None:
+        """These nodes have come, gone or moved: requests in dialogs with their phones follow."""
+        for account in self._directory.accounts():
+            for binding in self._directory.bindings(account.key):
+                if binding.node in nodes:
+                    self._bind(binding)
+
     def _bind(self, binding: Binding) -> None:
-        self._signaling.bind(binding.route_key, binding.source, binding.local)
+        way = self._directory.way(binding)
+        if way.through is not None:
+            self._signaling.bind_through(binding.route_key, way.through)
+        elif self._directory.nodes.is_me(binding.node):
+            self._signaling.bind(binding.route_key, binding.source, binding.local)
+        else:
+            self._signaling.unbind(binding.route_key)

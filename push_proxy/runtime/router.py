@@ -366,6 +366,7 @@ class Router:
             toward_device(
                 binding,
                 account,
+                self._directory.way(binding),
                 strip=strip_toward_app(message),
                 add=(("X-Push-ID", call),) if call else (),
                 call=call,

@@ -4,6 +4,9 @@ from ..core.ids import AccountKey, split_account_key
 from ..core.model import Account
 from ..errors import Conflict, NotFound, PreconditionFailed
 
+NODE_CLOCKS_S = 0.2
+"""Nodes' clocks may differ by so much: which of two bindings is newer is not told within it."""
+
 
 def check_version(stored: int, expected: int | None) -> None:
     """Raise `errors.PreconditionFailed` unless the stored version (0: none) is the expected one."""

@@ -1,12 +1,12 @@
 """State in memory: the reference that the Redis store must equal, and the store of tests."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from ..core.ids import AccountKey, DeviceId, TenantId
 from ..core.message_summary import Mailbox
 from ..core.model import Account, Binding, Device, push_target
 from ..ports import AccountPage, AccountState, Clock
-from .faults import account_gone, aor_taken, check_version, token_taken
+from .faults import NODE_CLOCKS_S, account_gone, aor_taken, check_version, token_taken
 from .memory_app_logs import AppLogsInMemory
 from .memory_calls import CallsInMemory
 from .memory_cluster import ClusterInMemory
@@ -167,14 +167,42 @@ class MemoryStore(
         """See `ports.Store.devices`."""
         return tuple(device for _, device in sorted(self._devices.get(key, {}).items()))
 
-    async def put_binding(self, binding: Binding) -> None:
+    async def put_binding(self, binding: Binding) -> bool:
         """See `ports.Store.put_binding`."""
-        if binding.account in self._accounts:
-            self._bindings.setdefault(binding.account, {})[binding.device] = binding
+        if binding.account not in self._accounts:
+            return True
+        kept = self._bindings.setdefault(binding.account, {})
+        other = kept.get(binding.device)
+        rival = other is not None and binding.node and other.node != binding.node
+        if other is not None and rival and other.heard_at > binding.heard_at + NODE_CLOCKS_S:
+            return False
+        kept[binding.device] = binding
+        return True
 
-    async def delete_binding(self, key: AccountKey, device: DeviceId) -> None:
+    async def delete_binding(self, key: AccountKey, device: DeviceId, *, node: str = "") -> None:
         """See `ports.Store.delete_binding`."""
-        self._bindings.get(key, {}).pop(device, None)
+        kept = self._bindings.get(key, {})
+        if not node or (device in kept and kept[device].node in {node, ""}):
+            kept.pop(device, None)
+
+    async def account_states(
+        self, keys: Sequence[AccountKey]
+    ) -> Mapping[AccountKey, AccountState | None]:
+        """See `ports.Store.account_states`."""
+        return {
+            key: AccountState(account, await self.devices(key), await self.bindings(key))
+            if (account := self._accounts.get(key)) is not None
+            else None
+            for key in keys
+        }
+
+    async def place_bindings(
+        self, places: Sequence[tuple[AccountKey, DeviceId]]
+    ) -> Mapping[tuple[AccountKey, DeviceId], Binding | None]:
+        """See `ports.Store.place_bindings`."""
+        now = self._clock.now()
+        found = {place: self._bindings.get(place[0], {}).get(place[1]) for place in places}
+        return {p: b if b is not None and b.expires_at > now else None for p, b in found.items()}
 
     async def bindings(self, key: AccountKey) -> tuple[Binding, ...]:
         """See `ports.Store.bindings`."""

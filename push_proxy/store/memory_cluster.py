@@ -71,6 +71,10 @@ class ClusterInMemory:
         first = self._feed[0][0] if self._feed else self._told + 1
         return first <= int(position) <= self._told
 
+    async def feed_end(self) -> str:
+        """See `cluster_ports.ClusterStore.feed_end`."""
+        return str(self._told)
+
     async def put_order(self, node: str, message: bytes, *, ttl_s: float) -> None:
         """See `cluster_ports.ClusterStore.put_order`."""
         now = self._cluster_clock.now()

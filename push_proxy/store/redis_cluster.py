@@ -91,6 +91,11 @@ class ClusterInRedis:
             return False
         return _number(first[0][0]) <= _number(position.encode()) <= _number(last[0][0])
 
+    async def feed_end(self) -> str:
+        """See `cluster_ports.ClusterStore.feed_end`."""
+        newest = await self._client.call("XREVRANGE", keys.FEED, "+", "-", "COUNT", 1)
+        return str(newest[0][0].decode()) if newest else "0-0"
+
     async def put_order(self, node: str, message: bytes, *, ttl_s: float) -> None:
         """See `cluster_ports.ClusterStore.put_order`."""
         key = keys.inbox(node)

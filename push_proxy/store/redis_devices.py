@@ -1,7 +1,7 @@
 """Devices and bindings in Redis."""
 
 import hmac
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import sha256
 from typing import TypeVar
 
@@ -12,12 +12,13 @@ from ..core.model import Account, Binding, Device, push_target
 from ..ports import AccountState, Clock
 from . import keys, scripts
 from .codec import Codec, UnreadableValue
-from .faults import account_gone, check_version
+from .faults import NODE_CLOCKS_S, account_gone, check_version
 from .redis_accounts import AccountsInRedis
 from .redis_client import Command, RedisClient, evalsha
 
 _log = structlog.get_logger(__name__)
 _CHUNK = 200
+_NEWER_ELSEWHERE = 2
 _T = TypeVar("_T")
 
 
@@ -101,24 +102,63 @@ class DevicesInRedis(AccountsInRedis):
         """See `ports.Store.devices`."""
         return self._devices(key, await self._client.call("HGETALL", keys.devices(key)))
 
-    async def put_binding(self, binding: Binding) -> None:
+    async def put_binding(self, binding: Binding) -> bool:
         """See `ports.Store.put_binding`."""
         key = binding.account
-        await self._client.run(
+        kept = await self._client.run(
             scripts.PUT_BINDING,
             [keys.account(key), keys.bindings(key)],
             binding.device,
             self._codec.encode(binding, _place(key, binding.device)),
             int((binding.expires_at + keys.EXPIRY_SLACK_S) * 1000),
+            binding.node,
+            binding.heard_at + NODE_CLOCKS_S,
         )
+        return int(kept) != _NEWER_ELSEWHERE
 
-    async def delete_binding(self, key: AccountKey, device: DeviceId) -> None:
+    async def delete_binding(self, key: AccountKey, device: DeviceId, *, node: str = "") -> None:
         """See `ports.Store.delete_binding`."""
-        await self._client.write("HDEL", keys.bindings(key), device)
+        if node:
+            await self._client.run(scripts.DELETE_BINDING, [keys.bindings(key)], device, node)
+        else:
+            await self._client.write("HDEL", keys.bindings(key), device)
 
     async def bindings(self, key: AccountKey) -> tuple[Binding, ...]:
         """See `ports.Store.bindings`."""
         return self._bindings(key, await self._client.call("HGETALL", keys.bindings(key)))
+
+    async def account_states(
+        self, keys: Sequence[AccountKey]
+    ) -> Mapping[AccountKey, AccountState | None]:
+        """See `ports.Store.account_states`."""
+        replies = await self._client.pipeline([command for key in keys for command in _all_of(key)])
+        found: dict[AccountKey, AccountState | None] = {}
+        for number, key in enumerate(keys):
+            data, devices, bindings = replies[number * 3 : number * 3 + 3]
+            try:
+                account = None if data is None else self._codec.decode(Account, data, key)
+            except UnreadableValue as error:
+                _log.error("account not followed: cannot be read", account=key, error=str(error))
+                continue
+            found[key] = self._state(account, devices, bindings) if account else None
+        return found
+
+    async def place_bindings(
+        self, places: Sequence[tuple[AccountKey, DeviceId]]
+    ) -> Mapping[tuple[AccountKey, DeviceId], Binding | None]:
+        """See `ports.Store.place_bindings`."""
+        replies = await self._client.write_all(
+            [("HGET", keys.bindings(key), device) for key, device in places]
+        )
+        found: dict[tuple[AccountKey, DeviceId], Binding | None] = {}
+        for (key, device), data in zip(places, replies, strict=True):
+            if data is None:
+                found[key, device] = None
+                continue
+            for binding in self._readable(Binding, key, {device.encode(): data}):
+                live = binding.expires_at > self._clock.now()
+                found[key, device] = binding if live else None
+        return found
 
     async def everything(self) -> AsyncIterator[AccountState]:
         """See `ports.Store.everything`."""
@@ -142,6 +182,12 @@ class DevicesInRedis(AccountsInRedis):
             AccountState(account, self._devices(account.key, d), self._bindings(account.key, b))
             for account, d, b in zip(accounts, replies[::2], replies[1::2], strict=True)
         ]
+
+    def _state(
+        self, account: Account, devices: dict[bytes, bytes], bindings: dict[bytes, bytes]
+    ) -> AccountState:
+        key = account.key
+        return AccountState(account, self._devices(key, devices), self._bindings(key, bindings))
 
     def _devices(self, key: AccountKey, stored: dict[bytes, bytes]) -> tuple[Device, ...]:
         return tuple(self._readable(Device, key, stored))
@@ -186,6 +232,14 @@ class DevicesInRedis(AccountsInRedis):
             return ""
         text = "\n".join(push_target(device))
         return hmac.new(self._target_key, text.encode(), sha256).hexdigest()
+
+
+def _all_of(key: AccountKey) -> tuple[Command, Command, Command]:
+    return (
+        ("HGET", keys.account(key), "data"),
+        ("HGETALL", keys.devices(key)),
+        ("HGETALL", keys.bindings(key)),
+    )
 
 
 def _place(key: AccountKey, device: DeviceId) -> str:

@@ -9,11 +9,12 @@ from push_proxy.cluster.node import NodeRecord, NodeState
 from push_proxy.cluster_ports import FeedEntry, FeedKind
 from push_proxy.core.ids import Instant
 from push_proxy.core.model import Address
-from push_proxy.ports import Store
+from push_proxy.ports import AccountState, Store
 from push_proxy.store.memory import MemoryStore
 from push_proxy.store.redis import RedisStore
 
-from .samples import ALICE, BOB, PHONE
+from .conftest import HandClock
+from .samples import ALICE, BOB, PHONE, account, binding, device
 
 ONE = NodeRecord(
     id="one",
@@ -144,3 +145,49 @@ async def test_every_kind_of_news_is_understood(store: Store, kind: FeedKind) ->
     start = await store.feed_append([entry()])
     await store.feed_append([FeedEntry(node="two", kind=kind)])
     assert (await store.feed_read(start, wait_s=1)).entries == (FeedEntry(node="two", kind=kind),)
+
+
+async def test_a_newer_binding_of_another_node_stays(store: Store, clock: HandClock) -> None:
+    """A binding that waited for the store does not replace what another node took since, nor
+    does its end; the same node's own are replaced whenever they were heard.
+    """
+    await store.put_account(account(), expected_version=None)
+    old = binding(clock.at, node="one", heard_at=Instant(clock.at - 5))
+    new = binding(clock.at, node="two", heard_at=Instant(clock.at))
+    assert await store.put_binding(new)
+    assert not await store.put_binding(old)
+    assert await store.bindings(ALICE) == (new,)
+    await store.delete_binding(ALICE, PHONE, node="one")
+    assert await store.bindings(ALICE) == (new,)
+    again = replace(new, heard_at=Instant(clock.at - 9))
+    assert await store.put_binding(again)
+    await store.delete_binding(ALICE, PHONE, node="two")
+    assert await store.bindings(ALICE) == ()
+
+
+async def test_bindings_from_before_there_were_nodes_give_way(
+    store: Store, clock: HandClock
+) -> None:
+    """A record without a node is replaced and removed by any."""
+    await store.put_account(account(), expected_version=None)
+    await store.put_binding(binding(clock.at))
+    await store.delete_binding(ALICE, PHONE, node="two")
+    assert await store.bindings(ALICE) == ()
+
+
+async def test_accounts_and_bindings_are_read_by_name(store: Store, clock: HandClock) -> None:
+    """What other nodes wrote is read at once: accounts with devices and bindings, and bindings
+    alone, each as it stands, or None.
+    """
+    await store.put_account(account(), expected_version=None)
+    await store.put_device(device(), expected_version=None)
+    put = binding(clock.at, node="one")
+    await store.put_binding(put)
+    states = await store.account_states([BOB, ALICE])
+    assert states == {ALICE: AccountState(account(), (device(),), (put,)), BOB: None}
+    places = [(ALICE, PHONE), (BOB, PHONE)]
+    assert await store.place_bindings(places) == {(ALICE, PHONE): put, (BOB, PHONE): None}
+    clock.at += 61
+    assert await store.place_bindings(places) == dict.fromkeys(places)
+    assert await store.account_states([]) == {}
+    assert await store.place_bindings([]) == {}

@@ -30,6 +30,7 @@ UNCLAIM = Script("unclaim")
 PUT_DEVICE = Script("put_device")
 DELETE_DEVICE = Script("delete_device")
 PUT_BINDING = Script("put_binding")
+DELETE_BINDING = Script("delete_binding")
 HOLD_INVITE = Script("hold_invite")
 UPDATE_HELD = Script("update_held")
 PUT_CALL = Script("put_call")
@@ -68,6 +69,7 @@ ALL = (
     PUT_DEVICE,
     DELETE_DEVICE,
     PUT_BINDING,
+    DELETE_BINDING,
     HOLD_INVITE,
     UPDATE_HELD,
     PUT_CALL,

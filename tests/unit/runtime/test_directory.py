@@ -44,10 +44,10 @@ class FailingStore(MemoryStore):
             raise StoreUnavailable("cut off")
         return await super().get_account(key)
 
-    async def put_binding(self, binding: Binding) -> None:
+    async def put_binding(self, binding: Binding) -> bool:
         if self.away:
             raise StoreUnavailable("cut off")
-        await super().put_binding(binding)
+        return await super().put_binding(binding)
 
 
 def account(name: str = "alice", **changes: object) -> Account:
