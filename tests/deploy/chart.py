@@ -21,6 +21,9 @@ EXAMPLES = {
 }
 NAME, NAMESPACE = "pp", "voip"
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Ten times as fast, where PyYAML was built with it."""
+
 Values = dict[str, Any]
 Object = dict[str, Any]
 
@@ -141,7 +144,7 @@ def _release(rendered: dict[str, str] | str) -> Release | str:
     if isinstance(rendered, str):
         return rendered
     notes = rendered.pop("push-proxy/templates/NOTES.txt")
-    documents = (yaml.safe_load_all(text) for text in rendered.values())
+    documents = (yaml.load_all(text, Loader=_LOADER) for text in rendered.values())
     return Release(tuple(found for each in documents for found in each if found), notes)
 
 

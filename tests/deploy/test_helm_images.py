@@ -23,6 +23,15 @@ def test_the_default_is_this_version_of_the_service() -> None:
     assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == version
 
 
+def test_pods_run_as_the_image_s_user(release: Release) -> None:
+    """What the image's folders belong to; and it starts what the image has."""
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    context = release.pod["securityContext"]
+    assert f"USER {context['runAsUser']}:{context['runAsGroup']}\n" in dockerfile
+    assert f'VOLUME ["{release.config["node"]["data_dir"]}"]' in dockerfile
+    assert "command" not in release.container
+
+
 def test_tag_and_digest(helm: Helm) -> None:
     """A digest wins: it is the more exact one."""
     image = {"repository": "registry.example.com:5000/push-proxy", "tag": "0.2.0"}

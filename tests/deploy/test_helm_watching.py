@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,19 @@ def test_scaling_asks_for_metrics_that_exist(watched: Release) -> None:
         series = rule["seriesQuery"].partition("{")[0]
         assert f"# TYPE {series} gauge" in rendered
         assert rule["name"]["matches"] == series
+
+
+def test_scaling_s_queries_are_promql(tmp_path: Path) -> None:
+    """With what the adapter puts into its templates."""
+    adapter = yaml.safe_load((CHART / "examples" / "prometheus-adapter-values.yaml").read_text())
+    rules = []
+    for number, rule in enumerate(adapter["rules"]["custom"]):
+        query = rule["metricsQuery"].replace("<<.Series>>", rule["name"]["matches"])
+        query = query.replace("<<.LabelMatchers>>", 'namespace="voip",pod=~"pp-push-proxy-0"')
+        rules.append({"record": f"tried:{number}", "expr": query.replace("<<.GroupBy>>", "pod")})
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "adapter", "rules": rules}]}))
+    done = subprocess.run(
+        ["promtool", "check", "rules", str(file)], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
