@@ -138,13 +138,10 @@ class Leases:
 
     # life
 
-    async def start(self) -> None:
-        """Take what is free and to be ours, and go on doing so.
-
-        Raises `errors.StoreUnavailable`.
-        """
+    def start(self) -> None:
+        """Take what is free and to be ours, at once and from now on, in the background."""
         self._members.subscribe(self._wake.set)
-        await self._round()
+        self._wake.set()
         self._loop = spawn(self._run(), name="leases")
 
     async def aclose(self) -> None:

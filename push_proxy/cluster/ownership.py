@@ -77,7 +77,7 @@ class Sole:
         """Nothing will ever change."""
         work.set_share(1.0)
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Nothing has to be taken."""
 
     async def hand_over(self, *, within_s: float) -> bool:  # noqa: ARG002 - nothing to wait for

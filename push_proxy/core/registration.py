@@ -49,9 +49,11 @@ def restored(
     *,
     now: Instant,
     chance: Chance,
-    announced: bool = False,
+    shared: bool = False,
 ) -> Registration:
     """As it was before a restart, or at another node: the same Call-ID, a CSeq beyond any used.
+
+    ``shared``: another node may go on in our place.
 
     ``target``: what the account would register, so that it can be unregistered if need be. When
     that is what the PBX has, nothing is sent before the refresh is due: a restart with many
@@ -69,7 +71,7 @@ def restored(
         bound=record.contact if alive else None,
         leftovers=leftovers if alive else (),
         expires_at=record.expires_at if alive else None,
-        announced=announced,
+        known=(record.contact, *record.leftovers) if shared else None,
     )
     # Further away than was granted it says that the clock was set back: it would never come.
     latest = now + (record.granted_s or MAX_MIN_EXPIRES_S)
@@ -146,7 +148,8 @@ def renew(state: Registration, *, now: Instant, lost: bool) -> Step:
     if not lost or state.bound is None:
         return state, ()
     # Kept, a restart before its turn would believe that the PBX has it.
-    return replace(state, bound=None, expires_at=None), (ForgetRecord(),)
+    lost_all = replace(state, bound=None, expires_at=None, known=_nothing(state))
+    return lost_all, (ForgetRecord(),)
 
 
 def check(state: Registration, *, now: Instant) -> Step:
@@ -219,8 +222,14 @@ def _off(state: Registration) -> Step:
         service_route=(),
         others=(),
         failures=0,
+        known=_nothing(state),
     )
     return off, (ForgetRecord(),)
+
+
+def _nothing(state: Registration) -> tuple[str, ...] | None:
+    """What is known of a registration whose record is forgotten."""
+    return None if state.known is None else ()
 
 
 def _send(state: Registration, kind: Kind, *, now: Instant, chance: Chance) -> Step:
@@ -241,16 +250,19 @@ def _send(state: Registration, kind: Kind, *, now: Instant, chance: Chance) -> S
         proxy=proxy,
     )
     actions: list[Action] = []
-    if state.announced and kind is Kind.REGISTER and (state.bound is None or state.leftovers):
-        # Whoever goes on in our place has to know what the PBX may have been told.
-        state = replace(state, saved_cseq=cseq)
-        actions.append(_intended(state, target, now))
+    first: RegistrationRecord | None = None
+    told = (target.contact, *state.leftovers)
+    if kind is Kind.REGISTER and state.known is not None and not {*told} <= {*state.known}:
+        state = replace(state, known=told, saved_cseq=cseq)
+        first = _intended(state, target, now)
     elif cseq - state.saved_cseq >= _SAVE_CSEQ_EVERY and state.bound is not None:
         state = replace(state, saved_cseq=cseq)
         actions.append(_record(state))
     headers = (*contact_headers(state, target, kind), *headers)
     actions.append(
-        SendRegister(kind=kind, target=target, call_id=call_id, cseq=cseq, headers=headers)
+        SendRegister(
+            kind=kind, target=target, call_id=call_id, cseq=cseq, headers=headers, first=first
+        )
     )
     return state, tuple(actions)
 
@@ -314,7 +326,12 @@ def _accepted(
         if own is None and state.listed:
             # Thrown out: another phone took the only place, or the PBX lost its memory.
             state = replace(
-                state, evictions=state.evictions + 1, bound=None, expires_at=None, refresh_at=now
+                state,
+                evictions=state.evictions + 1,
+                bound=None,
+                expires_at=None,
+                refresh_at=now,
+                known=_nothing(state),
             )
             return _after(state, now), (ForgetRecord(), Concluded("evicted"))
         return _after(state, now), (Concluded("fetched"),)
@@ -335,6 +352,7 @@ def _accepted(
         fetch_at=fetch_at,
         unlisted=own is None and bool(answer.contacts),
         saved_cseq=state.cseq,
+        known=None if state.known is None else (sent.contact,),
     )
     record = _record(state)
     return _after(state, now), (record, Concluded("registered"))
@@ -462,17 +480,14 @@ def _record(state: Registration) -> SaveRecord:
     )
 
 
-def _intended(state: Registration, target: Target, now: Instant) -> SaveRecord:
+def _intended(state: Registration, target: Target, now: Instant) -> RegistrationRecord:
     """What may be at the PBX once this REGISTER has left; it counts as due at once."""
-    until = Instant(max(now + asked_s(state), state.expires_at or now))
-    return SaveRecord(
-        RegistrationRecord(
-            account=state.account,
-            call_id=state.call_id,
-            cseq=state.cseq,
-            contact=target.contact,
-            expires_at=until,
-            registrar=target.registrar,
-            leftovers=state.leftovers,
-        )
+    return RegistrationRecord(
+        account=state.account,
+        call_id=state.call_id,
+        cseq=state.cseq,
+        contact=target.contact,
+        expires_at=Instant(max(now + asked_s(state), state.expires_at or now)),
+        registrar=target.registrar,
+        leftovers=state.leftovers,
     )

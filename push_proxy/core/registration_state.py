@@ -52,6 +52,9 @@ class SendRegister:
     call_id: str
     cseq: int
     headers: tuple[tuple[str, str], ...]
+    first: RegistrationRecord | None = None
+    """To be kept before the request leaves: whoever goes on in our place has to know what the PBX
+    may have been told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +135,8 @@ class Registration:
     evictions: int = 0
     unlisted: bool = False
     """The last 200 listed Contacts, but not ours."""
-    announced: bool = False
-    """Another node may go on in our place: a new Contact is kept before the PBX has answered."""
+    known: tuple[str, ...] | None = None
+    """Contacts that are kept for whoever goes on in our place; None: there is nobody."""
 
     @property
     def idle(self) -> bool:

@@ -1,5 +1,6 @@
 """One step of a registration, and what it orders: requests, records, counts."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -25,8 +26,10 @@ from ..core.registration_state import (
 )
 from ..core.registration_status import RegistrationState
 from ..core.registration_target import state_of
+from ..errors import StoreUnavailable
 from ..lease_ports import RegistrationStore
 from ..signaling.contract import Signaling
+from ..tasks import spawn
 from .clock import TimerClock
 from .live_registration import LiveRegistration, new_chance
 from .owned_shards import OwnedShards
@@ -88,6 +91,7 @@ class RegistrationSteps:
         self._bound = PbxBindings()
         self._failing: dict[str, set[int]] = {}
         self._checks: Checks | None = None
+        self._announcing: set[asyncio.Task[None]] = set()
 
     def _due(self, number: int, machine: LiveRegistration, now: Instant) -> None:
         if not self._shards.may_send(machine.state.account):
@@ -178,19 +182,21 @@ class RegistrationSteps:
                 self._conclude(number, machine, result)
 
     def _keep(self, record: RegistrationRecord, machine: LiveRegistration) -> None:
-        fence = self._ownership.fence(record.account)
-        kept = replace(
-            record,
-            server=machine.hop.destination if machine.hop else None,
-            node=self._ownership.node,
-            fence=fence,
-        )
+        kept = self._signed(record, machine)
 
         async def write() -> None:
             if not await self._store.put_registration(kept):
-                self._displaced(kept.account, fence)
+                self._displaced(kept.account, kept.fence)
 
         self._writes.submit(kept.account, write)
+
+    def _signed(self, record: RegistrationRecord, machine: LiveRegistration) -> RegistrationRecord:
+        return replace(
+            record,
+            server=machine.hop.destination if machine.hop else None,
+            node=self._ownership.node,
+            fence=self._ownership.fence(record.account),
+        )
 
     def _forget(self, key: AccountKey) -> None:
         fence = self._ownership.fence(key)
@@ -237,6 +243,42 @@ class RegistrationSteps:
         machine.hop = hop
         self._requests[request] = number
         self._schedule.sent(machine.lane)
+        if action.first is None:
+            self._transmit(request, action, hop)
+        else:
+            # Older than this: what waits would be written over it.
+            self._writes.supersede(action.first.account)
+            kept = self._signed(action.first, machine)
+            task = spawn(self._transmit_after(kept, request, action), name="REGISTER to be kept")
+            self._announcing.add(task)
+            task.add_done_callback(self._announcing.discard)
+
+    async def _transmit_after(
+        self, kept: RegistrationRecord, request: int, action: SendRegister
+    ) -> None:
+        """Send it once it is kept that the PBX may have been told so, and that we may tell it."""
+        fault = ""
+        try:
+            if not await self._store.put_registration(kept):
+                self._displaced(kept.account, kept.fence)
+                return
+        except StoreUnavailable:
+            fault = "Store away: another node could not go on"
+        number = self._requests.get(request)
+        machine = None if number is None else self._machines.get(number)
+        if number is None or machine is None or machine.hop is None:
+            return  # it has become pointless meanwhile
+        if not fault and not self._shards.may_send(kept.account):
+            fault = "Lease of the account ended"
+        if not fault:
+            self._transmit(request, action, machine.hop)
+            return
+        self._landed(machine)
+        self._answer(number, machine, Answer(status=503, reason=fault, local=True, left=False))
+        self._schedule.go_on(machine.lane)
+        self._schedule.arm()
+
+    def _transmit(self, request: int, action: SendRegister, hop: NextHop) -> None:
         target = action.target
         self._signaling.request(
             request,

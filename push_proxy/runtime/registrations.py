@@ -81,6 +81,8 @@ class Registrations(RegistrationSteps):
     async def aclose(self) -> None:
         """Stop. Nothing is unregistered: a restart goes on with what the PBX has."""
         self._shards.aclose()
+        for task in self._announcing:
+            task.cancel()
         self._renewals.aclose()
         self._schedule.aclose()
         await self._writes.aclose()
@@ -250,7 +252,7 @@ class Registrations(RegistrationSteps):
         return {n: live for n, live in found if shard_of(live.state.account) in shards}
 
     @property
-    def _announced(self) -> bool:
+    def _shared(self) -> bool:
         """Whether others may go on in our place."""
         return bool(self._ownership.node)
 
@@ -359,7 +361,9 @@ class Registrations(RegistrationSteps):
         self._current[account.key] = number
         if record is None:
             self._machines[number] = LiveRegistration(
-                Registration(account=account.key, announced=self._announced), account, lane
+                Registration(account=account.key, known=() if self._shared else None),
+                account,
+                lane,
             )
             return number
         now = self._clock.now()
@@ -368,7 +372,7 @@ class Registrations(RegistrationSteps):
             target,
             now=now,
             chance=new_chance(),
-            announced=self._announced,
+            shared=self._shared,
         )
         self._machines[number] = LiveRegistration(state, account, lane)
         if state.wanted and record.server is not None:

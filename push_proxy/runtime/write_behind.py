@@ -55,6 +55,12 @@ class WriteBehind:
         if self._task is None or self._task.done():
             self._task = spawn(self._run(), name=f"write behind: {self._name}")
 
+    def supersede(self, key: Hashable) -> None:
+        """What is kept now makes the undone job of this key needless."""
+        self._jobs.pop(key, None)
+        if not self._jobs:
+            self._idle.set()
+
     async def drained(self, timeout_s: float) -> bool:
         """Wait until every job is done; False when the time is over first."""
         try:
@@ -79,7 +85,7 @@ class WriteBehind:
     async def _run(self) -> None:
         pause_s = self._retry_s
         while True:
-            if not self._jobs:
+            while not self._jobs:
                 self._idle.set()
                 self._work.clear()
                 await self._work.wait()

@@ -13,7 +13,6 @@ from push_proxy.core.uri import SipUri
 from push_proxy.demo.service import TENANT
 from tests.lab.cluster import Cluster, Node
 from tests.lab.kamailio import Kamailio, PbxEvent
-from tests.lab.process import poll_until
 
 
 class Extensions:
@@ -82,8 +81,3 @@ class Extensions:
     @staticmethod
     def key(user: str) -> AccountKey:
         return AccountKey(f"{TENANT}/{user}")
-
-
-async def until(condition: Any, *, within_s: float) -> None:
-    """Waits until it holds."""
-    assert await poll_until(condition, within_s=within_s)

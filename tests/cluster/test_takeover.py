@@ -1,22 +1,60 @@
 """Nodes die, pause and are restarted: who registers the accounts then, and what the PBX sees."""
 
+import asyncio
+import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
 
+from push_proxy.tasks import spawn
 from tests.cluster.conftest import StartCluster
 from tests.cluster.extensions import Extensions
 from tests.lab.cluster import ClusterOptions
-from tests.lab.kamailio import Kamailio
+from tests.lab.fixtures import StartKamailio
+from tests.lab.kamailio import Kamailio, KamailioOptions
 from tests.lab.service import ServiceOptions
 
 ACCOUNTS = 18
+LEASE_S = 2.0
+SHORT_S = 10.0
+"""Registrations of so many seconds are refreshed after 7.5 to 8.5."""
 
 
-async def stage(start_cluster: StartCluster, kamailio: Kamailio, **cluster: object) -> Extensions:
+async def stage(
+    start_cluster: StartCluster,
+    kamailio: Kamailio,
+    *,
+    lease_s: float = LEASE_S,
+    heartbeat_s: float = 0.5,
+) -> Extensions:
     service = ServiceOptions(pbxes={"office": {"registrar": f"sip:{kamailio.domain}"}})
+    cluster = {"lease_s": lease_s, "heartbeat_s": heartbeat_s}
     nodes = await start_cluster(ClusterOptions(service=service, cluster=cluster))
     found = Extensions(nodes, kamailio, ACCOUNTS)
     await found.put()
     return found
+
+
+@asynccontextmanager
+async def always_bound(extensions: Extensions) -> AsyncIterator[list[dict[str, list[str]]]]:
+    """Looks at the PBX's bindings all the time; at the end each extension always had one."""
+    seen: list[dict[str, list[str]]] = []
+
+    async def look() -> None:
+        while True:
+            seen.append(await extensions.hosts())
+            await asyncio.sleep(0.02)
+
+    looking = spawn(look(), name="looking at the PBX")
+    try:
+        yield seen
+    finally:
+        looking.cancel()
+    gaps = [{user for user, at in hosts.items() if not at} for hosts in seen]
+    assert not any(gaps), f"without any Contact: {set().union(*gaps)}"
+    doubles = [{user for user, at in hosts.items() if len(at) > 1} for hosts in seen]
+    assert not any(doubles), f"with two Contacts: {set().union(*doubles)}"
 
 
 async def test_each_account_is_registered_once_by_the_node_that_is_to_have_it(
@@ -27,25 +65,86 @@ async def test_each_account_is_registered_once_by_the_node_that_is_to_have_it(
     hosts = await extensions.hosts()
     for node in extensions.cluster.nodes:
         assert extensions.at(node, hosts), f"{node.node} has none of {hosts}"
-        assert await node.metric("push_proxy_shards", state="owned") in {84, 85, 86}
+        # None awaited and none leaving, so the sum is what it owns.
+        assert await node.metric("push_proxy_shards") in {84, 85, 86}
+    user = extensions.at(extensions.cluster[2], hosts)[0]
+    assert extensions.from_node(extensions.cluster[0])[user] == 0
 
 
 async def test_the_others_take_a_killed_nodes_accounts(
     start_cluster: StartCluster, kamailio: Kamailio
 ) -> None:
-    """Kill -9 of one of three, with the leases of the defaults: within 10 s its accounts are
-    registered from the others, and the PBX has exactly one Contact of each.
+    """Kill -9 of one of three, with the times of the defaults: within 10 s its accounts are
+    registered from the others, by one REGISTER each, and the PBX has exactly one Contact of each.
     """
     extensions = await stage(start_cluster, kamailio, lease_s=6.0, heartbeat_s=2.0)
     dead, *alive = extensions.cluster.nodes
     orphans = extensions.at(dead, await extensions.hosts())
     assert orphans
     before = len(kamailio.events())
-    dead.kill()
-    killed_at = time.monotonic()
-    await extensions.each_at_one_of(alive, within_s=10)
-    print(f"taken over after {time.monotonic() - killed_at:.1f} s")
+    async with always_bound(extensions):
+        dead.kill()
+        killed_at = time.monotonic()
+        await extensions.each_at_one_of(alive, within_s=10)
+    print(f"{len(orphans)} accounts taken over after {time.monotonic() - killed_at:.1f} s")
+    registers = extensions.registers(since=before)
     for user in orphans:
         # One REGISTER, challenged at most once, both removes and binds.
-        asked = [e for e in extensions.registers(since=before) if e.to_user == user]
-        assert len(asked) <= 2, asked
+        assert len([event for event in registers if event.to_user == user]) <= 2, registers
+    taken = sum([await node.metric("push_proxy_takeovers_total") for node in alive])
+    assert taken >= 84
+
+
+async def test_a_paused_node_registers_nothing_that_it_lost(
+    start_cluster: StartCluster, start_kamailio: StartKamailio
+) -> None:
+    """SIGSTOP until the others have taken all and every refresh is due, then SIGCONT: until the
+    node has been given its accounts again, no REGISTER comes from it.
+    """
+    kamailio = await start_kamailio(KamailioOptions(max_expires_s=int(SHORT_S)))
+    extensions = await stage(start_cluster, kamailio)
+    paused, *alive = extensions.cluster.nodes
+    assert extensions.at(paused, await extensions.hosts())
+    paused.pause()
+    paused_at = time.monotonic()
+    try:
+        await extensions.each_at_one_of(alive, within_s=10)
+        await asyncio.sleep(max(0.0, paused_at + SHORT_S - time.monotonic()))
+        before, told = len(kamailio.events()), paused.process.output_size()
+    finally:
+        paused.resume()
+    async with always_bound(extensions):
+        await extensions.each_at_one_of(extensions.cluster.nodes, within_s=15)
+    gained_at = first_gain(paused.process.output(since=told))
+    early = [event for event in extensions.registers(since=before) if event.at < gained_at]
+    assert not [event for event in early if event.source.startswith(paused.host)]
+    again = extensions.from_node(paused, since=before)
+    assert again
+    assert max(again.values()) <= 2, again
+
+
+async def test_a_rolling_restart_leaves_no_gap(
+    start_cluster: StartCluster, kamailio: Kamailio
+) -> None:
+    """One node after the other is stopped and started again: the PBX has one Contact of each
+    extension at every moment, and when a node's process has ended, none at that node.
+    """
+    extensions = await stage(start_cluster, kamailio)
+    nodes = extensions.cluster.nodes
+    async with always_bound(extensions):
+        for node in nodes:
+            await node.stop()
+            hosts = await extensions.hosts()
+            assert not extensions.at(node, hosts), hosts
+            await node.start()
+            await extensions.cluster.settled(nodes)
+            await extensions.each_at_one_of(nodes, within_s=15)
+
+
+def first_gain(log: str) -> float:
+    """When the first shards were gained, in seconds since the epoch."""
+    for line in log.splitlines():
+        entry = json.loads(line)
+        if entry["event"] == "shards gained":
+            return datetime.fromisoformat(entry["at"]).timestamp()
+    raise AssertionError(f"no shards gained in:\n{log}")
