@@ -104,21 +104,24 @@ def test_the_schema_names_every_value_and_no_other() -> None:
     assert set(SCHEMA["properties"]) == {*values, "global"}
 
 
-def test_every_value_is_explained() -> None:
-    """A comment above, or above the group of lines that it stands in; no key is left bare."""
-    bare, explained = [], False
-    for line in VALUES.read_text().splitlines():
+def unexplained(lines: list[str]) -> Iterator[str]:
+    """Keys without a comment above them, above their group of lines, or right below."""
+    explained: set[int] = set()
+    for number, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
         if not line.strip():
-            explained = False
-        elif line.lstrip().startswith("#"):
-            explained = True
-        elif (key := re.match(r"([A-Za-z]+):", line)) and not explained:
-            bare.append(key[1])
-            explained = True
-    # Sections whose keys are explained one by one below.
-    sections = {
-        *("image", "secrets", "service", "ingress", "probes", "serviceAccount", "persistence"),
-        *("podDisruptionBudget", "autoscaling", "networkPolicy", "serviceMonitor"),
-        *("prometheusRule", "dashboard", "redis", "tls", "resources"),
-    }
-    assert set(bare) <= sections
+            explained.clear()
+            continue
+        explained = {level for level in explained if level <= indent}
+        if line.lstrip().startswith("#"):
+            explained.add(indent)
+        elif re.match(r" *[A-Za-z]+:", line):
+            below = next((later for later in lines[number + 1 :] if later.strip()), "")
+            if not explained and not below.startswith(" " * (indent + 2) + "#"):
+                yield line
+
+
+def test_every_value_is_explained() -> None:
+    """A comment says what it is for, what its default means, what else it may be."""
+    assert list(unexplained(VALUES.read_text().splitlines())) == []
+    assert list(unexplained(["# text", "a: 1", "", "b: 2"])) == ["b: 2"]

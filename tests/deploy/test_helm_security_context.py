@@ -54,3 +54,14 @@ def test_memory_is_limited_and_the_processor_is_not(release: Release) -> None:
 def test_other_services_put_nothing_into_the_environment(release: Release) -> None:
     """Kubernetes' service links would set PUSH_PROXY_… variables of its own."""
     assert all(pod["enableServiceLinks"] is False for pod in release.pod_specs())
+
+
+def test_strict_clusters_take_it(release: Release) -> None:
+    """Pod Security Standard "restricted": besides the above, no folder or port of the host."""
+    kinds = {"configMap", "emptyDir", "secret"}
+    for pod in release.pod_specs():
+        assert all(kinds >= volume.keys() - {"name"} for volume in pod.get("volumes", ()))
+        assert not pod.get("hostPID")
+        assert not pod.get("hostIPC")
+        for container in pod["containers"]:
+            assert not any("hostPort" in port for port in container.get("ports", ()))
