@@ -74,12 +74,17 @@ def owned_folder(path: Path, owner: int) -> Path:
     return path
 
 
-def identities(process: int) -> set[int]:
-    """The users of all processes below this one (itself, the engine's stand-in, left out)."""
-    found = subprocess.run(
-        ["ps", "-o", "uid=", "--ppid", str(process)], capture_output=True, text=True, check=True
+def identities(process: int) -> list[int]:
+    """The users of all processes below this one, which stands for the engine and is left out."""
+    listed = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,uid="], capture_output=True, text=True, check=True
     )
-    return {int(line) for line in found.stdout.split()}
+    rows = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
+    below = {process}
+    for pid, parent, _ in sorted(rows):
+        if parent in below:
+            below.add(pid)
+    return [user for pid, _, user in rows if pid in below - {process}]
 
 
 def sip_status(port: int) -> str:
@@ -130,8 +135,9 @@ async def check_defaults(image: Image, work: Path) -> None:
     step("starts without configuration; its health check says that it is alive, and ready")
     assert (data / "secrets.key").exists(), list(data.iterdir())
     users = identities(process.pid)
-    assert users == {image.user}, users
-    step(f"runs as user {image.user}, file system read-only, no capability")
+    assert len(users) >= 2, "the embedded Valkey does not run"
+    assert set(users) == {image.user}, users
+    step(f"service and Valkey run as user {image.user}, file system read-only, no capability")
     status = await asyncio.to_thread(sip_status, 5060)
     assert status.startswith("SIP/2.0 200"), status
     step(f"OPTIONS over UDP is answered {status}")
