@@ -80,11 +80,12 @@ def identities(process: int) -> list[int]:
         ["ps", "-eo", "pid=,ppid=,uid="], capture_output=True, text=True, check=True
     )
     rows = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
-    below = {process}
-    for pid, parent, _ in sorted(rows):
-        if parent in below:
-            below.add(pid)
-    return [user for pid, _, user in rows if pid in below - {process}]
+    generation, users = {process}, []
+    while generation:
+        children = [(pid, user) for pid, parent, user in rows if parent in generation]
+        generation = {pid for pid, _ in children}
+        users += [user for _, user in children]
+    return users
 
 
 def sip_status(port: int) -> str:
