@@ -189,6 +189,8 @@ class Leases:
     # rounds
 
     async def _run(self) -> None:
+        if self._members.me.state is NodeState.STARTING:
+            await self._members.change(NodeState.READY)
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._round_s):

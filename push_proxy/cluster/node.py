@@ -12,6 +12,8 @@ _NEVER = Instant(0.0)
 class NodeState(StrEnum):
     """Whether a node takes new work."""
 
+    STARTING = "starting"
+    """It lives, and takes no accounts yet: they stay where they are."""
     READY = "ready"
     DRAINING = "draining"
     """It is about to stop: others take its accounts."""
