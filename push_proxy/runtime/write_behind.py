@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from itertools import islice
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -12,6 +13,10 @@ from ..tasks import spawn
 _log = structlog.get_logger(__name__)
 
 AT_ONCE = 64
+TOGETHER_S = 4.0
+"""So long all of them together wait at the end for a store that does not come back."""
+LEAST_S = 0.1
+_spent: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
 Job = Callable[[], Awaitable[None]]
 
 
@@ -71,8 +76,15 @@ class WriteBehind:
         return True
 
     async def aclose(self, timeout_s: float = 3.0) -> None:
-        """Finish what can be finished in time; what is lost is logged."""
-        if not await self.drained(timeout_s):
+        """Finish what can be finished in time; what is lost is logged.
+
+        A stop has a dozen of these one after the other: those that wait in vain share
+        `TOGETHER_S`, for a store that is away is away for all of them.
+        """
+        loop = asyncio.get_running_loop()
+        spent, began = _spent.get(loop, 0.0), loop.time()
+        if not await self.drained(max(LEAST_S, min(timeout_s, TOGETHER_S - spent))):
+            _spent[loop] = spent + loop.time() - began
             _log.error(
                 "writes lost: the store did not take them before the end",
                 what=self._name,

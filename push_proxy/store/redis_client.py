@@ -57,6 +57,7 @@ class RedisClient:
         self._timeout_s = timeout_s
         self._route = _ROUTES[self._topology.kind](self._topology, timeout_s=timeout_s)
         self._shapes = _shapes()
+        self._opened = False
 
     @property
     def parts(self) -> int:
@@ -70,11 +71,15 @@ class RedisClient:
         refuses us, is too old, or is something else than the URL says.
         """
         try:
-            await self._route.open()
+            await self._open()
             for server, _ in self._route.masters():
                 await self._greet(server)
         except StoreRefused as error:
             raise ConfigurationError(str(error)) from None
+
+    async def _open(self) -> None:
+        await self._route.open()
+        self._opened = True
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -131,6 +136,8 @@ class RedisClient:
         return self._shaped(command, await self._one(command, send))
 
     async def _one(self, command: Command, send: _One) -> Any:
+        if not self._opened:
+            await self._open()
         server = self._route.server(command)
         try:
             return await send(server, command)
@@ -140,6 +147,8 @@ class RedisClient:
     async def _all(self, commands: Sequence[Command], send: _Many, *, in_order: bool) -> list[Any]:
         if not commands:
             return []
+        if not self._opened:
+            await self._open()
         if self._topology.kind is not Kind.CLUSTER:
             return await self._group(self._route.server(commands[0]), commands, send)
         groups = self._grouped(commands, in_order=in_order)

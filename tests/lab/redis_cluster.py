@@ -65,23 +65,36 @@ class ClusterGroup:
             await redis.ask("FLUSHALL")
             await redis.ask("SCRIPT FLUSH")
 
-    async def move_slot(self, slot: int, *, finish: bool = True) -> RedisProcess:
-        """Move a slot with its keys to another master; unfinished: half way, its keys moved.
-
-        Returns where it goes.
-        """
-        ids = [(await redis.ask("CLUSTER MYID")).decode() for redis in self.redises]
-        share = SLOTS // MASTERS + 1
-        source, target = slot // share, (slot // share + 1) % MASTERS
-        there = self.redises[target]
-        await there.ask("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
-        await self.redises[source].ask("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
-        for key in await self.redises[source].ask("CLUSTER GETKEYSINSLOT", slot, 1000):
-            await self.redises[source].ask("MIGRATE", "127.0.0.1", there.port, key, 0, 5000)
+    async def move_slot(self, slot: int, *, finish: bool = True) -> None:
+        """Move a slot with its keys to the next master; unfinished: half way, its keys moved."""
+        here, there = await self._way(slot)
+        await there.ask("CLUSTER SETSLOT", slot, "IMPORTING", await self._id(here))
+        await here.ask("CLUSTER SETSLOT", slot, "MIGRATING", await self._id(there))
+        for key in await here.ask("CLUSTER GETKEYSINSLOT", slot, 1000):
+            await here.ask("MIGRATE", "127.0.0.1", there.port, key, 0, 5000)
         if finish:
-            for redis in (there, *self.redises):
-                await redis.ask("CLUSTER SETSLOT", slot, "NODE", ids[target])
-        return there
+            await self._give(slot, there)
+
+    async def end_move(self, slot: int) -> None:
+        """The rest of an unfinished one."""
+        _, there = await self._way(slot)
+        await self._give(slot, there)
+
+    async def _way(self, slot: int) -> tuple[RedisProcess, RedisProcess]:
+        """Who has it, and the next one."""
+        for first, last, (_, port, *_), *_ in await self.redises[0].ask("CLUSTER SLOTS"):
+            if first <= slot <= last:
+                number = [redis.port for redis in self.redises].index(port)
+                return self.redises[number], self.redises[(number + 1) % MASTERS]
+        raise ValueError(f"nobody has slot {slot}")
+
+    async def _give(self, slot: int, there: RedisProcess) -> None:
+        name = await self._id(there)
+        for redis in (there, *self.redises):
+            await redis.ask("CLUSTER SETSLOT", slot, "NODE", name)
+
+    async def _id(self, redis: RedisProcess) -> str:
+        return str((await redis.ask("CLUSTER MYID")).decode())
 
     async def aclose(self) -> None:
         """End all of it."""

@@ -78,8 +78,12 @@ class RedisProcess:
 
     async def ask(self, *command: Any) -> Any:
         """One command's reply, on a connection of its own."""
-        async with Redis(host="127.0.0.1", port=self.port, protocol=2) as client:
+        async with self.client() as client:
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    def client(self, **options: Any) -> Redis:
+        """Of redis-py's."""
+        return Redis(host="127.0.0.1", port=self.port, protocol=2, **options)
 
     async def _answers(self) -> bool:
         try:

@@ -9,20 +9,24 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Extension, StartService, start_service
+from push_proxy.runtime.clock import SystemClock
+from push_proxy.store.redis import RedisStore
+from push_proxy.store.secrets import load_key_ring
+from tests.e2e.conftest import Extension
 from tests.lab.kamailio import Kamailio
 from tests.lab.phone import Phone
 from tests.lab.push_sink import PushSink
-from tests.lab.redis_process import RedisProcess
+from tests.lab.redis_process import RedisProcess, until
 from tests.lab.service import LabService, ServiceOptions
 
-__all__ = ["start_service"]
+START_S = 60.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Scene:
     """What a test begins with."""
 
+    url: str
     service: LabService
     awake: Extension
     """Its phone is registered for as long as the test takes."""
@@ -81,15 +85,36 @@ class Scene:
             what="readiness",
         )
 
+    async def kept(self) -> None:
+        """Waits until the store has all that the service knows, readable: the next start's view."""
+        known = await self.accounts()
+        ring = load_key_ring(keys=None, key_file=None, data_dir=self.service.directory / "data")
+        store = RedisStore(self.url, ring=ring, clock=SystemClock(), timeout_s=5.0)
+        await store.open()
+
+        async def the_same() -> bool:
+            found = [state async for state in store.everything()]
+            devices = {state.account.account for state in found if state.devices}
+            bound = {state.account.account for state in found if state.bindings}
+            return (
+                {state.account.account: state.account.aor for state in found} == known
+                and devices == {self.awake.account, self.asleep.account}
+                and bound == {self.awake.account}
+            )
+
+        try:
+            await until(the_same, what="same contents of store and memory", within_s=10)
+        finally:
+            await store.aclose()
+
     async def restarted(self) -> None:
-        """The service is killed and starts with what the store has; nothing is missing there."""
+        """The service is killed and starts with what the store has: as before."""
         known = await self.accounts()
         self.service.kill()
-        await self.service.start()
+        await self.service.start(ready=False)
+        await self.service.wait_ready(within_s=START_S)
         assert await self.accounts() == known
-        devices = [each.account for each in (self.awake, self.asleep)]
-        for account in devices:
-            assert await self.service.device_status(account)
+        await self.calls_go_on()
 
     async def accounts(self) -> dict[str, str]:
         """Their AORs by name."""
@@ -112,19 +137,20 @@ MakeScene = Callable[[str], Awaitable[Scene]]
 
 @pytest.fixture
 async def make_scene(
-    start_service: StartService, kamailio: Kamailio, push_sink: PushSink
+    workdir: Path, kamailio: Kamailio, push_sink: PushSink
 ) -> AsyncIterator[MakeScene]:
     """Starts the service at a ``redis.url``."""
     phones: list[Phone] = []
+    services: list[LabService] = []
 
     async def make(url: str) -> Scene:
-        service = await start_service(
-            ServiceOptions(
-                webhook_url=push_sink.url,
-                webhook_key=push_sink.key,
-                extra={"redis": {"url": url}},
-            )
+        options = ServiceOptions(
+            webhook_url=push_sink.url, webhook_key=push_sink.key, extra={"redis": {"url": url}}
         )
+        service = LabService(workdir / "service", options)
+        services.append(service)
+        await service.start(ready=False)
+        await service.wait_ready(within_s=START_S)
         awake, asleep = (
             Extension(service=service, pbx=kamailio, sink=push_sink, user=user)
             for user in ("101", "102")
@@ -135,11 +161,13 @@ async def make_scene(
         await phone.__aenter__()
         phones.append(phone)
         await phone.register()
-        return Scene(service=service, awake=awake, asleep=asleep, phone=phone)
+        return Scene(url=url, service=service, awake=awake, asleep=asleep, phone=phone)
 
     yield make
     for phone in phones:
         await phone.__aexit__(None, None, None)
+    for service in services:
+        await service.stop()
 
 
 @pytest.fixture

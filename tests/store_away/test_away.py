@@ -39,7 +39,7 @@ async def test_an_outage_is_survived(make_scene: MakeScene, redis: RedisProcess)
         within=10,
         what="calls that were made meanwhile",
     )
-    await scene.restarted()
+    await scene.kept()
     await scene.calls_go_on()
 
 
@@ -74,7 +74,7 @@ async def test_full_memory(make_scene: MakeScene, redis: RedisProcess) -> None:
     await scene.ready()
     assert "new" not in await scene.accounts()
     await scene.takes("new")
-    await scene.restarted()
+    await scene.kept()
     await scene.calls_go_on()
 
 
@@ -91,4 +91,4 @@ async def test_read_only_replica(make_scene: MakeScene, redis: RedisProcess) -> 
     await redis.ask("REPLICAOF", "NO", "ONE")
     await scene.ready()
     await scene.takes("new")
-    await scene.restarted()
+    await scene.kept()

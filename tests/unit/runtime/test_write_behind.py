@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
 import structlog
 
 from push_proxy.errors import StoreUnavailable
+from push_proxy.runtime import write_behind
 from push_proxy.runtime.write_behind import AT_ONCE, Job, WriteBehind
 
 
@@ -83,3 +85,34 @@ async def test_what_the_store_does_not_take_waits_and_nothing_is_written_twice()
     assert sorted(store.taken) == ["0", "1", "2"]
     assert not writes.degraded
     await writes.aclose()
+
+
+async def test_all_of_them_end_in_time_when_the_store_stays_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stop closes one after the other: those that wait in vain share one patience, and each has
+    tried once more; one whose store answers is not hurried.
+    """
+    monkeypatch.setattr(write_behind, "TOGETHER_S", 0.5)
+    monkeypatch.setattr(write_behind, "LEAST_S", 0.01)
+
+    async def away() -> None:
+        raise StoreUnavailable("nobody there")
+
+    written: list[int] = []
+
+    async def slow() -> None:
+        await asyncio.sleep(0.02)
+        written.append(1)
+
+    several = [WriteBehind(f"part {number}", retry_s=0.01) for number in range(8)]
+    for writes in several:
+        writes.submit("key", away)
+    well = WriteBehind("well")
+    well.submit("key", slow)
+    began = asyncio.get_running_loop().time()
+    for writes in several:
+        await writes.aclose(0.4)
+    await well.aclose()
+    assert asyncio.get_running_loop().time() - began < 8 * 0.4
+    assert written == [1]
