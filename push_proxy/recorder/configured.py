@@ -24,8 +24,14 @@ def open_recorder(
     clock: TimerClock,
 ) -> Recorder:
     """A recorder that hears of calls and devices. Raises `errors.ConfigurationError`."""
-    recorder = Recorder(signaling=signaling, directory=directory, store=store, clock=clock)
-    calls.watch(recorder.on_call)
+    recorder = Recorder(
+        signaling=signaling,
+        directory=directory,
+        store=store,
+        clock=clock,
+        ongoing=calls.ongoing,
+    )
+    calls.watch_turns(recorder.on_call)
     directory.subscribe(recorder.on_change)
     recorder.configure(recorder_rules(section))
     return recorder

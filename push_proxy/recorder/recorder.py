@@ -1,14 +1,15 @@
-"""The recorder of calls: which messages belong to which call, and what becomes of them.
+"""The recorder of calls: which of them are recorded, and what becomes of their messages.
 
-The stack copies messages into a buffer of its own, which is emptied here now and then; no fact and
-no call waits for it. A message belongs to the calls with its SIP Call-ID; REGISTERs
-belong to those calls of their account that were waking then.
+The stack copies messages into a buffer of its own, and sorts them by call when it is told to, now
+and then (`CapturedCalls`): no fact and no call waits for it, and no single message comes to Python
+unless it is exported. A call's messages leave the stack as one text, at the call's end.
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Protocol
 
 import structlog
 
@@ -20,12 +21,11 @@ from ..runtime.changes import AccountChanged, BindingChanged, Change
 from ..runtime.clock import Timer, TimerClock
 from ..runtime.live_call import CallView
 from ..runtime.write_behind import WriteBehind
-from ..signaling.captured import Captured, CaptureLimits
+from ..signaling.captured import CapturedCalls, CaptureLimits, captured
 from ..signaling.contract import Signaling
-from .gathering import Bounds, Gathering
+from .gathering import Bounds, Due, Gathering, joined
 from .hep_export import HepExport
-from .recording import PBX, RecordedMessage, Recording, UnreadableRecording, pack, unpack
-from .registers import Registers
+from .recording import PBX, Recording, UnreadableRecording, pack, read, unpack, written
 
 _log = structlog.get_logger(__name__)
 
@@ -38,9 +38,9 @@ CLOSE_S = 0.5
 """A call is known a moment before or after its INVITE was copied."""
 MEMORY_BYTES = 64 * 1024 * 1024
 """Of all calls together; above it parts of answered ones are stored early."""
+LONG_BYTES = 65_536
+"""Packing so much takes some milliseconds: calls come in between."""
 _AT_ONCE = 16
-_Key = TypeVar("_Key", bound=str)
-_UNCLAIMED = 1000
 _COMPLAIN_EVERY_S = 10.0
 
 
@@ -61,20 +61,6 @@ class RecorderRules:
     hep: HepExport | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Link:
-    """A device has registered: this registration's messages belong to these calls."""
-
-    until: Instant
-    host: str
-    hop: str
-    calls: list[Gathering]
-
-
-_Matched = tuple[Captured, list[Gathering], str | None]
-"""A message, the calls that it belongs to, and its hop if that is known already."""
-
-
 class Recorder:
     """All calls that are being recorded or wait to be stored."""
 
@@ -85,27 +71,25 @@ class Recorder:
         directory: Flows,
         store: RecordingStore,
         clock: TimerClock,
+        ongoing: Callable[[], Iterable[CallView]] = lambda: (),
         limits: CaptureLimits | None = None,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        """It is off until `configure`."""
+        """It is off until `configure`. ``ongoing``: the calls that go on then."""
         self._signaling = signaling
         self._directory = directory
         self._store = store
         self._clock = clock
+        self._ongoing = ongoing
         self._limits = limits or CaptureLimits()
         self._memory_bytes = memory_bytes
         self._rules = RecorderRules()
+        self._captured = CapturedCalls()
         self._calls: dict[CallId, Gathering] = {}
-        self._by_sip_call: dict[str, list[Gathering]] = {}
         self._by_account: dict[AccountKey, list[Gathering]] = {}
-        self._registers = Registers()
-        self._links: dict[str, list[_Link]] = {}
-        self._unclaimed: list[tuple[Instant, Captured]] = []
         self._complained_at = Instant(0.0)
         self._ended: dict[CallId, Instant] = {}
-        self._due: dict[CallId, Gathering] = {}
-        self._bytes = 0
+        self._due: dict[CallId, Due] = {}
         self._timer: Timer | None = None
         self._writes = WriteBehind("recordings")
 
@@ -114,6 +98,11 @@ class Recorder:
         """Whether calls are being recorded."""
         return self._rules.enabled
 
+    @property
+    def size(self) -> int:
+        """What all recordings in memory take."""
+        return self._captured.total() + sum(each.size for each in self._due.values())
+
     def configure(self, rules: RecorderRules) -> None:
         """Begin, end, or go on by other rules; calls that go on are recorded from here on."""
         if self._rules.enabled and not rules.enabled:
@@ -121,17 +110,18 @@ class Recorder:
         before, self._rules = self._rules, rules
         if before.hep is not None and before.hep is not rules.hep:
             before.hep.close()
+        self._captured.give_out(rules.enabled and rules.hep is not None)
         if rules.enabled == before.enabled:
             return
         self._signaling.capture(self._limits if rules.enabled else None, now=self._clock.now())
         if rules.enabled:
             self._schedule()
+            for call in self._ongoing():
+                self.on_call(call)
             return
-        self._unclaimed = []
-        self._registers.clear()
-        self._links.clear()
         for gathering in tuple(self._calls.values()):
             self._close(gathering)
+        self._captured.clear()
 
     async def aclose(self) -> None:
         """Store what there is, as far as the time reaches."""
@@ -147,19 +137,19 @@ class Recorder:
 
     # told by others
 
-    def on_call(self, record: CallView) -> None:
-        """A call has begun or changed (`runtime.calls.Calls.watch`)."""
+    def on_call(self, call: CallView) -> None:
+        """A call has begun or come to another state (`runtime.calls.Calls.watch_turns`)."""
         if not self._rules.enabled:
             return
-        gathering = self._calls.get(record.id)
+        gathering = self._calls.get(call.id)
         if gathering is None:
-            if record.id in self._due:
+            if call.id in self._due:
                 return  # what is told of a call long after its end
-            gathering = self._open(record)
-        if gathering.waking and record.state in {CallState.ANSWERED, CallState.ENDED}:
+            gathering = self._open(call)
+        if gathering.waking and call.state in {CallState.ANSWERED, CallState.ENDED}:
             gathering.waking = False
-        if record.state is CallState.ENDED:
-            self._ended.setdefault(record.id, Instant(self._clock.now() + SETTLE_S))
+        if call.state is CallState.ENDED:
+            self._ended.setdefault(call.id, Instant(self._clock.now() + SETTLE_S))
 
     def on_change(self, change: Change) -> None:
         """The directory has changed: a device has registered, or an account is gone."""
@@ -176,91 +166,47 @@ class Recorder:
         """
         if self._rules.enabled:
             self.pull()
-        gathering = self._calls.get(record.id) or self._due.get(record.id)
-        if gathering is not None and not gathering.continued:
-            return gathering.recording()
-        packed = await self._store.get_recording(record.account, record.id)
-        stored = None if packed is None else unpack(packed, call=record.id, account=record.account)
-        if gathering is None:
-            return stored
-        return gathering.after(stored)
+        gathering, due = self._calls.get(record.id), self._due.get(record.id)
+        live = None if gathering is None else self._captured.text(record.id, False)  # noqa: FBT003
+        texts = (*(due.texts if due else ()), *((live,) if live else ()))
+        parts = [read(text, call=record.id, account=record.account) for text in texts]
+        begun = due or gathering
+        if begun is None or begun.continued:
+            packed = await self._store.get_recording(record.account, record.id)
+            if packed is not None:
+                parts.insert(0, unpack(packed, call=record.id, account=record.account))
+        if begun is None or not parts:
+            return parts[0] if parts else None
+        return joined(parts, begun.bounds)
 
     # messages
 
     def pull(self) -> None:
-        """Take what the stack has copied."""
-        batch = self._signaling.take_captured()
-        if batch.lost:
-            self._lose(batch.lost)
+        """Have what the stack has copied sorted by call."""
         now = self._clock.now()
-        matched: list[_Matched] = []
-        waited, self._unclaimed = self._unclaimed, []
-        for pulled_at, message in waited:
-            if (calls := self._by_sip_call.get(message.call_id)) is not None:
-                matched.append((message, calls, None))
-            elif pulled_at > now - CLOSE_S:
-                self._unclaimed.append((pulled_at, message))
-        for message in batch.messages:
-            if message.device_register:
-                self._registers.add(message)
-                if (links := self._links.get(message.call_id)) is not None:
-                    self._match(message, links, matched)
-            elif (calls := self._by_sip_call.get(message.call_id)) is not None:
-                matched.append((message, calls, None))
-            elif len(self._unclaimed) < _UNCLAIMED:
-                # Its call may be opened by a fact that is still to be read.
-                self._unclaimed.append((now, message))
-        if matched:
-            self._keep(matched)
+        if lost := self._signaling.take_captured(self._captured, now=now):
+            self._complain(lost)
+        for call, hop, transport, host, port, first, sent in self._captured.met():
+            gathering = self._calls.get(CallId(call))
+            if gathering is None:
+                continue
+            who = self._who(gathering, Address(host, port, transport), first=first, sent=sent)
+            if who != PBX:  # what a hop is until it is named
+                self._captured.name(call, hop, who)
+        if self._rules.hep is not None:
+            for message in self._captured.given_out():
+                self._rules.hep.send(captured(message))
 
-    def _lose(self, count: int) -> None:
-        for gathering in self._calls.values():
-            gathering.missed += count
+    def _complain(self, lost: int) -> None:
         if self._clock.now() - self._complained_at >= _COMPLAIN_EVERY_S:
             self._complained_at = self._clock.now()
-            _log.warning("SIP messages not recorded: too many came at once", count=count)
+            _log.warning("SIP messages not recorded: too many came at once", count=lost)
 
-    def _match(self, message: Captured, links: list[_Link], matched: list[_Matched]) -> None:
-        linked = [link for link in links if link.host == message.peer.host]
-        calls = [each for link in linked for each in link.calls if each.call in self._calls]
-        if calls:
-            matched.append((message, calls, linked[0].hop))
-
-    def _keep(self, matched: list[_Matched]) -> None:
-        hep = self._rules.hep
-        for message, calls, hop in matched:
-            if hep is not None:
-                hep.send(message)
-            if len(calls) > 1 and _of_several_tenants(calls):
-                # One tenant must not read what is another's.
-                for gathering in calls:
-                    gathering.dropped += 1
-                continue
-            for gathering in calls:
-                self._bytes += gathering.add(
-                    RecordedMessage(
-                        message.at,
-                        message.sent,
-                        hop or self._hop(gathering, message),
-                        message.peer,
-                        message.local,
-                        message.raw,
-                    )
-                )
-
-    def _hop(self, gathering: Gathering, message: Captured) -> str:
-        peer = message.peer
-        hop = gathering.hops.get(peer)
-        if hop is None:
-            hop = gathering.hops[peer] = self._who(gathering, message)
-        return hop
-
-    def _who(self, gathering: Gathering, message: Captured) -> str:
-        bindings = self._directory.by_flow(message.peer)
-        own = next((each for each in bindings if each.account == gathering.account), None)
-        first = not gathering.hops and not message.sent
-        if first and not gathering.device_calls:
+    def _who(self, gathering: Gathering, peer: Address, *, first: bool, sent: bool) -> str:
+        if first and not sent and not gathering.device_calls:
             return PBX  # also one that stands where a phone has registered from
+        bindings = self._directory.by_flow(peer)
+        own = next((each for each in bindings if each.account == gathering.account), None)
         if own is not None:
             return own.device
         if bindings:
@@ -268,42 +214,31 @@ class Recorder:
             return f"{split_account_key(bindings[0].account)[1]}/{bindings[0].device}"
         return PBX
 
-    # REGISTERs
-
     def _registered(self, binding: Binding) -> None:
-        calls = [each for each in self._by_account.get(binding.account, ()) if each.waking]
-        if not calls:
-            return
-        now, host = self._clock.now(), binding.source.host
-        links = self._links.setdefault(binding.call_id, [])
-        linked = {gathering for link in links for gathering in link.calls}
-        new = [gathering for gathering in calls if gathering not in linked]
-        if not new:
-            return
-        links.append(_Link(Instant(now + LINK_S), host, binding.device, new))
-        for gathering in new:
-            since = Instant(gathering.since - CLOSE_S)
-            earlier = self._registers.of(binding.call_id, since=since, host=host)
-            matched: list[_Matched] = [(each, [gathering], binding.device) for each in earlier]
-            if matched:
-                self._keep(matched)
+        calls = [each.call for each in self._by_account.get(binding.account, ()) if each.waking]
+        if calls:
+            until = self._clock.now() + LINK_S
+            host = binding.source.host
+            self._captured.link(binding.call_id, host, binding.device, calls, until)
 
     # calls
 
-    def _open(self, record: CallView) -> Gathering:
+    def _open(self, call: CallView) -> Gathering:
+        bounds = self._rules.bounds
         gathering = Gathering(
-            call=record.id,
-            account=record.account,
-            sip_call_id=record.sip_call_id,
-            since=record.started_at,
-            device_calls=record.direction is Direction.OUTGOING,
-            bounds=self._rules.bounds,
+            call=call.id,
+            account=call.account,
+            since=call.started_at,
+            device_calls=call.direction is Direction.OUTGOING,
+            bounds=bounds,
             # One from before a restart, or from before the recorder was switched on.
-            continued=record.started_at < self._clock.now() - CLOSE_S,
+            continued=call.started_at < self._clock.now() - CLOSE_S,
         )
-        self._calls[record.id] = gathering
-        self._by_sip_call.setdefault(record.sip_call_id, []).append(gathering)
-        self._by_account.setdefault(record.account, []).append(gathering)
+        tenant = split_account_key(call.account)[0]
+        since = call.started_at - CLOSE_S
+        self._captured.open(call.id, call.sip_call_id, tenant, since, bounds.messages, bounds.bytes)
+        self._calls[call.id] = gathering
+        self._by_account.setdefault(call.account, []).append(gathering)
         return gathering
 
     def _forget(self, gathering: Gathering) -> None:
@@ -311,19 +246,38 @@ class Recorder:
         if self._calls.pop(gathering.call, None) is None:
             return
         self._ended.pop(gathering.call, None)
-        self._bytes -= gathering.size
-        _leave(self._by_sip_call, gathering.sip_call_id, gathering)
-        _leave(self._by_account, gathering.account, gathering)
+        self._captured.forget(gathering.call)
+        of_account = self._by_account[gathering.account]
+        of_account.remove(gathering)
+        if not of_account:
+            del self._by_account[gathering.account]
 
     def _close(self, gathering: Gathering) -> None:
         """It is over: to be stored."""
+        self._store_later(gathering)
         self._forget(gathering)
-        if gathering.messages or gathering.dropped:
-            self._bytes += gathering.size
-            if (part := self._due.get(gathering.call)) is not None:
-                gathering.resume(part)
-            self._due[gathering.call] = gathering
-            self._writes.submit("due", self._write_due)
+
+    def _store_later(self, gathering: Gathering) -> None:
+        """All that there is of it now; it may go on with what follows."""
+        call = gathering.call
+        text = self._captured.text(call, True) if self._captured.seen(call) else None  # noqa: FBT003
+        if text is None:
+            return
+        before = self._due.get(call)
+        self._due[call] = (
+            replace(before, texts=(*before.texts, text))
+            if before is not None
+            else Due(
+                call=call,
+                account=gathering.account,
+                since=gathering.since,
+                bounds=gathering.bounds,
+                continued=gathering.continued,
+                texts=(text,),
+            )
+        )
+        gathering.continued = True
+        self._writes.submit("due", self._write_due)
 
     # time
 
@@ -337,78 +291,60 @@ class Recorder:
         self._schedule()
         self.pull()
         now = self._clock.now()
+        # In the order of their ends.
         for call in [call for call, due in self._ended.items() if due <= now]:
             self._close(self._calls[call])
-        for call_id, links in tuple(self._links.items()):
-            if links[0].until > now:
-                continue
-            # A phone with a call every few seconds must not keep all of them in memory.
-            links[:] = [link for link in links if link.until > now]
-            if not links:
-                del self._links[call_id]
-        if self._bytes > self._memory_bytes:
+        if self.size > self._memory_bytes:
             self._make_room()
 
     def _make_room(self) -> None:
         """Store parts of answered calls early; with the store away the oldest are lost."""
-        excess = self._bytes - self._memory_bytes * 9 // 10
+        excess = self.size - self._memory_bytes * 9 // 10
         lost = 0
         for call in tuple(self._due):
             if excess <= 0 or not self._writes.degraded:
                 break
-            gone = self._due.pop(call)
-            self._bytes -= gone.size
-            excess -= gone.size
+            excess -= self._due.pop(call).size
             lost += 1
         if lost:
             _log.error("recordings lost: the store took none for too long", count=lost)
         for gathering in tuple(self._calls.values()):
             if excess <= 0:
                 break
-            if gathering.messages and not gathering.waking and gathering.call not in self._due:
-                excess -= gathering.size
-                self._due[gathering.call] = gathering.part()
-                self._writes.submit("due", self._write_due)
+            if not gathering.waking and gathering.call not in self._due:
+                excess -= self._captured.size(gathering.call)
+                self._store_later(gathering)
 
     # writing
 
     async def _write_due(self) -> None:
         while self._due:
-            some = [self._due[call] for call in tuple(self._due)[:_AT_ONCE]]
-            packed = [await self._packed(each) for each in some]
+            some = list(islice(self._due.values(), _AT_ONCE))
+            packed, size = [], 0
+            for each in some:
+                packed.append(await self._packed(each))
+                size += each.size
+                if size >= LONG_BYTES:
+                    size = 0
+                    await asyncio.sleep(0)
             await self._store.put_recordings(packed, keep_s=self._rules.keep_s)
             for each in some:
                 if self._due.get(each.call) is each:
                     del self._due[each.call]
-                    self._bytes -= each.size
 
-    async def _packed(self, gathering: Gathering) -> PackedRecording:
-        whole = await self._whole(gathering)
-        await asyncio.sleep(0)  # a long one takes ten milliseconds: calls come in between
-        return PackedRecording(
-            account=gathering.account, call=gathering.call, at=gathering.since, packed=pack(whole)
-        )
+    async def _packed(self, due: Due) -> PackedRecording:
+        whole = len(due.texts) == 1 and not due.continued
+        text = due.texts[0] if whole else written(await self._joined(due))
+        return PackedRecording(account=due.account, call=due.call, at=due.since, packed=pack(text))
 
-    async def _whole(self, gathering: Gathering) -> Recording:
-        if not gathering.continued:
-            return gathering.recording()
-        try:
-            packed = await self._store.get_recording(gathering.account, gathering.call)
-            if packed is None:
-                return gathering.recording()
-            return gathering.after(unpack(packed, call=gathering.call, account=gathering.account))
-        except (UnreadableRecording, ConfigurationError) as error:
-            # It is written over: else it would stand in front of all others for ever.
-            _log.error("part of a recording lost", call_id=gathering.call, error=str(error))
-            return gathering.recording()
-
-
-def _of_several_tenants(calls: list[Gathering]) -> bool:
-    first = split_account_key(calls[0].account)[0]
-    return any(split_account_key(each.account)[0] != first for each in calls)
-
-
-def _leave(index: dict[_Key, list[Gathering]], key: _Key, gathering: Gathering) -> None:
-    index[key].remove(gathering)
-    if not index[key]:
-        del index[key]
+    async def _joined(self, due: Due) -> Recording:
+        parts = [read(text, call=due.call, account=due.account) for text in due.texts]
+        if due.continued:
+            try:
+                packed = await self._store.get_recording(due.account, due.call)
+                if packed is not None:
+                    parts.insert(0, unpack(packed, call=due.call, account=due.account))
+            except (UnreadableRecording, ConfigurationError) as error:
+                # It is written over: else it would stand in front of all others for ever.
+                _log.error("part of a recording lost", call_id=due.call, error=str(error))
+        return joined(parts, due.bounds)

@@ -18,10 +18,7 @@ _LEVEL = 1
 
 
 class RecordedMessage(NamedTuple):
-    """One message between us and a hop; its secrets are masked.
-
-    A tuple, because there are twenty in every call.
-    """
+    """One message between us and a hop; its secrets are masked."""
 
     at: Instant
     sent: bool
@@ -52,8 +49,11 @@ class UnreadableRecording(PushProxyError):
     title = "Unreadable recording"
 
 
-def pack(recording: Recording) -> bytes:
-    """Compressed, without the names that the place in the store says."""
+def written(recording: Recording) -> bytes:
+    """As the stack writes what it has captured of a call: a line of JSON, and all messages' texts.
+
+    Without the names that the place in the store says.
+    """
     places: dict[Address, int] = {}
 
     def place(address: Address) -> int:
@@ -71,13 +71,27 @@ def pack(recording: Recording) -> bytes:
         "addresses": [(each.host, each.port, each.transport) for each in places],
     }
     line = json.dumps(head, separators=(",", ":")).encode()
-    return zlib.compress(b"\n".join((line, b"".join(m.raw for m in recording.messages))), _LEVEL)
+    return b"\n".join((line, b"".join(m.raw for m in recording.messages)))
+
+
+def pack(text: bytes) -> bytes:
+    """A recording's text, compressed."""
+    return zlib.compress(text, _LEVEL)
 
 
 def unpack(packed: bytes, *, call: CallId, account: AccountKey) -> Recording:
     """The recording. Raises `UnreadableRecording`."""
     try:
-        line, _, texts = zlib.decompress(packed).partition(b"\n")
+        text = zlib.decompress(packed)
+    except zlib.error as error:
+        raise _unreadable(call, error) from error
+    return read(text, call=call, account=account)
+
+
+def read(text: bytes, *, call: CallId, account: AccountKey) -> Recording:
+    """What `written` has written. Raises `UnreadableRecording`."""
+    try:
+        line, _, texts = text.partition(b"\n")
         head: dict[str, Any] = json.loads(line)
         if head["v"] != _VERSION:
             raise UnreadableRecording(
@@ -105,7 +119,9 @@ def unpack(packed: bytes, *, call: CallId, account: AccountKey) -> Recording:
             dropped=head["dropped"],
             missed=head["missed"],
         )
-    except (zlib.error, ValueError, KeyError, TypeError, IndexError) as error:
-        raise UnreadableRecording(
-            f"call {call}: its recorded SIP cannot be read ({error!r})"
-        ) from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise _unreadable(call, error) from error
+
+
+def _unreadable(call: CallId, error: Exception) -> UnreadableRecording:
+    return UnreadableRecording(f"call {call}: its recorded SIP cannot be read ({error!r})")

@@ -1,10 +1,15 @@
 """Copies of SIP messages, for the recorder of calls (`contract.Signaling.capture`)."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.ids import Instant
 from ..core.model import Address
+from ._stack import CapturedCalls as CapturedCalls  # noqa: PLC0414 - where messages go
+
+if TYPE_CHECKING:
+    from ._stack import CapturedTuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +25,6 @@ class Captured(NamedTuple):
 
     Its secrets are masked, each character by ``*``: credentials, push tokens, our own tokens, media
     keys, keyed digits, texts of MESSAGEs (sip/src/masking.hpp).
-
-    A tuple, because there are twenty in every call.
     """
 
     at: Instant
@@ -36,12 +39,37 @@ class Captured(NamedTuple):
     raw: bytes
 
 
-class CapturedBatch(NamedTuple):
-    """All that was captured since the last batch, in order."""
+def captured(message: "CapturedTuple") -> Captured:
+    """As `CapturedCalls.given_out` has it."""
+    at, sent, device_register, transport, host, port, own_host, own_port, call_id, raw = message
+    return Captured(
+        Instant(at),
+        sent,
+        device_register,
+        _address(host, port, transport),
+        _address(own_host, own_port, transport),
+        call_id,
+        raw,
+    )
 
-    messages: tuple[Captured, ...]
-    lost: int
-    """Messages that there was no room for."""
+
+def as_tuple(message: Captured) -> "CapturedTuple":
+    """As `CapturedCalls.take` wants it."""
+    peer, local = message.peer, message.local
+    return (
+        message.at,
+        message.sent,
+        message.device_register,
+        peer.transport,
+        peer.host,
+        peer.port,
+        local.host,
+        local.port,
+        message.call_id,
+        message.raw,
+    )
 
 
-NOTHING_CAPTURED = CapturedBatch((), 0)
+@lru_cache(maxsize=4096)
+def _address(host: str, port: int, transport: str) -> Address:
+    return Address(host, port, transport)

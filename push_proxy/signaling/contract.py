@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ..core.ids import BranchId, CallId, Instant, ResponseId, ServerTxn
 from ..core.model import Address
-from .captured import CapturedBatch, CaptureLimits
+from .captured import CapturedCalls, CaptureLimits
 from .facts import Fact
 
 Headers = Sequence[tuple[str, str]]
@@ -224,11 +224,11 @@ class Signaling(Protocol):
 
         Copied is every message that can be parsed, retransmissions too, but OPTIONS, and our own
         REGISTERs toward PBXs with their responses. No fact and no message waits for it. ``now``
-        sets the clock of `Captured.at`.
+        sets the clock of the messages' times.
         """
 
-    def take_captured(self) -> CapturedBatch:
-        """What was copied since the last time."""
+    def take_captured(self, into: CapturedCalls, *, now: Instant) -> int:
+        """Sort what was copied since the last time; how many there was no room for."""
 
     def counters(self) -> dict[str, int]:
         """Message counts since start, like ``received.INVITE``, ``sent.2xx``, ``rejected.loop``."""

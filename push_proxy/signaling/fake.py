@@ -11,7 +11,7 @@ from itertools import count
 from ..core.ids import BranchId, CallId, Instant, ResponseId, ServerTxn
 from ..core.model import Address
 from ..errors import ConfigurationError
-from .captured import NOTHING_CAPTURED, Captured, CapturedBatch, CaptureLimits
+from .captured import Captured, CapturedCalls, CaptureLimits, as_tuple
 from .contract import Headers, Rewrite, StackSettings, TlsFiles
 from .facts import (
     BranchResponse,
@@ -147,7 +147,8 @@ class FakeSignaling:
         self.tls_fault = ""
         """What `renew_tls` raises, if anything."""
         self.capturing: CaptureLimits | None = None
-        self._captured = NOTHING_CAPTURED
+        self._captured: list[Captured] = []
+        self._not_captured = 0
         self._on_fact: Callable[[Fact], None] | None = None
         self._listening: tuple[Address, ...] = ()
         self._transactions: dict[ServerTxn, _Transaction] = {}
@@ -169,10 +170,9 @@ class FakeSignaling:
         """Messages come or leave; they are copied while that is asked for."""
         if self.capturing is None:
             return
-        waiting, before = self._captured
-        room = max(0, self.capturing.messages - len(waiting))
-        lost += max(0, len(messages) - room)
-        self._captured = CapturedBatch((*waiting, *messages[:room]), before + lost)
+        room = max(0, self.capturing.messages - len(self._captured))
+        self._captured += messages[:room]
+        self._not_captured += lost + max(0, len(messages) - room)
 
     def next_txn(self) -> ServerTxn:
         """A token for a new server transaction."""
@@ -432,12 +432,14 @@ class FakeSignaling:
         del now
         self.capturing = limits
         if limits is None:
-            self._captured = NOTHING_CAPTURED
+            self._captured, self._not_captured = [], 0
 
-    def take_captured(self) -> CapturedBatch:
+    def take_captured(self, into: CapturedCalls, *, now: Instant) -> int:
         """See `contract.Signaling.take_captured`."""
-        taken, self._captured = self._captured, NOTHING_CAPTURED
-        return taken
+        taken, self._captured = self._captured, []
+        lost, self._not_captured = self._not_captured, 0
+        into.take(list(map(as_tuple, taken)), lost, now)
+        return lost
 
     def counters(self) -> dict[str, int]:
         """See `contract.Signaling.counters`."""

@@ -12,7 +12,7 @@ from ..core.ids import BranchId, CallId, Instant, ResponseId, ServerTxn
 from ..core.model import Address
 from ..errors import ConfigurationError
 from . import _stack
-from .captured import Captured, CapturedBatch, CaptureLimits
+from .captured import CapturedCalls, CaptureLimits
 from .contract import Headers, Rewrite, StackSettings, TlsFiles
 from .facts import (
     BranchResponse,
@@ -210,10 +210,9 @@ class NativeSignaling:
         else:
             self._stack.capture(limits.messages, limits.bytes, now)
 
-    def take_captured(self) -> CapturedBatch:
+    def take_captured(self, into: CapturedCalls, *, now: Instant) -> int:
         """See `contract.Signaling.take_captured`."""
-        messages, lost = self._stack.take_captured()
-        return CapturedBatch(tuple(map(_captured, messages)), lost)
+        return _stack.pull_captured(self._stack, into, now)
 
     def counters(self) -> dict[str, int]:
         """See `contract.Signaling.counters`."""
@@ -276,22 +275,6 @@ def _address(address: _stack.Address) -> Address:
     return Address(address.host, address.port, address.transport)
 
 
-def _captured(message: "_stack.CapturedTuple") -> Captured:
-    at, sent, device_register, transport, host, port, own_host, own_port, call_id, raw = message
-    return Captured(
-        Instant(at),
-        sent,
-        device_register,
-        _known_address(host, port, transport),
-        _known_address(own_host, own_port, transport),
-        call_id,
-        raw,
-    )
-
-
-@lru_cache(maxsize=65536)
-def _known_address(host: str, port: int, transport: str) -> Address:
-    return Address(host, port, transport)
 
 
 def _translate(fact: _stack.Fact) -> Fact:  # noqa: C901, PLR0912 - a case per fact

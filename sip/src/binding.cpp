@@ -6,6 +6,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "binding_capture.hpp"
 #include "masking.hpp"
 #include "stack.hpp"
 
@@ -129,17 +130,6 @@ NB_MODULE(_stack, m) {
         .def("counters", &Stack::counters)
         .def("capture", &Stack::capture)
         .def("stop_capture", &Stack::stop_capture)
-        .def("take_captured",
-             [](Stack& stack) {
-                 auto batch = stack.take_captured();
-                 // Plain tuples: there are thousands a second, and a class of our own costs each attribute.
-                 nb::list messages;
-                 for (const auto& each : batch.messages)
-                     messages.append(nb::make_tuple(each.at, each.sent, each.device_register, each.peer.transport,
-                                                    each.peer.host, each.peer.port, each.local.host, each.local.port,
-                                                    text(each.call_id), nb::bytes(each.raw.data(), each.raw.size())));
-                 return nb::make_tuple(messages, batch.lost);
-             })
         .def("reply",
              [](Stack& stack, std::uint64_t txn, int status, std::string reason, Headers headers,
                 const nb::bytes& body) {
@@ -193,4 +183,6 @@ NB_MODULE(_stack, m) {
                  stack.order(BindOrder{std::move(route_key), source, local});
              })
         .def("unbind", [](Stack& stack, std::string route_key) { stack.order(UnbindOrder{std::move(route_key)}); });
+
+    bind_capture(m);
 }

@@ -12,7 +12,14 @@ from push_proxy.core.model import Account, Address, Binding, CallRecord, CallSta
 from push_proxy.errors import StoreUnavailable
 from push_proxy.recorder import recorder
 from push_proxy.recorder.gathering import Bounds
-from push_proxy.recorder.recorder import LINK_S, PULL_S, SETTLE_S, Recorder, RecorderRules
+from push_proxy.recorder.recorder import (
+    LINK_S,
+    LONG_BYTES,
+    PULL_S,
+    SETTLE_S,
+    Recorder,
+    RecorderRules,
+)
 from push_proxy.recorder.recording import Recording, pack
 from push_proxy.recording_ports import PackedRecording
 from push_proxy.runtime.clock import ManualClock
@@ -125,7 +132,7 @@ class Stage:
         assert await poll_until(
             lambda: not recorder._due and record.id not in recorder._calls, within_s=5
         )
-        assert recorder._bytes == 0
+        assert recorder.size == 0
         return await self.found(record)
 
 
@@ -242,7 +249,7 @@ async def test_a_message_may_be_copied_before_its_call_is_known(stage: Stage) ->
     record = stage.call()
     assert story(await stage.found(record)) == ["< pbx INVITE"]
     stage.clock.advance(2)
-    assert not stage.recorder._unclaimed
+    assert stage.recorder._captured.unclaimed() == 0
 
 
 async def test_no_tenant_reads_anothers_messages(stage: Stage) -> None:
@@ -300,7 +307,7 @@ async def test_a_full_memory_stores_parts_of_answered_calls() -> None:
         if number % 10 == 9:
             stage.clock.advance(PULL_S)
             assert await poll_until(lambda: not stage.recorder._due, within_s=5)
-            assert stage.recorder._bytes <= 8_000
+            assert stage.recorder.size <= 8_000
     assert len((await stage.found(record)).messages) == 40
     record = stage.move(record, CallState.ENDED)
     kept = await stage.stored(record)
@@ -370,18 +377,18 @@ async def test_a_phone_that_is_always_called_keeps_no_former_calls(stage: Stage)
         stage.register()
         stage.move(record, CallState.ENDED)
         stage.clock.advance(LINK_S / 2)
-    assert sum(map(len, stage.recorder._links.values())) <= 3
+    assert stage.recorder._captured.links() <= 3
 
 
-async def test_calls_come_between_two_recordings(
+async def test_calls_come_between_two_long_recordings(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sixteen long ones packed in one go would hold up everything for a fifth of a second."""
+    """Sixteen of them packed in one go would hold up everything for a fifth of a second."""
     happened: list[str] = []
 
-    def noted(recording: Recording) -> bytes:
+    def noted(text: bytes) -> bytes:
         happened.append("pack")
-        return pack(recording)
+        return pack(text)
 
     async def live() -> None:
         while True:
@@ -391,13 +398,36 @@ async def test_calls_come_between_two_recordings(
     monkeypatch.setattr(recorder, "pack", noted)
     for number in range(4):
         record = stage.call(f"call-{number}", sip_call_id=f"sip-{number}")
-        stage.see("INVITE sip:101@10.0.0.7 SIP/2.0", call_id=f"sip-{number}")
+        for _ in range(5):
+            long = "." * (LONG_BYTES // 5)
+            stage.see("INFO sip:101@10.0.0.7 SIP/2.0", call_id=f"sip-{number}", body=long)
         record = stage.move(record, CallState.ENDED)
     others = spawn(live(), name="everything else")
     await stage.stored(record)
     others.cancel()
     assert happened.count("pack") == 4
     assert ("pack", "pack") not in pairwise(happened)
+
+
+async def test_switched_on_it_follows_calls_that_go_on(stage: Stage) -> None:
+    """From their next message, which need not be a turn of theirs."""
+    stage.recorder.configure(RecorderRules())
+    record = stage.call()
+    stage.recorder._ongoing = lambda: (record,)
+    stage.recorder.configure(ON)
+    stage.see("SIP/2.0 180 Ringing", "CSeq: 1 INVITE", sent=True)
+    assert story(await stage.found(record)) == ["> pbx 180"]
+
+
+async def test_any_call_id_and_name_is_recorded(stage: Stage) -> None:
+    """What is no ASCII, or would end a string in the stored form."""
+    call_id = 'caf\u00e9 "\\ \u2603'
+    stage.bind('de"vi\\ce')
+    record = stage.call(sip_call_id=call_id)
+    stage.see("INVITE sip:101@10.0.0.7 SIP/2.0", call_id=call_id)
+    stage.see("INVITE sip:101@198.51.100.7 SIP/2.0", call_id=call_id, sent=True, peer=PHONE)
+    record = stage.move(record, CallState.ENDED)
+    assert story(await stage.stored(record)) == ["< pbx INVITE", '> de"vi\\ce INVITE']
 
 
 async def test_off_it_copies_nothing(stage: Stage) -> None:
@@ -426,4 +456,4 @@ async def test_a_deleted_account_takes_its_calls_along(stage: Stage) -> None:
     stage.recorder.pull()
     await stage.directory.delete_account(KEY)
     assert await stage.recorder.find(record) is None
-    assert stage.recorder._bytes == 0
+    assert stage.recorder.size == 0
