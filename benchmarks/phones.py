@@ -64,7 +64,7 @@ async def main(argv: Sequence[str] | None = None) -> None:
             ServiceOptions(
                 pbxes={"bench": {"peers": ["127.0.0.1"]}},
                 webhook_url=f"http://127.0.0.1:{receiver.sockets[0].getsockname()[1]}/",
-                webhook_key=b"bench",
+                webhook_key=b"benchmark key",
                 listen=("udp", "tcp"),
                 extra={"http": {"requests_per_second": 100_000}},
             ),

@@ -56,7 +56,7 @@ async def main(argv: Sequence[str] | None = None) -> None:
             ServiceOptions(
                 pbxes={"bench": {"peers": ["127.0.0.1"]}},
                 webhook_url=f"http://127.0.0.1:{push_port}/",
-                webhook_key=b"bench",
+                webhook_key=b"benchmark key",
                 wake={"fresh_s": 0},
                 extra={"http": {"requests_per_second": 100_000}},
             ),
