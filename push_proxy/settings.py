@@ -61,6 +61,7 @@ class SipSection(Section):
     listen: Annotated[tuple[SipListen, ...], CommaList, Field(min_length=1)] = ("udp:0.0.0.0:5060",)
     public_address: Host | None = None
     node_address: Host | None = None
+    cluster_address: Host | None = None
     tls: Annotated[SipTlsSection, EmptySection] = Field(default_factory=SipTlsSection)
     nameservers: Annotated[tuple[Nameserver, ...], CommaList] = ()
     worker_threads: Annotated[int, Field(ge=1, le=1)] = 1
@@ -237,5 +238,10 @@ class Settings(Section):
 
     @property
     def node_address(self) -> str:
-        """What Via, Record-Route and our Contact toward PBXs name."""
+        """What Via names, and Record-Route and our Contact toward PBXs where nodes share none."""
         return self.sip.node_address or "127.0.0.1"
+
+    @property
+    def contact_address(self) -> str:
+        """What our Contact toward PBXs names: the nodes' shared address, or this one's."""
+        return self.sip.cluster_address or self.node_address

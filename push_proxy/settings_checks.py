@@ -20,7 +20,6 @@ from .settings_sip_checks import sip_contradictions, sip_warnings
 from .settings_types import NOT_BUILT, Fault
 
 _LATER: Mapping[str, str] = {
-    "sip.cluster_address": "a shared address of several nodes",
     "http.tls": "HTTPS (put a TLS proxy in front)",
 }
 """Keys of the contract that this version lacks: refused, never ignored."""

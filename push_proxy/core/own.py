@@ -17,7 +17,7 @@ class OwnNames:
     listening: tuple[Address, ...]
     """As bound, in the order of the configuration."""
     node_host: str = field(default="127.0.0.1")
-    """What our Contact at PBXs names (``sip.node_address``)."""
+    """What our Contact at PBXs names (``sip.cluster_address``, else ``sip.node_address``)."""
 
     @classmethod
     def of(cls, hosts: Iterable[str], *, node_host: str, listening: Iterable[Address]) -> Self:

@@ -115,8 +115,8 @@ async def test_no_configuration_file(refused: Refused, workdir: Path) -> None:
 
 async def test_later_key(refused: Refused, workdir: Path) -> None:
     """A key of a later version is refused, not ignored."""
-    said = await refused(minimal(workdir, sip={"cluster_address": "push.example.com"}))
-    assert "sip.cluster_address" in said
+    said = await refused(minimal(workdir, http={"tls": {"certificate": "c.pem"}}))
+    assert "http.tls" in said
 
 
 async def test_unusable_data_dir(refused: Refused, workdir: Path) -> None:

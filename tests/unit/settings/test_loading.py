@@ -110,7 +110,6 @@ def test_all_faults_are_told_at_once_and_where_they_come_from(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("raw", "key"),
     [
-        ({"sip": {"cluster_address": "x"}}, "sip.cluster_address"),
         ({"sip": {"worker_threads": 2}}, "sip.worker_threads"),
         ({"http": {"tls": {"certificate": "c"}}}, "http.tls"),
         ({"wake": {"ringing": "announcement"}}, "wake.ringing"),
