@@ -78,7 +78,7 @@ class Scene:
             ServiceOptions(
                 pbxes={PBX: section},
                 webhook_url=webhook_url,
-                webhook_key=b"bench" if webhook_url else None,
+                webhook_key=b"benchmark key" if webhook_url else None,
                 wake={"fresh_s": 0},
                 extra={"http": {"requests_per_second": 100_000}},
             ),
