@@ -32,6 +32,11 @@ def test_the_way_to_console_and_first_key_is_there(release: Release) -> None:
         ("gke", {"serviceMonitor": {"enabled": True}}, "cannot read the metrics"),
         ("three-nodes-redis", {}, "a PBX outside this cluster needs a route"),
         ("gke", {"service": {"sip": {"enabled": False}}}, "nowhere from outside"),
+        (
+            "gke",
+            {"service": {"sip": {"tls": {"port": 443}}}},
+            "service.sip.tls.port is 443, but Contact and Record-Route name",
+        ),
     ],
 )
 def test_what_may_surprise_is_said(
