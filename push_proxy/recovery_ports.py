@@ -29,8 +29,8 @@ class LosableStore(Protocol):
     async def states(self, accounts: Sequence[Account]) -> list[AccountState]:
         """What the store has of these accounts' devices and bindings."""
 
-    async def get_account(self, key: AccountKey) -> Account | None:
-        """See `ports.Store.get_account`."""
+    async def account_there(self, key: AccountKey) -> Account | None:
+        """What is stored now, in a store that has lost something too."""
 
     async def put_account(self, account: Account, *, expected_version: int | None) -> None:
         """See `ports.Store.put_account`."""

@@ -121,7 +121,7 @@ class StoreRecovery:
             given.bindings += bindings
 
     async def _give_account(self, account: Account, *, since: float) -> bool:
-        stored = await self._store.get_account(account.key)
+        stored = await self._store.account_there(account.key)
         if stored is None and account.updated_at < since:
             raise NotFound("it was deleted by another node")
         have = stored.version if stored else 0

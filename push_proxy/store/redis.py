@@ -3,9 +3,10 @@
 What lies under which key stands in `keys`; each change of several keys is a script.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from ..core.ids import AccountKey, CallId, split_account_key
+from ..core.model import Account
 from ..core.queued_event import account_mark
 from ..ports import AccountState, Clock
 from . import keys, scripts
@@ -88,6 +89,26 @@ class RedisStore(
         async for state in super().everything():
             yield state
         await self.check_whole()
+
+    async def get_account(self, key: AccountKey) -> Account | None:
+        """See `ports.Store.get_account`. Raises as `everything`."""
+        found = await super().get_account(key)
+        if found is None:
+            await self.check_whole()
+        return found
+
+    async def account_there(self, key: AccountKey) -> Account | None:
+        """See `recovery_ports.LosableStore.account_there`."""
+        return await super().get_account(key)
+
+    async def account_states(
+        self, accounts: Sequence[AccountKey]
+    ) -> Mapping[AccountKey, AccountState | None]:
+        """See `ports.Store.account_states`. Raises as `everything`."""
+        found = await super().account_states(accounts)
+        if None in found.values():
+            await self.check_whole()
+        return found
 
     async def delete_account(self, key: AccountKey) -> bool:
         """See `ports.Store.delete_account`."""
