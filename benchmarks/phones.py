@@ -164,10 +164,17 @@ async def device(service: Service, user: str) -> bool:
     }
     target = {"provider": "webhook", "app_id": APP_ID, "token": f"token-{user}-" + 120 * "x"}
     for path, body in ((user, account), (f"{user}/devices/handset", target)):
-        # 503: a store that does not answer within a second, on a machine with much other work.
-        while (await service.request("PUT", f"/v1/accounts/{path}", body))[0] == 503:
-            await asyncio.sleep(1)
+        await put(service, f"/v1/accounts/{path}", body)
     return (await service.request("GET", f"/v1/accounts/{user}/devices/handset"))[0] == 200
+
+
+async def put(service: Service, path: str, body: dict[str, Any]) -> None:
+    """A PUT; again when the store did not answer within a second, as on a very busy machine."""
+    while True:
+        status, _ = await service.request("PUT", path, body)
+        if status != 503:
+            return
+        await asyncio.sleep(1)
 
 
 if __name__ == "__main__":
