@@ -229,6 +229,8 @@ class Service:
             registrations=path.registrations,
             calls=path.calls,
             wakes=path.wakes,
+            elsewhere=path.elsewhere,
+            caught_up=path.caught_up,
             readiness=self.readiness,
             metrics=self._metrics.render,
             serves=self._providers.serves,

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from .assembly_cluster import Cluster, make_cluster
 from .assembly_messages import MessagePath, open_message_path
 from .assembly_wakes import WakeMemory, open_wake_memory
+from .cluster.elsewhere import Elsewhere
 from .cluster.leases import Leases
 from .cluster.ownership import Sole
 from .cluster_ports import FeedKind
@@ -50,6 +51,7 @@ from .runtime.registrations import Registrations
 from .runtime.replacing import Replacing
 from .runtime.router import Router
 from .runtime.tokens import Tokens
+from .runtime.wake_looks import WakeLooks
 from .runtime.wakes import Wakes
 from .runtime.witness import Witness
 from .settings import Settings
@@ -91,6 +93,10 @@ class CallPath:
     metrics: Metrics
     stack_ended: asyncio.Event
     """The SIP stack has died: only a new process helps."""
+    elsewhere: Elsewhere
+    looks: WakeLooks
+    caught_up: Callable[[], Awaitable[None]]
+    """Return when what other nodes have written is known here."""
     displaced: asyncio.Event
     """Another process has taken our place among the nodes."""
 
@@ -129,6 +135,8 @@ class CallPath:
         """
         self.idle.aclose()
         self.refreshing.aclose()
+        await self.elsewhere.aclose()
+        self.looks.aclose()
         await self.refresh_pushes.aclose()
         self.wakes.end_all()
         self.message_path.messages.end_all()
@@ -185,11 +193,14 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
             tls_clients=client_tls(settings),
             token_key=token_key,
             cluster_keys=await cluster.token_keys(),
+            cluster_host=settings.sip.cluster_address or "",
         ),
         inlet.take,
     )
     own = OwnNames.of(
-        [settings.public_address], node_host=settings.node_address, listening=signaling.listening()
+        [settings.public_address, settings.node_address],
+        node_host=settings.contact_address,
+        listening=signaling.listening(),
     )
     metrics.watch_sip(signaling.counters)
     directory.listening = signaling.listening()
@@ -233,6 +244,7 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
             registration=lambda key: registrations.status(key),  # noqa: PLW0108 - made below
             wakes=wake_memory.history.summary,
         ).evidence,
+        node=cluster.membership.name,
     )
     recorder = open_recorder(
         settings.recorder,
@@ -260,8 +272,7 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
         signaling=signaling,
         directory=directory,
         clock=clock,
-        # Not kept: which nonces were used is forgotten with the process, so they end with it.
-        nonces=Nonces(os.urandom(_KEY_BYTES)),
+        nonces=await _nonces(cluster, store, clock),
         key=nonce_key,
     )
     challenger.start()
@@ -360,6 +371,13 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
     _watch_levels(metrics, wakes=wakes, outbound=outbound, calls=calls)
     inlet.open(router.on_fact)
     cluster.follow(directory)
+    elsewhere = cluster.elsewhere(
+        metrics, calls=calls, wakes=wakes, registration=registrations.status, owns=leases.owns
+    )
+    calls.ended_elsewhere = elsewhere.ended
+    elsewhere.start()
+    looks = WakeLooks(directory, wakes.waiting_accounts)
+    looks.start()
     leases.subscribe(registrations)
     await registrations.start()
     watch.start()
@@ -403,8 +421,23 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
         refreshing=refreshing,
         metrics=metrics,
         stack_ended=router.stack_ended,
+        elsewhere=elsewhere,
+        looks=looks,
+        caught_up=cluster.feed.catch_up,
         displaced=cluster.membership.displaced,
     )
+
+
+async def _nonces(cluster: Cluster, store: Store, clock: SystemClock) -> Nonces:
+    """Good at every node; of a node alone they end with the process.
+
+    Which ones were used is forgotten then: among several nodes those of our former life are stale.
+    """
+    node = cluster.membership.name
+    if not node:
+        return Nonces(os.urandom(_KEY_BYTES))
+    key = await store.secret("digest-nonces", size=_KEY_BYTES)
+    return Nonces(key, node=node, since=clock.now())
 
 
 def _watch_levels(metrics: Metrics, *, wakes: Wakes, outbound: Outbound, calls: Calls) -> None:

@@ -1,12 +1,16 @@
 """How a node's part among others is put together; with the embedded Valkey it is alone."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from .cluster.elsewhere import Elsewhere
 from .cluster.feed import Feed, Follower, NoFeed
 from .cluster.leases import Leases
 from .cluster.membership import Membership
+from .cluster.node import NodeState
 from .cluster.once import Once
+from .cluster.orders import Orders
 from .cluster.ownership import Sole
 from .observability.metrics import Metrics
 from .ports import Clock, Store
@@ -24,6 +28,7 @@ class Cluster:
     feed: Feed | NoFeed
     settings: Settings
     store: Store
+    clock: Clock
 
     async def enter(self) -> None:
         """Wait until our id is free; what others write from now on will be followed.
@@ -42,6 +47,15 @@ class Cluster:
             return ()
         configured = self.settings.cluster.read_token_keys()
         return configured or (await self.store.secret("cluster-tokens", size=KEY_BYTES),)
+
+    def elsewhere(self, metrics: Metrics, **here: Any) -> Elsewhere:
+        """What other nodes have in memory; ``here`` is what we have (`Elsewhere`)."""
+        orders = None
+        if self.membership.clustered:
+            orders = Orders(
+                self.membership.name, store=self.store, clock=self.clock, meters=metrics.cluster
+            )
+        return Elsewhere(membership=self.membership, orders=orders, store=self.store, **here)
 
     def once(self) -> Once:
         """Which node does what several are about to do."""
@@ -87,8 +101,9 @@ class Cluster:
 def make_cluster(settings: Settings, *, store: Store, clock: Clock, metrics: Metrics) -> Cluster:
     """Our part; nothing runs yet."""
     sip = node_sip(settings.cluster, settings.sip.listen_addresses, host=settings.node_address)
+    me = Membership.first_record(settings.node.id, sip, clock=clock, version=VERSION)
     membership = Membership(
-        Membership.first_record(settings.node.id, sip, clock=clock, version=VERSION),
+        replace(me, state=NodeState.STARTING),
         store=store if settings.redis.url is not None else None,
         clock=clock,
         rules=settings.cluster.rules(),
@@ -100,4 +115,4 @@ def make_cluster(settings: Settings, *, store: Store, clock: Clock, metrics: Met
         if membership.clustered
         else NoFeed()
     )
-    return Cluster(membership=membership, feed=feed, settings=settings, store=store)
+    return Cluster(membership=membership, feed=feed, settings=settings, store=store, clock=clock)

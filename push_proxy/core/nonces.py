@@ -23,6 +23,7 @@ _NONCE = re.compile(r"([0-9a-f]{12})([0-9a-f]{8})([0-9a-f]{32})")
 _NC = re.compile(r"[0-9a-fA-F]{8}")
 _WINDOW = 64
 """How far requests of one nonce may overtake each other on the way."""
+_ALWAYS = Instant(0.0)
 
 
 class Proof(Enum):
@@ -55,9 +56,23 @@ class Nonces:
     declared stale, never forgotten.
     """
 
-    def __init__(self, key: bytes, *, lifetime_s: float = 300.0, memory: int = 50_000) -> None:
-        """``key``: 32 fresh random bytes. A restart with another key makes old nonces stale."""
+    def __init__(
+        self,
+        key: bytes,
+        *,
+        lifetime_s: float = 300.0,
+        memory: int = 50_000,
+        node: str = "",
+        since: Instant = _ALWAYS,
+    ) -> None:
+        """``key``: 32 fresh random bytes. A restart with another key makes old nonces stale.
+
+        Where several nodes share one, ``node`` is our id: what it gave before ``since``, when this
+        process began, is stale. Each node counts the uses that it sees itself.
+        """
         self._key = key
+        self._mark = hashlib.sha256(node.encode()).hexdigest()[:4] if node else "0000"
+        self._since_ms = int(since * 1000)
         self._lifetime_s = lifetime_s
         self._memory = memory
         self._made = 0
@@ -127,8 +142,8 @@ class Nonces:
         return self._spend(params["nonce"], count, asker=asker, now=now)
 
     def _make(self, realm: str, host: str, now: Instant) -> str:
-        self._made = (self._made + 1) & 0xFFFFFFFF
-        head = f"{int(now * 1000) & 0xFFFFFFFFFFFF:012x}{self._made:08x}"
+        self._made = (self._made + 1) & 0xFFFF
+        head = f"{int(now * 1000) & 0xFFFFFFFFFFFF:012x}{self._mark}{self._made:04x}"
         return head + self._sign(head, realm, host)
 
     def _sign(self, head: str, realm: str, host: str) -> str:
@@ -142,6 +157,8 @@ class Nonces:
         made_ms = int(match[1], 16)
         signature = self._sign(match[1] + match[2], asker.realm, asker.host)
         if not hmac.compare_digest(signature, match[3]):
+            return Proof.STALE
+        if match[2].startswith(self._mark) and made_ms < self._since_ms:
             return Proof.STALE
         age_s = now - made_ms / 1000
         if age_s > self._lifetime_s or made_ms <= self._floor_ms:

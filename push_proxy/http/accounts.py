@@ -138,7 +138,7 @@ async def delete_account(account: AccountInPath, caller: AccountsOperator, deps:
 
 
 async def _full_view(deps: HttpDeps, account: Account, *, only: App | None = None) -> AccountView:
-    registration = deps.registrations.status(account.key)
+    registration = await deps.elsewhere.registration(account.key)
     query = CallQuery(tenant=account.tenant, account=account.key, limit=_RECENT_CALLS)
     try:
         recent = (await deps.store.find_calls(query)).calls

@@ -96,6 +96,7 @@ def _api(deps: HttpDeps, *, title: str) -> FastAPI:
         requests=Buckets(
             per_second=http.requests_per_second, burst=http.requests_per_second * _BURST_S
         ),
+        caught_up=deps.caught_up,
     )
     return app
 

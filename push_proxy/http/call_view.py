@@ -22,6 +22,9 @@ class CallSummary(View):
     """A call, without its timeline."""
 
     id: str
+    node: str | None = Field(
+        description="Of several nodes, the one that has or had the call; null: there was one."
+    )
     account: str
     direction: Direction
     sip_call_id: str
@@ -93,6 +96,7 @@ def _fields(record: CallRecord, advice: Advice) -> dict[str, object]:
     outcome = record.outcome
     return {
         "id": record.id,
+        "node": record.node or None,
         "account": split_account_key(record.account)[1],
         "direction": record.direction,
         "sip_call_id": record.sip_call_id,

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 
+from ..cluster.elsewhere import Act, Fate, Report
 from ..core.events import AppAction, AppEvent
 from ..core.evidence import AppReason, AppWords, Network, Priority
 from ..core.ids import AccountId, AccountKey, CallId, DeviceId, Instant, split_account_key
@@ -152,7 +153,7 @@ async def get_call(
     accepted: AcceptLanguage = None,
 ) -> CallView:
     """While it goes on and afterwards."""
-    record = await visible_call(deps, caller, call)
+    record = await deps.elsewhere.newest(await visible_call(deps, caller, call))
     return view(record, advice_on(deps, record, query.language, accepted))
 
 
@@ -182,7 +183,11 @@ async def report_event(
     deps.accounts.touch_device(record.account, device)
 
     async def work() -> tuple[int, dict[str, Any]]:
-        taken = deps.wakes.report(call, device, AppEvent(body.event), detail, words=words)
+        event = AppEvent(body.event)
+        told = Report(call=call, device=device, event=event, detail=detail, words=words)
+        if (there := await deps.elsewhere.report(record, told)) is not None:
+            return 202, _shown(there)
+        taken = deps.wakes.report(call, device, event, detail, words=words)
         return 202, _fate(deps.calls.get(call) or record, taken=taken)
 
     return await shared.idempotency.once(
@@ -213,11 +218,15 @@ async def act(
     deps.accounts.touch_device(record.account, device)
 
     async def work() -> tuple[int, dict[str, Any]]:
-        if not deps.wakes.act(call, device, AppAction(body.action)):
-            now = deps.calls.get(call) or record
-            verdict = f" ({now.outcome.verdict})" if now.outcome else ""
-            raise Conflict(f"the call is {now.state}{verdict}: nothing waits for this device")
-        return 202, _fate(deps.calls.get(call) or record, taken=True)
+        action = AppAction(body.action)
+        there = await deps.elsewhere.act(record, Act(call=call, device=device, action=action))
+        if there is None:
+            taken = deps.wakes.act(call, device, action)
+            there = _fate_of(deps.calls.get(call) or record, taken=taken)
+        if not there.taken:
+            verdict = f" ({there.verdict})" if there.verdict else ""
+            raise Conflict(f"the call is {there.state}{verdict}: nothing waits for this device")
+        return 202, _shown(there)
 
     return await shared.idempotency.once(
         request, idempotency_key, tenant=caller.tenant, secret=request.state.key, work=work
@@ -287,5 +296,14 @@ def advice_on(
 
 
 def _fate(record: CallRecord, *, taken: bool) -> dict[str, Any]:
+    return _shown(_fate_of(record, taken=taken))
+
+
+def _fate_of(record: CallRecord, *, taken: bool) -> Fate:
     verdict = record.outcome.verdict if record.outcome else None
-    return CallFate(taken=taken, state=record.state, verdict=verdict).model_dump(mode="json")
+    return Fate(taken=taken, state=record.state, verdict=verdict)
+
+
+def _shown(fate: Fate) -> dict[str, Any]:
+    shown = CallFate(taken=fate.taken, state=fate.state, verdict=fate.verdict)
+    return shown.model_dump(mode="json")

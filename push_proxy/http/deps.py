@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from ..advice.texts import Texts
+from ..cluster.elsewhere import Elsewhere
 from ..core.ids import AccountKey
 from ..core.message_summary import Mailbox
 from ..core.model import Account, Address
@@ -34,6 +35,10 @@ from .callers import Callers
 from .idempotency import Idempotency
 
 
+async def _nothing_is_missing() -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpDeps:
     """Everything that the API talks to."""
@@ -47,6 +52,8 @@ class HttpDeps:
     registrations: Registrations
     calls: LiveCalls
     wakes: LiveWakes
+    elsewhere: Elsewhere
+    """What other nodes have in memory."""
     readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]
     """The Prometheus text."""
@@ -81,6 +88,9 @@ class HttpDeps:
     """Every configured app with its provider's name."""
     texts: Callable[[], Texts]
     """What people are told about calls; a reload changes them."""
+
+    caught_up: Callable[[], Awaitable[None]] = _nothing_is_missing
+    """Return when what other nodes have written is known here."""
 
     @property
     def settings(self) -> Settings:

@@ -1,7 +1,7 @@
 """What every request passes first: its size, its caller, the caller's share."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -14,6 +14,7 @@ from ..ports import Clock
 from .callers import Callers
 from .problems import NotAuthenticated, TooManyRequests, of_error, problem
 
+ACCOUNTS = "/v1/accounts"
 OPEN_PATHS = frozenset({"/v1/enrol"})
 """Under ``/v1`` without a key: the enrolment code is the proof."""
 
@@ -32,7 +33,10 @@ class Gate:
         clock: Clock,
         failures: Buckets,
         requests: Buckets,
+        caught_up: Callable[[], Awaitable[None]],
     ) -> None:
+        """``caught_up`` returns when what other nodes have written is known here."""
+        self._caught_up = caught_up
         self._app = app
         self._callers = callers
         self._clock = clock
@@ -42,18 +46,24 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         path = scope.get("path", "")
-        if scope["type"] == "http" and path.startswith("/v1/") and path not in OPEN_PATHS:
+        if scope["type"] == "http" and path in OPEN_PATHS:
+            await self._caught_up()
+        elif scope["type"] == "http" and path.startswith("/v1/"):
             try:
-                self._admit(scope)
+                await self._admit(scope)
             except PushProxyError as error:
                 await of_error(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _admit(self, scope: Scope) -> None:
-        now = self._clock.now()
+    async def _admit(self, scope: Scope) -> None:
         key = bearer(Headers(scope=scope).get("authorization", ""))
         caller = self._callers.find(key) if key else None
+        if (key and caller is None) or scope["path"].startswith(ACCOUNTS):
+            # What this client was told by another node a moment ago has to hold here, too.
+            await self._caught_up()
+            caller = self._callers.find(key) if key else None
+        now = self._clock.now()
         if caller is None:
             source = source_of(scope)
             if wait_s := self._failures.take(source, now):

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 from pydantic import Field
 
+from ..cluster.node import NodeRecord, NodeState
 from ..core.ids import TenantId
 from ..core.model import Verdict
 from ..core.push_advice import known_advice
@@ -28,6 +29,18 @@ class NodeView(View):
     version: str
     status: ReadyState
     reasons: list[str] = Field(description="Why it is not `ready`, and what to do.")
+
+
+class ClusterNode(View):
+    """One of several nodes."""
+
+    id: str
+    status: NodeState
+    since: Timestamp
+    version: str
+    sip: str = Field(description="Where other nodes reach its SIP.")
+    waiting_calls: int = Field(description="Calls there that have no final response yet.")
+    this: bool = Field(description="The node that answers.")
 
 
 class DeviceCounts(View):
@@ -98,6 +111,7 @@ class Overview(View):
 
     at: Timestamp
     node: NodeView
+    nodes: list[ClusterNode] = Field(description="All living nodes, by id.")
     accounts: int
     devices: DeviceCounts
     registrations: dict[RegistrationState, int]
@@ -128,6 +142,7 @@ async def get_overview(caller: CallsOperator, deps: Deps) -> Overview:
             status=ready.state,
             reasons=list(ready.reasons),
         ),
+        nodes=[_node(one, deps.settings.node.id) for one in deps.elsewhere.nodes()],
         accounts=count.accounts,
         devices=DeviceCounts(
             total=count.devices, wakeable=count.wakeable, connected=count.connected
@@ -138,6 +153,18 @@ async def get_overview(caller: CallsOperator, deps: Deps) -> Overview:
         pbxs=[_pbx(pbx) for pbx in count.pbxs],
         pbxs_total=count.pbxs_total,
         wake_latency=[_latency(one) for one in deps.wake_latencies.of(caller.tenant)],
+    )
+
+
+def _node(record: NodeRecord, me: str) -> ClusterNode:
+    return ClusterNode(
+        id=record.id,
+        status=record.state,
+        since=rfc3339(record.started_at),
+        version=record.version,
+        sip=str(record.sip),
+        waiting_calls=record.waiting,
+        this=record.id == me,
     )
 
 

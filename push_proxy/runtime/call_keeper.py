@@ -64,6 +64,10 @@ class CallKeeper:
             when = Instant(self._clock.now() + self._write_after_s)
             self._changed_timer = self._clock.call_at(when, self._write_changed)
 
+    def at_once(self, call: CallId) -> None:
+        """To be written without waiting for more."""
+        self._write((call,))
+
     def ended(self, call: CallId) -> None:
         """To be written soon: it is searched for, and nothing more is to be gathered."""
         self._ended[call] = None

@@ -4,7 +4,8 @@ A call never waits for its record. Changes are gathered for a moment and written
 call costs the store a single write, which it shares with others that end at the same time.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -38,6 +39,13 @@ def _holder(record: CallRecord | LiveCall) -> DeviceId | None:
     return next((entry.device for entry in record.timeline if entry.event == wanted), None)
 
 
+EndedElsewhere = Callable[[CallRecord, DialogEnded], Awaitable[bool]]
+
+
+async def _is_ours(record: CallRecord, fact: DialogEnded) -> bool:  # noqa: ARG001
+    return False
+
+
 class Calls:
     """All calls that go on or are not yet written."""
 
@@ -51,6 +59,7 @@ class Calls:
         memory_limit: int = 20_000,
         on_decided: Callable[[CallRecord], None] = lambda _: None,
         witness: Callable[[CallRecord], Evidence | None] = lambda _: None,
+        node: str = "",
     ) -> None:
         """``write_after_s``: how long changes are gathered before they are written.
 
@@ -59,7 +68,11 @@ class Calls:
 
         ``on_decided`` hears of a call once, when it has its outcome; ``witness`` is asked then
         what is known of the device that decided it.
+
+        ``node``: our id among others, which are to find our calls by it; empty: there is one.
         """
+        self._node = node
+        self.ended_elsewhere: EndedElsewhere = _is_ours
         self._store = store
         self._clock = clock
         self._metrics = metrics
@@ -146,8 +159,11 @@ class Calls:
 
     def open(self, record: CallRecord) -> None:
         """A call has begun."""
-        live = LiveCall(record)
+        live = LiveCall(replace(record, node=self._node) if self._node else record)
         self._keeper.keep(live)
+        if self._node:
+            # Its app may ask another node about it as soon as its push is there.
+            self._keeper.at_once(record.id)
         call_log.begun(record)
         self._turned(live)
 
@@ -266,6 +282,8 @@ class Calls:
             )
             return
         if record is None or record.state is CallState.ENDED or call in self._live:
+            return
+        if await self.ended_elsewhere(record, fact) or call in self._live:
             return
         self._live[call] = live = LiveCall(record)
         self._hang_up(live, fact, at)

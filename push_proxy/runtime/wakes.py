@@ -149,6 +149,10 @@ class Wakes:
         """Calls without a final response."""
         return len(self._open)
 
+    def waiting_accounts(self) -> frozenset[AccountKey]:
+        """Whose calls have no final response."""
+        return frozenset(self._by_call[call].held.account.key for call in self._open)
+
     @property
     def lingering(self) -> int:
         """Calls that have ended, of which a branch may still answer."""

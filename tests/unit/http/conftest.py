@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from push_proxy.advice.texts import load_texts
+from push_proxy.cluster.elsewhere import Elsewhere
+from push_proxy.cluster.membership import Membership
 from push_proxy.core.app_log import AppLog
 from push_proxy.core.events import AppAction, AppEvent, PushOutcome
 from push_proxy.core.evidence import AppWords
@@ -222,6 +224,19 @@ class Api:
             registrations=self.registrations,
             calls=self.calls,
             wakes=self.wakes,
+            elsewhere=Elsewhere(
+                membership=Membership(
+                    Membership.first_record("n1", Address("127.0.0.1", 5060), clock=self.clock),
+                    store=None,
+                    clock=self.clock,
+                ),
+                orders=None,
+                store=self.store,
+                calls=self.calls,  # type: ignore[arg-type]
+                wakes=self.wakes,
+                registration=lambda key: self.registrations.status(key),
+                owns=lambda _: True,
+            ),
             readiness=lambda: self.readiness,
             metrics=lambda: b"push_proxy_build_info 1\n",
             serves=lambda provider, app: (provider, app) in self.served,
