@@ -175,3 +175,21 @@ def test_the_same_contents_have_the_same_bill(sbom: ModuleType) -> None:
     assert bill == sbom.bill([two, one], version="1", at_s=0.0)
     newer = {**two, "version": "2", "purl": "pkg:pypi/b@2"}
     assert bill["serialNumber"] != sbom.bill([one, newer], version="1", at_s=0.0)["serialNumber"]
+
+
+def test_the_wheel_has_every_file_of_the_package() -> None:
+    """Texts, scripts, the console, the demo's PBX: what is no Python is named in pyproject.toml."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    package = REPOSITORY / "push_proxy"
+    patterns = project["tool"]["setuptools"]["package-data"]["push_proxy"]
+    packed = {file for pattern in patterns for file in package.glob(pattern)}
+    tracked = subprocess.run(
+        ["git", "ls-files", "push_proxy"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    data = {REPOSITORY / name for name in tracked if not name.endswith(".py")}
+    assert data
+    assert data <= packed, data - packed
