@@ -259,16 +259,21 @@ class Soak:
                 for device in range(devices):
                     await self._phone(f"{name}/d{device}", stream=group == "stream")
         await provision(self)
-        for name, phone in self.phones.items():
-            if name.startswith(("awake", "caller")):
-                phone.register()
-                await asyncio.sleep(0.01)
+        await self._refresh_awake()
         deadline = time.monotonic() + 20
         while not self._all_ready():
             if time.monotonic() > deadline:
                 raise PushProxyError("phones or accounts did not get registered before the calls")
             self._sweep(time.monotonic())
             await asyncio.sleep(SWEEP_S)
+
+    async def _refresh_awake(self) -> None:
+        """They do it again after minutes: in a long soak else while it rests, and each REGISTER
+        is a transaction for 32 s."""
+        for name, phone in self.phones.items():
+            if name.startswith(("awake", "caller")):
+                phone.register()
+                await asyncio.sleep(0.01)
 
     def _all_ready(self) -> bool:
         awake = all(
@@ -307,6 +312,7 @@ class Soak:
             task.cancel()
         await asyncio.wait([troubles, noise])
         await self._mend()
+        await self._refresh_awake()
         self.say(f"{self.report_.calls} calls placed, {len(self._open)} of them still open")
 
     def _call(self) -> None:
