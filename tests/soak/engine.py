@@ -269,7 +269,8 @@ class Soak:
 
     async def _refresh_awake(self) -> None:
         """They do it again after minutes: in a long soak else while it rests, and each REGISTER
-        is a transaction for 32 s."""
+        is a transaction for 32 s.
+        """
         for name, phone in self.phones.items():
             if name.startswith(("awake", "caller")):
                 phone.register()
