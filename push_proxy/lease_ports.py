@@ -38,6 +38,7 @@ class LeaseStore(Protocol):
 
         A shard is renewed while nobody else has had it since; it is acquired when nobody has it,
         or ``owner`` itself or a former life of its node. At each change of owner its fence grows.
+        Of a shard that it knows nothing about it believes a renewal whose owner is sure.
         """
 
     async def release_leases(self, owner: Owner, fences: Mapping[int, int]) -> None:

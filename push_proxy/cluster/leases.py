@@ -209,7 +209,7 @@ class Leases:
         async with self._round_lock:
             target = self._target()
             asked_at = self._now()
-            orders = self._state.orders(target)
+            orders = self._state.orders(target, asked_at)
             leased = await self._store.lease(self._owner, orders, lease_s=self._state.lease_s)
             settled = settle(self._state, orders, leased.replies, asked_at=asked_at)
             self._state = settled.state
@@ -217,6 +217,10 @@ class Leases:
         if settled.lost:
             _log.warning("shards lost to other nodes", count=len(settled.lost))
             self._tell_lost(settled.lost)
+        if restored := leased.replies.restored & self._state.held.keys():
+            _log.warning("the store had lost our leases: it has them back", count=len(restored))
+            for work in self._work:
+                work.forgotten(restored)
         if settled.gained:
             _log.info(
                 "shards gained",

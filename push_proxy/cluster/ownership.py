@@ -45,6 +45,9 @@ class ShardWork(Protocol):
     def lost(self, shards: frozenset[int]) -> None:
         """They are not ours any more: forget them, without telling anybody."""
 
+    def forgotten(self, shards: frozenset[int]) -> None:
+        """The store has lost what it had of these, which are ours: give it back."""
+
     def cost_s(self, shard: int) -> float:
         """For how long it will keep its PBX busy, at that one's pace, when a node takes it."""
 

@@ -30,6 +30,9 @@ class Orders:
     """Shards that we hold, with our fences."""
     acquire: tuple[int, ...] = ()
     """Shards that are to be ours."""
+    sure: frozenset[int] = frozenset()
+    """Those of ``renew`` that nobody else can have: a store that has lost all it knew of them gets
+    it back from us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,8 @@ class Replies:
 
     renewed: frozenset[int] = frozenset()
     """Those of ``Orders.renew`` that are still ours; the others are somebody else's."""
+    restored: frozenset[int] = frozenset()
+    """Those of ``renewed`` of which the store knew nothing any more."""
     acquired: Mapping[int, int] = field(default_factory=dict)
     """Those of ``Orders.acquire`` that are ours now, with our fences."""
 
@@ -60,7 +65,7 @@ class Leasing:
         held = self.held.get(shard)
         return 0 if held is None else held.fence
 
-    def orders(self, target: frozenset[int]) -> Orders:
+    def orders(self, target: frozenset[int], now: float) -> Orders:
         """What to ask now: keep what we hold, take what is to be ours.
 
         What is not to be ours any more is kept too, until it is released.
@@ -68,6 +73,7 @@ class Leasing:
         return Orders(
             renew={shard: held.fence for shard, held in self.held.items()},
             acquire=tuple(sorted(target - self.held.keys())),
+            sure=frozenset(shard for shard, held in self.held.items() if now < held.until),
         )
 
 

@@ -152,6 +152,11 @@ def renew(state: Registration, *, now: Instant, lost: bool) -> Step:
     return lost_all, (ForgetRecord(),)
 
 
+def recorded(state: Registration) -> tuple[Action, ...]:
+    """The record as it should be kept now; nothing while there is nothing at the PBX."""
+    return (_record(state),) if state.bound is not None else ()
+
+
 def check(state: Registration, *, now: Instant) -> Step:
     """Ask the PBX whether it still has our Contact, by a REGISTER without one."""
     if not state.wanted or state.bound is None or state.doing is not None:

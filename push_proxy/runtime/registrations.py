@@ -232,6 +232,12 @@ class Registrations(RegistrationSteps):
         self._drop(frozenset(m.state.account for m in self._numbers(shards).values()))
         self._schedule.arm()
 
+    def forgotten(self, shards: frozenset[int]) -> None:
+        """See `cluster.ownership.ShardWork.forgotten`."""
+        for number, machine in self._numbers(shards).items():
+            for action in registration.recorded(machine.state):
+                self._perform(number, machine, action)
+
     def cost_s(self, shard: int) -> float:
         """See `cluster.ownership.ShardWork.cost_s`."""
         per_lane: Counter[str] = Counter()

@@ -24,9 +24,13 @@ class LeasesInMemory:
         """See `lease_ports.LeaseStore.lease`."""
         now = self._lease_clock.now()
         renewed: set[int] = set()
+        restored: set[int] = set()
         acquired: dict[int, int] = {}
         taken_over: set[int] = set()
         for shard, fence in orders.renew.items():
+            if shard not in self._fences and shard in orders.sure:
+                self._fences[shard], self._holders[shard] = fence, owner
+                restored.add(shard)
             ours = (self._fences.get(shard), self._holders.get(shard)) == (fence, owner)
             if ours and self._leased(shard, now) in {None, owner}:
                 renewed.add(shard)
@@ -42,7 +46,8 @@ class LeasesInMemory:
                     taken_over.add(shard)
             self._leases[shard] = (owner, now + lease_s)
             acquired[shard] = self._fences[shard]
-        return Leased(Replies(renewed=frozenset(renewed), acquired=acquired), frozenset(taken_over))
+        told = Replies(renewed=frozenset(renewed), restored=frozenset(restored), acquired=acquired)
+        return Leased(told, frozenset(taken_over))
 
     async def release_leases(self, owner: Owner, fences: Mapping[int, int]) -> None:
         """See `lease_ports.LeaseStore.release_leases`."""

@@ -11,6 +11,9 @@ from . import keys, scripts
 from .codec import Codec
 from .redis_client import Command, RedisClient, evalsha
 
+_KNEW_NOTHING = 2
+"""See ``lease_renew.lua``."""
+
 
 class LeasesInRedis:
     """`lease_ports.LeaseStore` and `lease_ports.RegistrationStore` of `redis.RedisStore`."""
@@ -23,7 +26,14 @@ class LeasesInRedis:
         """See `lease_ports.LeaseStore.lease`."""
         name, lease_ms = str(owner), max(1, int(lease_s * 1000))
         renewing: list[Command] = [
-            evalsha(scripts.LEASE_RENEW, keys.lease(shard), name, fence, lease_ms)
+            evalsha(
+                scripts.LEASE_RENEW,
+                keys.lease(shard),
+                name,
+                fence,
+                lease_ms,
+                int(shard in orders.sure),
+            )
             for shard, fence in orders.renew.items()
         ]
         acquiring: list[Command] = [
@@ -33,7 +43,7 @@ class LeasesInRedis:
         if not (renewing or acquiring):
             return Leased(Replies())
         replies = await self._client.write_all([*renewing, *acquiring])
-        kept = zip(orders.renew, replies, strict=False)
+        kept = dict(zip(orders.renew, replies, strict=False))
         acquired: dict[int, int] = {}
         taken_over: set[int] = set()
         for shard, (fence, former) in zip(orders.acquire, replies[len(renewing) :], strict=True):
@@ -41,8 +51,12 @@ class LeasesInRedis:
                 acquired[shard] = int(fence)
                 if former and not former.decode().startswith(f"{owner.node} "):
                     taken_over.add(shard)
-        renewed = frozenset(shard for shard, ours in kept if ours)
-        return Leased(Replies(renewed=renewed, acquired=acquired), frozenset(taken_over))
+        told = Replies(
+            renewed=frozenset(shard for shard, ours in kept.items() if ours),
+            restored=frozenset(shard for shard, ours in kept.items() if ours == _KNEW_NOTHING),
+            acquired=acquired,
+        )
+        return Leased(told, frozenset(taken_over))
 
     async def release_leases(self, owner: Owner, fences: Mapping[int, int]) -> None:
         """See `lease_ports.LeaseStore.release_leases`."""

@@ -75,6 +75,23 @@ async def test_a_lease_that_ran_out_is_renewed_while_nobody_had_it(
     assert (await take(store, B, 3)).replies.acquired == {}
 
 
+async def test_a_store_that_knows_nothing_believes_who_is_sure(store: Store) -> None:
+    """One that came back empty takes a lease and its fence from the node that still owns it, and
+    from no other.
+    """
+    assert await keep(store, A, {3: 10**15}) == set()
+    orders = Orders(renew={3: 10**15}, sure=frozenset({3}))
+    replies = (await store.lease(A, orders, lease_s=60)).replies
+    assert replies.renewed == replies.restored == {3}
+    again = (await store.lease(A, orders, lease_s=60)).replies
+    assert (again.renewed, again.restored) == ({3}, frozenset())
+    assert (await store.lease(B, orders, lease_s=60)).replies.renewed == frozenset()
+    await store.release_leases(A, {3: 10**15})
+    assert await keep(store, A, {3: 10**15}) == set()
+    assert (await store.lease(A, orders, lease_s=60)).replies.renewed == frozenset()
+    assert (await take(store, B, 3)).replies.acquired[3] > 10**15
+
+
 async def test_a_released_shard_is_free_at_once(store: Store) -> None:
     """The next owner has a higher fence, has taken nothing over, and the former one is out."""
     fences = dict((await take(store, A, 3, 77)).replies.acquired)

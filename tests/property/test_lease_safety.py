@@ -111,8 +111,8 @@ class Leases(RuleBasedStateMachine):
     @rule(which=NODES, wants=st.sets(st.sampled_from(sorted(SHARDS))))
     def asks(self, which: int, wants: set[int]) -> None:
         node = self.nodes[which]
-        orders = node.state.orders(frozenset(wants))
-        node.under_way.append(Request(orders, node.now(self.clock.at)))
+        now = node.now(self.clock.at)
+        node.under_way.append(Request(node.state.orders(frozenset(wants), now), now))
 
     @rule(which=NODES, place=st.integers(0, 5))
     def request_arrives(self, which: int, place: int) -> None:

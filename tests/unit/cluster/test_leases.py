@@ -15,6 +15,7 @@ from push_proxy.core.shards import SHARDS, shard_of, share_of
 from push_proxy.errors import StoreUnavailable
 from push_proxy.lease_ports import Leased, Owner
 from push_proxy.store.memory import MemoryStore
+from push_proxy.store.memory_leases import LeasesInMemory
 from push_proxy.tasks import spawn
 
 ALICE = AccountKey("acme/alice")
@@ -82,6 +83,7 @@ class Work:
     def __init__(self) -> None:
         self.ours: set[int] = set()
         self.left: list[frozenset[int]] = []
+        self.restored: set[int] = set()
         self.cost = 0.0
         self.share = 0.0
         self.registered: set[AccountKey] = set()
@@ -98,6 +100,10 @@ class Work:
     def lost(self, shards: frozenset[int]) -> None:
         assert shards <= self.ours
         self.ours -= shards
+
+    def forgotten(self, shards: frozenset[int]) -> None:
+        assert shards <= self.ours
+        self.restored |= shards
 
     def cost_s(self, shard: int) -> float:
         assert shard in self.ours
@@ -260,6 +266,18 @@ async def test_while_the_store_is_away_leases_run_out_and_come_back() -> None:
     scene.store.away = False
     await until(lambda: one.leases.owns(ALICE))
     assert one.leases.fence(ALICE) == fence
+    await scene.end()
+
+
+async def test_a_store_that_comes_back_empty_gets_the_leases_back() -> None:
+    """Nobody loses anything: fences stay, and what the store had of the accounts is asked for."""
+    scene = Scene()
+    one, two = scene.start("one"), scene.start("two")
+    await scene.spread()
+    fences = {shard: one.leases.fence_of(shard) for shard in one.leases.held()}
+    LeasesInMemory.__init__(scene.store, scene.clock)
+    await until(lambda: one.work.restored == one.share() and two.work.restored == two.share())
+    assert {shard: one.leases.fence_of(shard) for shard in one.leases.held()} == fences
     await scene.end()
 
 

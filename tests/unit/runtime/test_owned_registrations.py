@@ -266,6 +266,19 @@ async def test_no_new_contact_while_the_store_is_away(
     assert contacts(request) == [f"<{OURS}>;expires=600"]
 
 
+async def test_a_record_that_the_store_lost_is_written_again(branch: Branch) -> None:
+    """Without it, whoever goes on after us would leave our Contact at the PBX."""
+    account = await branch.scene.add(always())
+    await branch.gain(account, 7)
+    await branch.registers()
+    before = await branch.record(account)
+    assert before is not None
+    branch.scene.store._forget_registration(account.key)
+    branch.registrations.forgotten(frozenset({shard_of(account.key)}))
+    assert await branch.record(account) == before
+    assert await branch.registers() == []
+
+
 async def test_leaving_finishes_what_is_on_its_way(branch: Branch) -> None:
     """Before a shard goes, the PBX's answer is waited for and kept, and nothing new begins."""
     account = await branch.scene.add(always())
