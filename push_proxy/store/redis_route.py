@@ -5,7 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from ..errors import PushProxyError, StoreUnavailable
 from ..tasks import spawn
@@ -74,8 +74,19 @@ class OneServer(Route):
     async def check(self) -> None:
         """See `Route.check`."""
 
-    async def instead(self, *_: object) -> None:
-        """See `Route.instead`: there is nobody else."""
+    async def instead(
+        self,
+        command: Command,  # noqa: ARG002 - whatever the key
+        server: Server,
+        why: ResponseError | StoreUnavailable,
+    ) -> None:
+        """See `Route.instead`: nobody else is known.
+
+        But a name or a load balancer in front may lead to another server by now: the one that
+        our connections stand to has become a replica.
+        """
+        if isinstance(why, ReadOnlyError):
+            await server.reconnect()
 
     async def aclose(self) -> None:
         """See `Route.aclose`."""

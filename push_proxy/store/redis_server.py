@@ -87,6 +87,10 @@ class Server:
         """Forget that it was silent."""
         self._silent_until = 0.0
 
+    async def reconnect(self) -> None:
+        """The next commands go by new connections."""
+        await self._pool.disconnect(inuse_connections=False)
+
     async def aclose(self) -> None:
         """Close the connections; what is on its way fails."""
         await self._pool.disconnect()

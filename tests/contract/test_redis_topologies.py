@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from push_proxy.store.redis_client import RedisClient, evalsha
 from push_proxy.store.redis_cluster_route import slot_of
 from push_proxy.store.redis_server import StoreRefused
 from tests.lab.redis_cluster import ClusterGroup
-from tests.lab.redis_process import until
+from tests.lab.redis_process import RedisProcess, until
 from tests.lab.sentinel import SentinelGroup
+from tests.lab.tcp_relay import TcpRelay
 
 from .conftest import RING, HandClock, debian_redis
 from .samples import ALICE, account, binding, call, device, held
@@ -200,6 +202,36 @@ async def test_wrong_kind_of_server(
         with pytest.raises(ConfigurationError, match=why):
             await client.connect()
         await client.aclose()
+
+
+async def test_an_address_that_leads_elsewhere_after_a_failover(folder: Path) -> None:
+    """One address stands for the master (a service's name, a load balancer): the former one lives
+    on as a replica, to which our connections still lead; they are made anew by themselves.
+    """
+    former, promoted = (RedisProcess(folder / name) for name in ("former", "promoted"))
+    try:
+        await asyncio.gather(former.start(), promoted.start())
+        async with TcpRelay(("127.0.0.1", former.port), host="127.0.0.77") as relay:
+            client = RedisClient(f"redis://127.0.0.77:{former.port}")
+            await client.connect()
+            await client.write("SET", "a", "1")
+            relay.target = ("127.0.0.1", promoted.port)
+            await client.write("SET", "b", "2")
+            assert await former.ask("GET", "b") == b"2", "connections are not cut by that"
+            await former.ask("REPLICAOF", "127.0.0.1", "1")
+
+            async def taken() -> bool:
+                with contextlib.suppress(StoreUnavailable):
+                    await client.write("SET", "c", "3")
+                    return True
+                return False
+
+            await until(taken, what="write that is taken", within_s=5)
+            assert await promoted.ask("GET", "c") == b"3"
+            await client.aclose()
+    finally:
+        former.kill()
+        promoted.kill()
 
 
 async def test_passwords_of_redis_and_sentinels(sentinel_group: SentinelGroup) -> None:

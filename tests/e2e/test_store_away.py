@@ -1,4 +1,6 @@
-"""The store is down, dies, or hangs: calls to known bindings go on, and everybody is told."""
+"""The store is down at the start, or the embedded one dies or hangs: calls to known bindings go on,
+and everybody is told. A Redis that goes while the service runs: `tests/store_away`.
+"""
 
 import os
 import signal
@@ -81,81 +83,6 @@ async def call_through(ext: Extension, *, pushed: int) -> None:
         dialog.send("BYE")
         await incoming.dialog().expect_bye()
         assert len(ext.sink.pushes) - before == pushed
-
-
-async def test_redis_dies_while_running(
-    start_service: StartService, redis: Process, kamailio: Kamailio, push_sink: PushSink
-) -> None:
-    """Redis is killed: readiness says degraded and why, calls to the registered and even to the
-    sleeping phone go through, REGISTERs are answered, changes by HTTP are refused clearly; back
-    again, all is well by itself, and what happened meanwhile is kept.
-    """
-    redis.start()
-    service = await start_service(options(redis, push_sink))
-    ext = Extension(service=service, pbx=kamailio, sink=push_sink, user="101")
-    await ext.provision()
-    asleep = Extension(service=service, pbx=kamailio, sink=push_sink, user="102")
-    await asleep.provision()
-    async with ext.caller() as caller, ext.phone() as phone:
-        await phone.register()
-        redis.kill()
-        await degraded(service, "redis.url")
-        assert (await readiness(service))[0] == 200
-
-        call = caller.call(ext.aor)
-        incoming = await phone.incoming()
-        incoming.accept()
-        dialog = await call.answered()
-        await incoming.expect_ack()
-        dialog.send("BYE")
-        await incoming.dialog().expect_bye()
-        await call_through(asleep, pushed=1)
-        assert (await phone.register()).status == 200
-        status, problem = await service.request(
-            "PUT",
-            "/v1/accounts/new",
-            {"aor": "sip:new@x.test", "registrar": "sip:127.0.0.1:9", "password": "x"},
-        )
-        assert status == 503, problem
-        assert "store ready -> unavailable" in service.process.output()
-
-        redis.start()
-        await ready(service)
-        assert "store unavailable -> ready" in service.process.output()
-        for one in (ext, asleep):
-            page = await service.eventually(
-                lambda one=one: service.expect("GET", f"/v1/calls?account={one.account}"),
-                lambda page: bool(page["calls"]),
-                within=3,
-                what="call that was made without Redis",
-            )
-            assert page["calls"][0]["verdict"] == "answered"
-        await service.put_account(
-            "new", "sip:new@pbx.test", registrar="sip:127.0.0.1:9", password="x"
-        )
-        service.kill()
-        await service.start()
-        call = caller.call(ext.aor)
-        incoming = await phone.incoming()
-        incoming.reject(486, "Busy Here")
-        assert (await call.final()).status == 486
-
-
-async def test_redis_hangs(
-    start_service: StartService, redis: Process, kamailio: Kamailio, push_sink: PushSink
-) -> None:
-    """A Redis that takes connections and never answers holds up no call."""
-    redis.start()
-    service = await start_service(options(redis, push_sink))
-    ext = Extension(service=service, pbx=kamailio, sink=push_sink, user="101")
-    await ext.provision()
-    os.kill(redis.pid, signal.SIGSTOP)
-    try:
-        await degraded(service, "redis.url")
-        await call_through(ext, pushed=1)
-    finally:
-        os.kill(redis.pid, signal.SIGCONT)
-    await ready(service)
 
 
 async def test_redis_down_at_start(

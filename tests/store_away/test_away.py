@@ -39,8 +39,10 @@ async def test_an_outage_is_survived(make_scene: MakeScene, redis: RedisProcess)
         within=10,
         what="calls that were made meanwhile",
     )
+    assert "store ready -> unavailable" in scene.service.process.output()
+    assert "store unavailable -> ready" in scene.service.process.output()
     await scene.kept()
-    await scene.calls_go_on()
+    await scene.restarted()
 
 
 async def test_silence_is_survived(make_scene: MakeScene, redis: RedisProcess) -> None:

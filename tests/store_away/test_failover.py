@@ -98,6 +98,7 @@ async def test_what_the_replica_lacked_is_written_again(
     await scene.ready()
     os.kill(replica.process.pid, signal.SIGSTOP)
     try:
+        await former.ask("CLIENT", "KILL", "TYPE", "replica")
         await scene.takes("not-replicated")
         former.kill()
     finally:
@@ -110,6 +111,7 @@ async def test_what_the_replica_lacked_is_written_again(
         return bool(await promoted.ask("EXISTS", key))
 
     await until(there, what="account that the replica lacked", within_s=10)
+    assert "written again" in scene.service.process.output()
     await scene.kept()
     assert "not-replicated" in await scene.accounts()
 
