@@ -50,6 +50,7 @@ from .runtime.registration_losses import RegistrationLosses
 from .runtime.registrations import Registrations
 from .runtime.replacing import Replacing
 from .runtime.router import Router
+from .runtime.service_routes import ServiceRoutes
 from .runtime.tokens import Tokens
 from .runtime.wake_looks import WakeLooks
 from .runtime.wakes import Wakes
@@ -81,6 +82,7 @@ class CallPath:
     missed_pushes: MissedPushes
     wakes: Wakes
     leases: Leases | Sole
+    service_routes: ServiceRoutes
     registrations: Registrations
     losses: RegistrationLosses
     watch: PbxWatch
@@ -144,6 +146,7 @@ class CallPath:
         self.losses.aclose()
         self.watch.aclose()
         await self.addresses.aclose()
+        self.service_routes.aclose()
         await self.registrations.aclose()
         await self.leases.aclose()
         await self.wakes.aclose()
@@ -317,6 +320,10 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
         cluster=cluster,
     )
     outgoing = OutgoingCalls(calls=calls, clock=clock)
+    service_routes = ServiceRoutes(
+        own=registrations.service_route, ownership=leases, directory=directory, store=store
+    )
+    service_routes.start()
     outbound = Outbound(
         signaling=signaling,
         directory=directory,
@@ -325,7 +332,7 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
         challenger=challenger,
         addresses=addresses,
         own=own,
-        service_route=registrations.service_route,
+        service_route=service_routes.of,
     )
     fresh_s = settings.wake.settings().fresh_s
     refresh_pushes = RefreshPushes(pusher, clock)
@@ -410,6 +417,7 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
         missed_pushes=missed_pushes,
         wakes=wakes,
         leases=leases,
+        service_routes=service_routes,
         registrations=registrations,
         losses=losses,
         watch=watch,
