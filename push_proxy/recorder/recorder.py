@@ -146,9 +146,10 @@ class Recorder:
             if call.id in self._due:
                 return  # what is told of a call long after its end
             gathering = self._open(call)
-        if gathering.waking and call.state in {CallState.ANSWERED, CallState.ENDED}:
+        if call.state is CallState.ANSWERED:
             gathering.waking = False
-        if call.state is CallState.ENDED:
+        elif call.state is CallState.ENDED:
+            gathering.waking = False
             self._ended.setdefault(call.id, Instant(self._clock.now() + SETTLE_S))
 
     def on_change(self, change: Change) -> None:

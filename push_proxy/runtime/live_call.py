@@ -91,7 +91,7 @@ class LiveCall:
     @property
     def decided(self) -> bool:
         """Nothing of it has to be in memory: what is still to come finds it in the store."""
-        return self.state in {CallState.ANSWERED, CallState.ENDED}
+        return self.state is CallState.ENDED or self.state is CallState.ANSWERED
 
     def add(self, entry: TimelineEntry) -> None:
         """One more line of the timeline."""
