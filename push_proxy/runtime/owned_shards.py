@@ -1,7 +1,7 @@
 """Which accounts' registrations are run here: those of our shards, once their records are read."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -12,7 +12,7 @@ from ..core.shards import shard_of
 from ..errors import StoreUnavailable
 from ..lease_ports import RegistrationStore
 from ..tasks import spawn
-from .registration_records import claim_records
+from .registration_records import AT_ONCE, claim_records
 
 _log = structlog.get_logger(__name__)
 _AGAIN_S = 0.5
@@ -96,7 +96,19 @@ class OwnedShards:
             else:
                 return
 
-    async def _claim(self, shards: frozenset[int]) -> None:
+    async def _claim(self, shards: Iterable[int]) -> None:
+        """A few hundred accounts at a time: calls go on meanwhile."""
+        some: list[int] = []
+        accounts = 0
+        for shard in sorted(shards):
+            some.append(shard)
+            accounts += len(self._accounts.get(shard, ()))
+            if accounts >= AT_ONCE:
+                await self._claim_some(some)
+                some, accounts = [], 0
+        await self._claim_some(some)
+
+    async def _claim_some(self, shards: Sequence[int]) -> None:
         fences = {shard: self._ownership.fence_of(shard) for shard in shards}
         asked = {key: fences[shard] for shard in shards for key in self.accounts(shard)}
         found = await claim_records(self._store, asked)

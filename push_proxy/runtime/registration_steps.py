@@ -83,6 +83,8 @@ class RegistrationSteps:
         self._shards = shards
         self._machines: dict[int, LiveRegistration] = {}
         self._current: dict[AccountKey, int] = {}
+        self._former: set[int] = set()
+        """Those that only unregister."""
         self._requests: dict[int, int] = {}
         self._order = count(1)
         self._schedule = RegistrationSchedule(clock, self._machines, self._due)
@@ -152,6 +154,7 @@ class RegistrationSteps:
         if state.idle and not machine.current:
             self._landed(machine)
             del self._machines[number]
+            self._former.discard(number)
             self._set_failing(number, machine, failing=False)
             self._count(machine, None)
             return
@@ -211,20 +214,25 @@ class RegistrationSteps:
         """Another node works for this account: whatever we still have of it ends without SIP."""
         _log.info("a registration went on at another node", account=key)
         if self._ownership.fence(key) == fence:
-            self._drop(frozenset({key}))
+            self._drop(self._of((key,)))
 
-    def _drop(self, keys: frozenset[AccountKey]) -> None:
-        """Nothing of these is ours any more; nothing is unregistered."""
-        found = [n for n, machine in self._machines.items() if machine.state.account in keys]
-        for number in found:
-            machine = self._machines[number]
+    def _drop(self, numbers: Iterable[int]) -> None:
+        """These accounts are not ours any more; nothing is unregistered."""
+        for number in numbers:
+            machine = self._machines.pop(number)
             self._landed(machine)
             self._bound.put(number, None)
             self._set_failing(number, machine, failing=False)
             self._count(machine, None)
-            del self._machines[number]
+            self._former.discard(number)
             if self._current.get(machine.state.account) == number:
                 del self._current[machine.state.account]
+
+    def _of(self, keys: Iterable[AccountKey]) -> set[int]:
+        """All that is run for these accounts."""
+        wanted = frozenset(keys)
+        found = {self._current[key] for key in wanted & self._current.keys()}
+        return found | {n for n in self._former if self._machines[n].state.account in wanted}
 
     def _send(self, number: int, machine: LiveRegistration, action: SendRegister) -> None:
         if not self._shards.may_send(machine.state.account):

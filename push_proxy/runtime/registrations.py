@@ -30,7 +30,7 @@ from .pbx_bindings import Place
 from .registration_steps import Checks, RegistrationMeters, RegistrationSteps
 from .renewals import Renewals
 
-_FINISH_S, _LOOK_S = 2.0, 0.02
+_FINISH_S, _LOOK_S = 2.0, 0.05
 """How long what is on its way for a shard may take before another node takes the shard."""
 
 
@@ -229,7 +229,7 @@ class Registrations(RegistrationSteps):
     def lost(self, shards: frozenset[int]) -> None:
         """See `cluster.ownership.ShardWork.lost`."""
         self._shards.close(shards)
-        self._drop(frozenset(m.state.account for m in self._numbers(shards).values()))
+        self._drop(self._numbers(shards))
         self._schedule.arm()
 
     def forgotten(self, shards: frozenset[int]) -> None:
@@ -254,8 +254,10 @@ class Registrations(RegistrationSteps):
         self._schedule.arm()
 
     def _numbers(self, shards: frozenset[int]) -> dict[int, LiveRegistration]:
-        found = self._machines.items()
-        return {n: live for n, live in found if shard_of(live.state.account) in shards}
+        keys = [key for shard in shards for key in self._shards.accounts(shard)]
+        former = (self._machines[number].state.account for number in self._former)
+        gone = [key for key in former if shard_of(key) in shards]
+        return {number: self._machines[number] for number in self._of([*keys, *gone])}
 
     @property
     def _shared(self) -> bool:
@@ -391,6 +393,7 @@ class Registrations(RegistrationSteps):
             return
         machine = self._machines[number]
         machine.current = False
+        self._former.add(number)
         state, actions = registration.want(machine.state, None, now=self._clock.now())
         self._settle(number, machine, state, actions)
 
