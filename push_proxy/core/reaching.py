@@ -83,7 +83,7 @@ def _fork(live: Live, binding: Binding, now: Instant) -> Done:
 
 def _to_repeat(live: Live, part: Part) -> tuple[str, int] | None:
     """The INVITE from before a restart that has not been sent once more, by whatever device."""
-    sent = ((branch.phone, branch.attempt) for branch in live.branches)
+    sent = {(branch.phone, branch.attempt) for branch in live.branches}
     return None if part.former in sent else part.former
 
 

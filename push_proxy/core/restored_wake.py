@@ -7,13 +7,13 @@ register while nobody was there, perhaps, so it is pushed once more where its pr
 A push of which nobody knows whether it left is repeated under its own name.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from . import together
 from .actions import Action, Note
 from .events import CallerLost, Candidate, Invite, PushOutcome, TimePassed, WakeSettings
-from .forking import Answer, instance_of
+from .forking import Answer, instance_of, open_branches
 from .held import USUAL_ATTEMPT
 from .ids import DeviceId, Instant
 from .model import Binding, HeldDevice
@@ -90,17 +90,28 @@ def _live(
     ]
     # Devices that are gone: what they have answered counts.
     parts += [_gone(device, invite) for device in held if device.device not in here]
+    attempts: dict[str, int] = {}
+    for phone, attempt in (part.former for part in parts if part.former is not None):
+        attempts[phone] = max(attempt, attempts.get(phone, 0))
     live = Live(
         invite=invite,
         settings=settings,
-        parts=tuple(parts),
+        parts=tuple(_newest_of_phone(part, attempts) for part in parts),
         stored=True,
         rang=bool(rang),
-        attempted=tuple(part.former for part in parts if part.former is not None),
+        attempted=tuple(attempts.items()),
     )
     begun = together.begun(live)
     rung = any(device.attempt for device in held) or bool(rang)
     return live if rung or now >= together.ends_at(live) else begun
+
+
+def _newest_of_phone(part: Part, attempts: Mapping[str, int]) -> Part:
+    """A phone of several names has one INVITE: the last that it was sent, to whichever name."""
+    if part.former is None:
+        return part
+    phone, _ = part.former
+    return replace(part, former=(phone, attempts[phone]))
 
 
 def _gone(device: HeldDevice, invite: Invite) -> Part:
@@ -164,7 +175,9 @@ def _go_on(live: Live, candidates: tuple[Candidate, ...], now: Instant) -> Done:
         if part is None or part.answer is not None or part.given_up:
             continue
         if part.binding is not None and _is_rung(part, candidate):
-            live, more = ring(live, part.binding, now)
+            # Nothing is heard yet: by another name of its phone the INVITE would move away.
+            rings = open_branches(live.branches, part.binding)
+            live, more = (live, ()) if rings else ring(live, part.binding, now)
         elif ended or part.registered:
             more = ()
         else:

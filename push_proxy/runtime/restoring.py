@@ -14,6 +14,7 @@ import structlog
 from ..core.ids import CallId, DeviceId, ServerTxn
 from ..core.message import MalformedMessage, Message, parse
 from ..core.model import Account, CallRecord, CallState, HeldInvite
+from ..core.next_hop import NextHop
 from ..core.restored_wake import lost, restored
 from ..core.uri import NameAddr
 from ..ports import Clock, Store
@@ -63,8 +64,9 @@ class Restoring:
         clock: Clock,
         node: str,
         host: str,
+        hop: Callable[[Account], NextHop | None] = lambda _: None,
     ) -> None:
-        """``node`` and ``host``: as whom this node holds INVITEs."""
+        """``node`` and ``host``: as whom this node holds INVITEs; ``hop``: the way to a PBX."""
         self._store = store
         self._signaling = signaling
         self._directory = directory
@@ -72,6 +74,7 @@ class Restoring:
         self._clock = clock
         self._node = node
         self._host = host
+        self._hop = hop
         self._rebuilding: dict[CallId, _Former] = {}
         self._rebuilt = asyncio.Event()
         self._no_txn = count(-1, -1)
@@ -144,8 +147,15 @@ class Restoring:
             self._lose(former, why)
             return
         self._rebuilding[held.call] = former
+        hop = self._hop(former.account)
         self._signaling.restore(
-            held.call, raw=held.raw, source=held.source, local=held.local, to_tag=held.to_tag
+            held.call,
+            raw=held.raw,
+            source=held.source,
+            local=held.local,
+            to_tag=held.to_tag,
+            server_name=hop.server_name if hop else "",
+            tls_profile=hop.tls_profile if hop else "",
         )
 
     async def _former(self, held: HeldInvite) -> _Former | None:
