@@ -92,7 +92,10 @@ class Restoring:
         if self._rebuilding:
             try:
                 async with asyncio.timeout(REBUILT_WITHIN_S):
-                    await self._rebuilt.wait()
+                    # The first may have been rebuilt before the last was even asked for.
+                    while self._rebuilding:
+                        self._rebuilt.clear()
+                        await self._rebuilt.wait()
             except TimeoutError:
                 _log.error("transactions were not rebuilt in time", count=len(self._rebuilding))
             for former in tuple(self._rebuilding.values()):
