@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import TypeAlias
 
+interface_version: int
+
 class Address:
     def __init__(self, host: str, port: int, transport: str) -> None: ...
     @property
@@ -66,6 +68,8 @@ class Fact:
     @property
     def raw(self) -> bytes: ...
     @property
+    def restored(self) -> str: ...
+    @property
     def peer_names(self) -> tuple[str, ...]: ...
 
 class TlsFiles:
@@ -123,6 +127,9 @@ class Stack:
         queue_limit: int,
         tls: TlsFiles | None,
         tls_clients: dict[str, TlsFiles],
+        closed: bool,
+        cluster_keys: list[bytes],
+        cluster_host: str,
     ) -> list[Address]: ...
     def renew_tls(self, *, tls: TlsFiles | None, tls_clients: dict[str, TlsFiles]) -> None: ...
     def stop(self) -> None: ...
@@ -163,6 +170,8 @@ class Stack:
         connect: bool,
         server_name: str,
         tls_profile: str,
+        through: Address | None,
+        branch_seed: str,
         /,
     ) -> None: ...
     def forward(
@@ -179,6 +188,8 @@ class Stack:
         connect: bool,
         server_name: str,
         tls_profile: str,
+        through: Address | None,
+        branch_seed: str,
         /,
     ) -> None: ...
     def relay(self, txn: int, branch: int, response: int, /) -> None: ...
@@ -201,8 +212,8 @@ class Stack:
         server_name: str,
         tls_profile: str,
         over: str | None,
-        through: Address | None = None,
-        route_key: str = "",
+        through: Address | None,
+        route_key: str,
         /,
     ) -> None: ...
     def bind(self, route_key: str, source: Address, local: Address, /) -> None: ...

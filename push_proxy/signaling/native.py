@@ -32,6 +32,8 @@ from .facts import (
 )
 
 _KIND = _stack.FactKind
+_INTERFACE = 2
+"""What this file expects of the compiled module; both are raised together."""
 
 
 class NativeSignaling:
@@ -44,6 +46,8 @@ class NativeSignaling:
 
     async def start(self, settings: StackSettings, on_fact: Callable[[Fact], None]) -> None:
         """See `contract.Signaling.start`."""
+        if fault := _mismatch(getattr(_stack, "interface_version", 1)):
+            raise ConfigurationError(fault)
         loop = asyncio.get_running_loop()
         try:
             bound = await loop.run_in_executor(None, lambda: self._start(settings))
@@ -67,6 +71,9 @@ class NativeSignaling:
             queue_limit=settings.queue_limit,
             tls=_tls(settings.tls),
             tls_clients=_tls_clients(settings.tls_clients),
+            closed=settings.closed,
+            cluster_keys=list(settings.cluster_keys),
+            cluster_host=settings.cluster_host,
         )
 
     async def stop(self) -> None:
@@ -177,7 +184,8 @@ class NativeSignaling:
             server_name,
             tls_profile,
             over,
-            *((_native(through), route_key) if through else ()),
+            _native(through) if through else None,
+            route_key,
         )
 
     def bind(self, route_key: str, source: Address, local: Address) -> None:
@@ -219,6 +227,16 @@ class NativeSignaling:
         return self._stack.counters()
 
 
+def _mismatch(interface: int) -> str:
+    """Why that compiled module does not go with this code; empty: it does."""
+    if interface == _INTERFACE:
+        return ""
+    return (
+        f"The compiled SIP stack belongs to another version of this service (its interface is "
+        f"{interface}, {_INTERFACE} is needed): run ./dev setup, or install one complete version."
+    )
+
+
 def _tls(files: TlsFiles | None) -> _stack.TlsFiles | None:
     if files is None:
         return None
@@ -247,6 +265,8 @@ _Changes = tuple[
     bool,
     str,
     str,
+    _stack.Address | None,
+    str,
 ]
 
 
@@ -263,6 +283,8 @@ def _changes(rewrite: Rewrite) -> _Changes:
         rewrite.connect,
         rewrite.server_name,
         rewrite.tls_profile,
+        _native(rewrite.through) if rewrite.through else None,
+        rewrite.branch_seed,
     )
 
 
@@ -273,8 +295,6 @@ def _native(address: Address) -> _stack.Address:
 
 def _address(address: _stack.Address) -> Address:
     return Address(address.host, address.port, address.transport)
-
-
 
 
 def _translate(fact: _stack.Fact) -> Fact:  # noqa: C901, PLR0912 - a case per fact
@@ -295,11 +315,12 @@ def _translate(fact: _stack.Fact) -> Fact:  # noqa: C901, PLR0912 - a case per f
                 cseq=fact.cseq,
                 raw=fact.raw,
                 peer_names=fact.peer_names,
+                restored=CallId(fact.restored) if fact.restored else None,
             )
         case _KIND.CANCEL:
             return CancelReceived(txn, fact.text)
         case _KIND.TRANSACTION_LOST:
-            return TransactionLost(txn, fact.text)
+            return TransactionLost(txn, fact.text, CallId(fact.restored) if fact.restored else None)
         case _KIND.BRANCH_RESPONSE:
             return BranchResponse(
                 txn=txn,

@@ -40,7 +40,8 @@ void parse_again(pjsip_rx_data* rdata) {
 
 }  // namespace
 
-void Engine::on_arrival(pjsip_rx_data* rdata) {
+bool Engine::on_arrival(pjsip_rx_data* rdata) {
+    if (closed_ && !restoring_) return false;
     auto& info = rdata->msg_info;
     if (unfold(info.msg_buf, static_cast<std::size_t>(info.len))) parse_again(rdata);
     // RFC 3261 18.2.2 would have us answer wherever maddr points, and look up its name, for anybody.
@@ -50,6 +51,10 @@ void Engine::on_arrival(pjsip_rx_data* rdata) {
     if (info.msg->type == PJSIP_REQUEST_MSG && is_stream(rdata->tp_info.transport))
         info.via->rport_param = rdata->pkt_info.src_port;
     keep_from_and_to(rdata);
+    if (!restoring_ && info.msg->type == PJSIP_REQUEST_MSG && info.msg->line.req.method.id == PJSIP_INVITE_METHOD &&
+        (restored_ || (from_node(info.msg) && is_stream(rdata->tp_info.transport))))
+        on_repeated(rdata);
+    return true;
 }
 
 }  // namespace push_proxy

@@ -27,11 +27,13 @@ nb::str text_of(const Fact& fact) {
 
 Rewrite rewrite(std::string request_uri, const Address& destination, const Address& local, Headers add,
                 std::vector<std::string> remove, std::string call, std::string route_key, bool device_is_caller,
-                bool connect, std::string server_name, std::string tls_profile) {
-    return {std::move(request_uri), destination,           local,
-            std::move(add),         std::move(remove),     std::move(call),
-            std::move(route_key),   device_is_caller,      connect,
-            std::move(server_name), std::move(tls_profile)};
+                bool connect, std::string server_name, std::string tls_profile, std::optional<Address> through,
+                std::string branch_seed) {
+    return {std::move(request_uri), destination,       local,
+            std::move(add),         std::move(remove), std::move(call),
+            std::move(route_key),   device_is_caller,  connect,
+            std::move(server_name), std::move(tls_profile),
+            std::move(through),     std::move(branch_seed)};
 }
 
 std::string string_of(const nb::bytes& bytes) { return {bytes.c_str(), bytes.size()}; }
@@ -43,6 +45,8 @@ NB_MODULE(_stack, m) {
     // an operator should read about at every stop.
     nb::set_leak_warnings(false);
 
+    // What native.py has been written for: see there.
+    m.attr("interface_version") = 2;
     m.doc() = "SIP stack on pjsip: facts out, orders in. Used by push_proxy.signaling.native only.";
 
     nb::class_<Address>(m, "Address")
@@ -84,6 +88,7 @@ NB_MODULE(_stack, m) {
         .def_prop_ro("to_uri", &text_of<&Fact::to_uri>)
         .def_prop_ro("to_tag", &text_of<&Fact::to_tag>)
         .def_prop_ro("call_id", &text_of<&Fact::call_id>)
+        .def_prop_ro("restored", &text_of<&Fact::restored>)
         .def_prop_ro("peer_names",
                      [](const Fact& fact) {
                          nb::list names;
@@ -112,16 +117,25 @@ NB_MODULE(_stack, m) {
             "start",
             [](Stack& stack, std::vector<Address> listen, std::string public_host, std::vector<std::string> own_hosts,
                const nb::bytes& token_key, std::size_t queue_limit, std::optional<TlsFiles> tls,
-               std::map<std::string, TlsFiles> tls_clients) {
-                Settings settings{std::move(listen), std::move(public_host), std::move(own_hosts), string_of(token_key),
-                                  queue_limit};
+               std::map<std::string, TlsFiles> tls_clients, bool closed, const std::vector<nb::bytes>& cluster_keys,
+               std::string cluster_host) {
+                Settings settings;
+                settings.listen = std::move(listen);
+                settings.public_host = std::move(public_host);
+                settings.own_hosts = std::move(own_hosts);
+                settings.token_key = string_of(token_key);
+                settings.queue_limit = queue_limit;
+                settings.closed = closed;
+                for (const auto& key : cluster_keys) settings.cluster_keys.push_back(string_of(key));
+                settings.cluster_host = std::move(cluster_host);
                 settings.tls = std::move(tls);
                 settings.tls_clients = std::move(tls_clients);
                 nb::gil_scoped_release release;
                 return stack.start(settings);
             },
             nb::arg("listen"), nb::arg("public_host"), nb::arg("own_hosts"), nb::arg("token_key"),
-            nb::arg("queue_limit"), nb::arg("tls").none(), nb::arg("tls_clients"))
+            nb::arg("queue_limit"), nb::arg("tls").none(), nb::arg("tls_clients"), nb::arg("closed"),
+            nb::arg("cluster_keys"), nb::arg("cluster_host"))
         .def("renew_tls", &Stack::renew_tls, nb::arg("tls").none(), nb::arg("tls_clients"),
              nb::call_guard<nb::gil_scoped_release>())
         .def("stop", &Stack::stop, nb::call_guard<nb::gil_scoped_release>())
@@ -139,22 +153,24 @@ NB_MODULE(_stack, m) {
              [](Stack& stack, std::uint64_t txn, int branch, std::string request_uri, const Address& destination,
                 const Address& local, Headers add, std::vector<std::string> remove, std::string call,
                 std::string route_key, bool device_is_caller, bool connect, std::string server_name,
-                std::string tls_profile) {
+                std::string tls_profile, std::optional<Address> through, std::string branch_seed) {
                  stack.order(
                      ForkOrder{txn, branch,
                                rewrite(std::move(request_uri), destination, local, std::move(add), std::move(remove),
                                        std::move(call), std::move(route_key), device_is_caller, connect,
-                                       std::move(server_name), std::move(tls_profile))});
+                                       std::move(server_name), std::move(tls_profile), std::move(through),
+                                       std::move(branch_seed))});
              })
         .def("forward",
              [](Stack& stack, std::uint64_t txn, std::string request_uri, const Address& destination,
                 const Address& local, Headers add, std::vector<std::string> remove, std::string call,
                 std::string route_key, bool device_is_caller, bool connect, std::string server_name,
-                std::string tls_profile) {
+                std::string tls_profile, std::optional<Address> through, std::string branch_seed) {
                  stack.order(ForwardOrder{
                      txn, rewrite(std::move(request_uri), destination, local, std::move(add), std::move(remove),
                                   std::move(call), std::move(route_key), device_is_caller, connect,
-                                  std::move(server_name), std::move(tls_profile))});
+                                  std::move(server_name), std::move(tls_profile), std::move(through),
+                                  std::move(branch_seed))});
              })
         .def("relay",
              [](Stack& stack, std::uint64_t txn, int branch, std::uint64_t response) {
@@ -172,16 +188,30 @@ NB_MODULE(_stack, m) {
              [](Stack& stack, std::uint64_t request, std::string method, std::string request_uri, std::string from,
                 std::string to, std::string call_id, int cseq, Headers headers, const nb::bytes& body,
                 const Address& destination, const Address& local, bool connect, std::string server_name,
-                std::string tls_profile, std::optional<std::string> over) {
+                std::string tls_profile, std::optional<std::string> over, std::optional<Address> through,
+                std::string route_key) {
                  stack.order(RequestOrder{request, std::move(method), std::move(request_uri), std::move(from),
                                           std::move(to), std::move(call_id), cseq, std::move(headers), string_of(body),
                                           destination, local, connect, std::move(server_name), std::move(tls_profile),
-                                          std::move(over)});
+                                          std::move(over), std::move(through), std::move(route_key)});
              })
         .def("bind",
              [](Stack& stack, std::string route_key, const Address& source, const Address& local) {
                  stack.order(BindOrder{std::move(route_key), source, local});
              })
+        .def("bind_through",
+             [](Stack& stack, std::string route_key, const Address& node) {
+                 stack.order(BindThroughOrder{std::move(route_key), node});
+             })
+        .def("open", [](Stack& stack) { stack.order(OpenOrder{}); })
+        .def("restore",
+             [](Stack& stack, std::string call, const nb::bytes& raw, const Address& source, const Address& local,
+                std::string to_tag, std::string server_name, std::string tls_profile) {
+                 stack.order(RestoreOrder{std::move(call), string_of(raw), source, local, std::move(to_tag),
+                                          std::move(server_name), std::move(tls_profile)});
+             })
+        .def("drain_node", [](Stack& stack, bool on) { stack.order(DrainOrder{on}); })
+        .def("peers", [](Stack& stack, std::vector<Address> nodes) { stack.order(PeersOrder{std::move(nodes)}); })
         .def("unbind", [](Stack& stack, std::string route_key) { stack.order(UnbindOrder{std::move(route_key)}); });
 
     bind_capture(m);

@@ -151,6 +151,11 @@ void Connections::pause(Acceptor& acceptor, bool paused) {
     epoll_ctl(poll_, EPOLL_CTL_MOD, acceptor.fd, &event);
 }
 
+void Connections::admit_all(bool on) {
+    closed_ = !on;
+    for (const auto& acceptor : acceptors_) pause(*acceptor, closed_);
+}
+
 void Connections::admit(int fd, const Address& remote, Listener& listener) {
     const auto refuse = [&](const char* why) {
         user_.on_refused("connection", remote, why);
@@ -319,7 +324,7 @@ void Connections::sweep() {
     swept_ = now;
     if (spare_ < 0) spare_ = open("/dev/null", O_RDONLY | O_CLOEXEC);
     for (const auto& acceptor : acceptors_)
-        if (acceptor->paused) pause(*acceptor, false);
+        if (acceptor->paused && !closed_) pause(*acceptor, false);
     using std::chrono::milliseconds;
     std::vector<std::pair<Stream*, std::string>> late;
     std::vector<Stream*> quiet;

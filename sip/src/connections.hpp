@@ -46,6 +46,8 @@ class Connections {
     // Fills in the port that was bound. Throws std::runtime_error.
     void listen(Listener& listener);
     void renew(std::shared_ptr<const TlsContexts> tls) { tls_ = std::move(tls); }
+    // Whether connections are accepted; while they are not, they wait in the kernel.
+    void admit_all(bool on);
 
     // A connection that stands, whoever opened it; null when there is none.
     Stream* standing(const Address& remote) const;
@@ -93,6 +95,7 @@ class Connections {
     StreamUser& user_;
     StreamLimits limits_;
     std::shared_ptr<const TlsContexts> tls_;
+    bool closed_ = false;
     int poll_;
     int spare_;  // a descriptor to give up when there is none left
     Watched pjsip_{Watched::Kind::pjsip};

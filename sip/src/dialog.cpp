@@ -42,13 +42,13 @@ std::string unpack_uuid(const std::string& bytes) {
     return text;
 }
 
+}  // namespace
+
 const pjsip_routing_hdr* route_header(const pjsip_msg* msg, std::size_t index) {
     for (const pjsip_hdr* header = msg->hdr.next; header != &msg->hdr; header = header->next)
         if (header->type == PJSIP_H_ROUTE && index-- == 0) return reinterpret_cast<const pjsip_routing_hdr*>(header);
     return nullptr;
 }
-
-}  // namespace
 
 const pjsip_sip_uri* sip_uri(const void* uri) {
     const auto* inner = pjsip_uri_get_uri(const_cast<void*>(uri));
@@ -119,7 +119,9 @@ bool Engine::is_us(const pjsip_sip_uri* uri) const {
     const auto host = lower(copy(uri->host));
     const int port = port_of(uri);
     const bool name =
-        host == lower(settings_.public_host) || std::any_of(settings_.own_hosts.begin(), settings_.own_hosts.end(),
+        host == lower(settings_.public_host) ||
+        (!settings_.cluster_host.empty() && host == lower(settings_.cluster_host)) ||
+        std::any_of(settings_.own_hosts.begin(), settings_.own_hosts.end(),
                                                             [&](const std::string& own) { return host == lower(own); });
     return std::any_of(listeners_.begin(), listeners_.end(), [&](const auto& listener) {
         return listener->bound.port == port && (name || listener->bound.host == host);
@@ -143,10 +145,10 @@ std::string Engine::own_uri(const Listener& listener, const std::string& user, b
     const auto& bound = listener.bound;
     const bool tls = bound.transport == "tls";
     const bool v6 = bound.host.find(':') != std::string::npos;
-    const bool other_family =
-        is_ip(settings_.public_host) && v6 != (settings_.public_host.find(':') != std::string::npos);
+    const auto& name = settings_.cluster_host.empty() ? settings_.public_host : settings_.cluster_host;
+    const bool other_family = is_ip(name) && v6 != (name.find(':') != std::string::npos);
     const bool any = bound.host == "0.0.0.0" || bound.host == "::";
-    const auto& host = other_family && !any ? bound.host : settings_.public_host;
+    const auto& host = other_family && !any ? bound.host : name;
     std::string out = secure && tls ? "<sips:" : "<sip:";
     out += user + "@" + bracketed(host) + ":" + std::to_string(bound.port);
     if (bound.transport != "udp" && !(secure && tls)) out += ";transport=" + bound.transport;
@@ -167,6 +169,11 @@ std::vector<std::string> Engine::record_route(const ServerTxn& txn, const Rewrit
     token.peer = rewrite.device_is_caller ? rewrite.destination : peer_of(txn);
     token.caller_tag = short_hash(txn.from_tag);
     token.next_hop = rewrite.device_is_caller ? 0 : txn.next_hop;
+    return own_records(txn, outward, token);
+}
+
+std::vector<std::string> Engine::own_records(const ServerTxn& txn, const Listener& outward,
+                                             const RouteToken& token) const {
     const auto user = encode_route_token(token, settings_.token_key);
     const bool secure = PJSIP_URI_SCHEME_IS_SIPS(txn.msg->line.req.uri);  // RFC 3261 16.6 step 4
     std::vector<std::string> values{own_uri(outward, user, secure)};
@@ -178,7 +185,7 @@ std::vector<std::string> Engine::record_route(const ServerTxn& txn, const Rewrit
 Address Engine::peer_of(const ServerTxn& txn) const {
     if (txn.source.transport == "udp") return txn.source;
     const auto* stream = txn.tsx && txn.tsx->transport ? as_stream(txn.tsx->transport) : nullptr;
-    if (stream && stream->outgoing) return txn.source;
+    if (stream && stream->outgoing) return stream->remote;
     return listening_at(static_cast<pjsip_via_hdr*>(pjsip_msg_find_hdr(txn.msg, PJSIP_H_VIA, nullptr)));
 }
 
@@ -201,34 +208,68 @@ void Engine::undo_strict_route(pjsip_rx_data* rdata) const {
     rdata->msg_info.route = ours;
 }
 
-// The first Route that carries a token of ours; those before it must be ours as well.
-std::optional<Engine::Route> Engine::route(pjsip_rx_data* rdata) {
-    const auto* msg = rdata->msg_info.msg;
+// How the dialog has passed through this service, by the Routes that carry tokens of ours for one device:
+// once, or at two nodes. Those before the first one must be ours as well. With another device's token a pass
+// of its own begins: it comes back to us.
+std::vector<Engine::Pass> Engine::passes(const pjsip_msg* msg) const {
+    std::vector<Pass> found;
     const auto own = leading_own_routes(msg);
+    std::string_view last;
     for (std::size_t index = 0; index < own; ++index) {
-        const auto* uri = sip_uri(&route_header(msg, index)->name_addr);
-        auto token = decode_route_token(view(uri->user), settings_.token_key);
-        if (!token) continue;
-        const bool from_caller = short_hash(view(rdata->msg_info.from->tag)) == token->caller_tag;
-        const bool from_callee = short_hash(view(rdata->msg_info.to->tag)) == token->caller_tag;
-        if (!from_caller && !from_callee) return std::nullopt;  // a token of another dialog
-        std::size_t pop = index + 1;
-        // The other one of the same pair (RFC 5658); one with another token is another pass through us.
-        while (pop < own && view(sip_uri(&route_header(msg, pop)->name_addr)->user) == view(uri->user)) ++pop;
-        Route found{*token, from_caller == token->device_is_caller, {}, pop};
-        if (found.from_device) {
-            found.hop = hop_to_known_peer(hop_toward_peer(*token, msg, pop), listener_of(rdata));
-            return found;
+        const auto user = view(sip_uri(&route_header(msg, index)->name_addr)->user);
+        if (!found.empty() && user == last) {  // the other one of the same pair (RFC 5658)
+            found.back().end = index + 1;
+            continue;
         }
-        const auto bound = bindings_.find(token->route_key);
-        // From the socket that the device registered at: a NAT lets nothing else through.
-        found.hop = bound != bindings_.end() ? hop_to_device(bound->second.first, *bound->second.second)
-                                             : hop_to_device(token->device, listener_of(rdata));
-        if (const auto moved = answered_at_.find(token->route_key); !found.hop.transport && moved != answered_at_.end())
-            found.hop = hop_to_device(moved->second.first, *moved->second.second);
+        auto token = decode_route_token(user, settings_.token_key);
+        if (!token && found.empty()) continue;
+        if (!token) break;
+        if (!found.empty()) {
+            const auto& first = found.front().token;
+            if (token->route_key != first.route_key || token->device_is_caller != first.device_is_caller ||
+                token->caller_tag != first.caller_tag)
+                break;
+        }
+        found.push_back({std::move(*token), index + 1});
+        last = user;
+    }
+    return found;
+}
+
+// Back by the node that the request which made the dialog came from, as long as it lives; we take the place
+// of one that does not.
+Engine::Hop Engine::hop_from_device(Route& found, const std::vector<Pass>& passed, const pjsip_rx_data* rdata) {
+    auto& listener = listener_of(rdata);
+    for (std::size_t i = 0; i + 1 < passed.size(); ++i) {
+        const auto node = live_node(passed[i].token.peer);
+        if (!node || is_own(*node)) continue;
+        found.token = passed[i].token;
+        found.routes_to_pop = passed[i].end;
+        return hop_to_peer(*node, listener, {}, {});
+    }
+    found.token = passed.back().token;
+    found.routes_to_pop = passed.back().end;
+    return hop_to_known_peer(hop_toward_peer(found.token, rdata->msg_info.msg, found.routes_to_pop), listener);
+}
+
+std::optional<Engine::Route> Engine::route(pjsip_rx_data* rdata) {
+    const auto passed = passes(rdata->msg_info.msg);
+    if (passed.empty()) return std::nullopt;
+    const auto& token = passed.front().token;
+    const bool from_caller = short_hash(view(rdata->msg_info.from->tag)) == token.caller_tag;
+    const bool from_callee = short_hash(view(rdata->msg_info.to->tag)) == token.caller_tag;
+    if (!from_caller && !from_callee) return std::nullopt;  // a token of another dialog
+    Route found{token, from_caller == token.device_is_caller, {}, passed.back().end};
+    if (found.from_device) {
+        found.hop = hop_from_device(found, passed, rdata);
         return found;
     }
-    return std::nullopt;
+    const auto bound = bindings_.find(token.route_key);
+    // From the socket that the device registered at: a NAT lets nothing else through.
+    found.hop = bound != bindings_.end() ? hop_of(bound->second) : hop_to_device(token.device, listener_of(rdata));
+    if (const auto moved = answered_at_.find(token.route_key); !found.hop.transport && moved != answered_at_.end())
+        found.hop = hop_to_device(moved->second.first, *moved->second.second);
+    return found;
 }
 
 // Where a request from the device goes: the next hop it names, if that is the one the PBX gave when
@@ -257,7 +298,9 @@ void Engine::on_in_dialog(pjsip_rx_data* rdata) {
         return answer_stateless(rdata, 481, "Call/Transaction Does Not Exist");
     }
     if (!may_travel(rdata)) return;
-    if (routed->from_device && !facts_.full()) {
+    // A node before us has told what it heard of its device.
+    const bool by_node = verify_branch(view(rdata->msg_info.via->branch_param), settings_.token_key).has_value();
+    if (routed->from_device && !by_node && !facts_.full()) {
         Fact fact = make_fact(FactKind::device_heard);
         fact.name = to_hex(routed->token.route_key);
         fact.source = source_of(rdata);
@@ -269,6 +312,7 @@ void Engine::on_in_dialog(pjsip_rx_data* rdata) {
     if (ack) {
         // RFC 3261 16.11: an ACK of a 2xx is its own transaction, and has no response.
         plan.branch = make_branch(loop_hash(rdata), upstream_of(rdata->msg_info.via).text(), settings_.token_key);
+        plan.to_node = !routed->hop.through.empty();
         auto message = forward_request(endpoint_, msg, raw_body(rdata), plan);
         if (routed->hop.transport || routed->from_device) return send_stateless(message, routed->hop);
         return keep_ack(routed->token.route_key, dialog_of(rdata) + "|" + std::to_string(rdata->msg_info.cseq->cseq),
@@ -278,7 +322,8 @@ void Engine::on_in_dialog(pjsip_rx_data* rdata) {
     if (bye) dialog_over(routed->token.route_key, dialog_of(rdata));
     auto* txn = open_server(rdata);
     if (!txn) return;
-    txn->from_device = routed->from_device;
+    txn->from_device = routed->from_device && !by_node;
+    txn->by_node = by_node && nodes_;
     if (bye) {
         Fact fact = make_fact(FactKind::dialog_ended);
         fact.text = unpack_uuid(routed->token.call);

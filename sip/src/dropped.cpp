@@ -74,6 +74,7 @@ const pjsip_rx_data* holder(const pjsip_tp_dropped_data* dropped) {
 
 void Engine::on_dropped(pjsip_tp_dropped_data* dropped) {
     if (dropped->status == PJ_EIGNORED) return;  // CRLF keep-alives
+    if (closed_ || restoring_) return;
     if (auto* stream = as_stream(dropped->tp))
         return on_malformed(*stream, {static_cast<char*>(dropped->data), dropped->len}, "400 Malformed Message");
     count("rejected.", "malformed");

@@ -9,8 +9,9 @@ Engine* g_engine = nullptr;
 namespace {
 
 pj_bool_t on_arrival(pjsip_rx_data* rdata) {
-    guarded("arrival", [&] { g_engine->on_arrival(rdata); });
-    return PJ_FALSE;
+    bool taken = true;
+    guarded("arrival", [&] { taken = g_engine->on_arrival(rdata); });
+    return taken ? PJ_FALSE : PJ_TRUE;
 }
 
 pj_bool_t on_rx_request(pjsip_rx_data* rdata) {
@@ -101,6 +102,7 @@ Engine::Engine(Settings settings, pjsip_endpoint* endpoint, std::shared_ptr<cons
                               settings_.ping_ms,          settings_.unacked_ms,
                               settings_.keepalive_s};
     connections_ = std::make_unique<Connections>(endpoint_, *this, limits, std::move(tls));
+    closed_ = settings_.closed;
     g_engine = this;
 }
 
@@ -141,6 +143,7 @@ std::vector<Address> Engine::listen() {
         bound.push_back(listener->bound);
         listeners_.push_back(std::move(listener));
     }
+    if (closed_) connections_->admit_all(false);
     return bound;
 }
 
@@ -187,8 +190,18 @@ void Engine::carry_out(const Order& order) {
                 request(o);
             } else if constexpr (std::is_same_v<T, BindOrder>) {
                 bind(o);
+            } else if constexpr (std::is_same_v<T, BindThroughOrder>) {
+                bind_through(o);
             } else if constexpr (std::is_same_v<T, UnbindOrder>) {
                 if (auto key = from_hex(o.route_key)) bindings_.erase(*key);
+            } else if constexpr (std::is_same_v<T, OpenOrder>) {
+                open();
+            } else if constexpr (std::is_same_v<T, RestoreOrder>) {
+                restore(o);
+            } else if constexpr (std::is_same_v<T, DrainOrder>) {
+                draining_ = o.on;
+            } else if constexpr (std::is_same_v<T, PeersOrder>) {
+                peers(o);
             } else if constexpr (std::is_same_v<T, RenewTlsOrder>) {
                 connections_->renew(o.contexts);
             } else {
@@ -205,7 +218,7 @@ void Engine::bind(const BindOrder& order) {
     if (!key || key->size() != 8) return failed("bind", 0, 0, "not a route key: '" + order.route_key + "'");
     try {
         to_sockaddr(order.source);
-        bindings_[*key] = {order.source, &listener_at(order.local)};
+        bindings_[*key] = {order.source, &listener_at(order.local), false, {}};
         answered_at_.erase(*key);
         device_bound(*key);
     } catch (const std::invalid_argument& error) {
@@ -327,7 +340,8 @@ void Engine::count(const char* what, std::string_view which) {
         "INVITE",    "ACK",       "BYE",        "CANCEL",    "REGISTER",    "OPTIONS",    "PRACK",      "UPDATE",
         "INFO",      "REFER",     "MESSAGE",    "SUBSCRIBE", "NOTIFY",      "PUBLISH",    "1xx",        "2xx",
         "3xx",       "4xx",       "5xx",        "6xx",       "malformed",   "overloaded", "loop",       "max_forwards",
-        "bad_route", "no_dialog", "connection", "tls",       "flow_failed", "waited",     "redirected", "ack_kept"};
+        "bad_route", "no_dialog", "connection", "tls",       "flow_failed", "waited",     "redirected", "ack_kept",
+        "extension", "sent",      "passed",     "node_token"};
     std::string key(what);
     bool found = false;
     for (auto name : known) found = found || name == which;

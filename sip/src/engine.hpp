@@ -34,7 +34,7 @@ class Engine : public StreamUser {
     void complain(const char* where, const char* what);
 
     // Entered from pjsip's callbacks.
-    void on_arrival(pjsip_rx_data* rdata);
+    bool on_arrival(pjsip_rx_data* rdata);  // false: it goes no further
     void on_request(pjsip_rx_data* rdata);
     void on_stray_response(pjsip_rx_data* rdata);
     void on_transaction_state(pjsip_transaction* tsx, pjsip_event* event);
@@ -70,7 +70,14 @@ class Engine : public StreamUser {
         Listener* listener;                    // names us in Via and Record-Route
         pjsip_transport* transport = nullptr;  // null: there is no flow
         bool to_device = false;
-        std::string why = {};  // there is none toward a PBX
+        std::string why = {};      // there is none toward a PBX
+        std::string through = {};  // not empty: to another node, for this route key
+    };
+    struct Binding {
+        Address at;  // the device's, or the node's that has its flow
+        Listener* listener;
+        bool through = false;
+        std::string route_key = {};  // of one that is at another node
     };
     Hop hop_to_device(const Address& destination, Listener& preferred);
     Hop hop_to_peer(const Address& destination, Listener& preferred, const std::string& profile,
@@ -80,6 +87,7 @@ class Engine : public StreamUser {
     Hop hop_of(const RequestOrder& order);
     Hop hop_of(const OwnRequest& own);
     Hop hop_of(const Branch& branch);
+    Hop hop_of(const Binding& binding);
     bool known_peer(const Address& address) const;
     void answered_from(const Branch& branch, const pjsip_rx_data* rdata);
     void flows_ended();
@@ -89,6 +97,7 @@ class Engine : public StreamUser {
     void remember_peer(const Address& address, const std::string& profile, const std::string& server_name);
     void tell_lost(const ServerTxn& txn, const std::string& why);
     bool reroute(ServerTxn& txn);
+    static void answer_by(pjsip_transaction& tsx, pjsip_transport& transport, const Address& target);
     void on_malformed(Stream& stream, std::string_view packet, const char* fault) override;
     void on_refused(const char* what, const Address& source, const std::string& why) override;
 
@@ -135,6 +144,27 @@ class Engine : public StreamUser {
     void keep_ack(std::string route_key, std::string name, TxData message);
     void send_kept_acks(const std::string& route_key, const Hop& hop);
 
+    // nodes.cpp: requests that pass through two nodes
+    bool lives(const Address& node) const;
+    std::optional<Address> live_node(const Address& address) const;
+    bool is_own(const Address& address) const;
+    Hop hop_through(const Address& node, const std::string& route_key, Listener& preferred,
+                    const std::string& profile, const std::string& server_name);
+    void lead_through(pjsip_tx_data* tdata, const Hop& hop);
+    bool from_node(const pjsip_msg* msg) const;
+    std::optional<std::string> node_token_of(const pjsip_rx_data* rdata) const;
+    void on_from_node(pjsip_rx_data* rdata);
+    std::vector<std::string> record_route_here(const ServerTxn& txn, const std::string& route_key,
+                                               const Hop& hop) const;
+    void bind_through(const BindThroughOrder& order);
+    void peers(const PeersOrder& order);
+
+    // restore.cpp: what a former life held
+    void open();
+    void restore(const RestoreOrder& order);
+    pjsip_transport* way_back(const RestoreOrder& order, pj_pool_t* pool, std::string& why);
+    void on_repeated(pjsip_rx_data* rdata);
+
     // dialog.cpp: requests inside dialogs, by route token alone
     struct Route {
         RouteToken token;
@@ -145,8 +175,15 @@ class Engine : public StreamUser {
     void on_in_dialog(pjsip_rx_data* rdata);
     void undo_strict_route(pjsip_rx_data* rdata) const;
     std::optional<Route> route(pjsip_rx_data* rdata);
+    struct Pass {
+        RouteToken token;
+        std::size_t end;  // the index of the Route after its own
+    };
+    std::vector<Pass> passes(const pjsip_msg* msg) const;
+    Hop hop_from_device(Route& found, const std::vector<Pass>& passed, const pjsip_rx_data* rdata);
     Address hop_toward_peer(const RouteToken& token, const pjsip_msg* msg, std::size_t routes_to_pop) const;
     std::vector<std::string> record_route(const ServerTxn& txn, const Rewrite& rewrite, const Listener& outward) const;
+    std::vector<std::string> own_records(const ServerTxn& txn, const Listener& outward, const RouteToken& token) const;
     std::string own_uri(const Listener& listener, const std::string& user, bool secure) const;
     Address peer_of(const ServerTxn& txn) const;
     bool is_us(const pjsip_sip_uri* uri) const;
@@ -181,7 +218,8 @@ class Engine : public StreamUser {
     std::unordered_map<std::string, std::string> peer_hosts_;  // "transport host" -> key of the last peer there
     std::unordered_map<std::uint64_t, std::unique_ptr<ServerTxn>> transactions_;
     std::unordered_map<std::string, Branch*> by_via_branch_;
-    std::unordered_map<std::string, std::pair<Address, Listener*>> bindings_;     // by 8-byte route key
+    std::unordered_map<std::string, Binding> bindings_;                           // by 8-byte route key
+    std::optional<std::vector<Address>> nodes_;                                   // all that live; none: not told yet
     std::unordered_map<std::string, std::pair<Address, Listener*>> answered_at_;  // by route key; while it stands
     std::unordered_map<std::string, std::vector<std::uint64_t>> following_;  // unanswered, by route key, oldest first
     std::vector<KeptAck> kept_acks_;
@@ -191,6 +229,10 @@ class Engine : public StreamUser {
     std::uint64_t next_id_ = 1;
     Levels levels_told_{};
     Clock::time_point refusal_told_{};
+    const RestoreOrder* restoring_ = nullptr;  // while its request is on its way through pjsip
+    bool restored_ = false;                    // there has been one
+    bool closed_ = false;
+    bool draining_ = false;
     bool stopping_ = false;
 };
 
@@ -218,6 +260,8 @@ Address upstream_of(const pjsip_via_hdr* via);
 // Where its sender says that it listens: the host that the request came from, the port of sent-by.
 Address listening_at(const pjsip_via_hdr* via);
 int default_port(std::string_view transport);
+// The Route header with that index, or null.
+const pjsip_routing_hdr* route_header(const pjsip_msg* msg, std::size_t index);
 // "host:port" in lower case, the default port filled in.
 std::string hop_name(const pjsip_sip_uri* uri);
 // Where the peer says that in-dialog requests should go: its top Record-Route, else its Contact.

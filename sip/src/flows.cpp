@@ -66,6 +66,9 @@ Engine::Hop Engine::hop_to_known_peer(const Address& destination, Listener& pref
 Engine::Hop Engine::hop_of(const Rewrite& rewrite) {
     to_sockaddr(rewrite.destination);  // throws
     auto& listener = listener_at(rewrite.local);
+    if (rewrite.through)
+        return hop_through(*rewrite.through, from_hex(rewrite.route_key).value_or(""), listener, rewrite.tls_profile,
+                           rewrite.server_name);
     if (!rewrite.connect) return hop_to_device(rewrite.destination, listener);
     remember_peer(rewrite.destination, rewrite.tls_profile, rewrite.server_name);
     return hop_to_peer(rewrite.destination, listener, rewrite.tls_profile, rewrite.server_name);
@@ -74,6 +77,9 @@ Engine::Hop Engine::hop_of(const Rewrite& rewrite) {
 Engine::Hop Engine::hop_of(const RequestOrder& order) {
     to_sockaddr(order.destination);  // throws
     auto& listener = listener_at(order.local);
+    if (order.through)
+        return hop_through(*order.through, from_hex(order.route_key).value_or(""), listener, order.tls_profile,
+                           order.server_name);
     if (!order.connect) return hop_to_device(order.destination, listener);
     remember_peer(order.destination, order.tls_profile, order.server_name);
     return hop_to_peer(order.destination, listener, order.tls_profile, order.server_name);
@@ -81,13 +87,14 @@ Engine::Hop Engine::hop_of(const RequestOrder& order) {
 
 // The same flow again, for what belongs to a request of our own.
 Engine::Hop Engine::hop_of(const OwnRequest& own) {
+    if (!own.through.empty()) return hop_through(own.destination, own.through, *own.listener, {}, {});
     return own.to_device ? hop_to_device(own.destination, *own.listener)
                          : hop_to_known_peer(own.destination, *own.listener);
 }
 
 // The same flow again, for what belongs to a branch.
 Engine::Hop Engine::hop_of(const Branch& branch) {
-    Hop hop{branch.destination, branch.listener, nullptr, branch.to_device};
+    Hop hop{branch.destination, branch.listener, nullptr, branch.to_device, {}, branch.through};
     if (branch.destination.transport == "udp") {
         hop.transport = branch.listener->transport;
     } else if (branch.tsx && branch.tsx->transport) {
@@ -95,6 +102,7 @@ Engine::Hop Engine::hop_of(const Branch& branch) {
     } else {
         hop.transport = connections_->standing(branch.destination);
     }
+    if (!branch.through.empty()) return hop;
     if (const auto moved = answered_at_.find(branch.route_key); !hop.transport && moved != answered_at_.end())
         return hop_to_device(moved->second.first, *moved->second.second);
     return hop;
@@ -104,7 +112,9 @@ Engine::Hop Engine::hop_of(const Branch& branch) {
 // Nobody else knows the branch: until it registers, its dialogs go on there.
 void Engine::answered_from(const Branch& branch, const pjsip_rx_data* rdata) {
     const auto* stream = as_stream(rdata->tp_info.transport);
-    if (!stream || !stream->live() || stream->outgoing || !branch.txn.invite || branch.route_key.empty()) return;
+    if (!stream || !stream->live() || stream->outgoing || !branch.txn.invite || branch.route_key.empty() ||
+        !branch.through.empty())
+        return;
     if (stream->remote.transport != branch.destination.transport || connections_->standing(branch.destination)) return;
     answered_at_[branch.route_key] = {stream->remote, stream->listener};
 }
@@ -181,7 +191,12 @@ void Engine::fail_servers() {
             end_transaction(txn->tsx);
         } else if (txn->rerouted) {
             txn->rerouted = false;
-            if (txn->told && !stream->stood) tell_lost(*txn, "the answer could not be delivered");
+            if (!txn->told || stream->stood) continue;
+            const bool unheard = !txn->restored.empty() && !txn->provisional_sent;
+            tell_lost(*txn, unheard ? stream->why_ended : "the answer could not be delivered");
+            if (!unheard) continue;
+            txn->told = false;  // once
+            end_transaction(txn->tsx);
         }
     }
 }
@@ -190,6 +205,7 @@ void Engine::tell_lost(const ServerTxn& txn, const std::string& why) {
     Fact fact = make_fact(FactKind::transaction_lost);
     fact.txn = txn.id;
     fact.text = why;
+    fact.restored = txn.restored;
     facts_.push(std::move(fact));
 }
 
@@ -201,20 +217,24 @@ bool Engine::reroute(ServerTxn& txn) {
     const bool forked = std::any_of(txn.branches.begin(), txn.branches.end(),
                                     [](const auto& branch) { return branch.second->to_device; });
     // To devices we never connect, and a stranger could name any port.
-    if (!forked && !known_peer(target)) return false;
+    if (!forked && !txn.by_node && !known_peer(target)) return false;
     const auto hop = hop_to_known_peer(target, *txn.listener);
     if (!hop.transport) return false;
-    auto* tsx = txn.tsx;
-    if (tsx->tp_st_key) pjsip_transport_remove_state_listener(tsx->transport, tsx->tp_st_key, tsx);
-    tsx->tp_st_key = nullptr;
-    pjsip_transport_dec_ref(tsx->transport);
-    tsx->transport = hop.transport;
-    pjsip_transport_add_ref(tsx->transport);
-    const auto address = to_sockaddr(target);
-    pj_sockaddr_cp(&tsx->addr, &address);
-    tsx->addr_len = static_cast<int>(pj_sockaddr_get_len(&address));
+    answer_by(*txn.tsx, *hop.transport, target);
     txn.rerouted = true;
     return true;
+}
+
+// Answers leave by that transport from now on.
+void Engine::answer_by(pjsip_transaction& tsx, pjsip_transport& transport, const Address& target) {
+    if (tsx.tp_st_key) pjsip_transport_remove_state_listener(tsx.transport, tsx.tp_st_key, &tsx);
+    tsx.tp_st_key = nullptr;
+    pjsip_transport_add_ref(&transport);
+    pjsip_transport_dec_ref(tsx.transport);
+    tsx.transport = &transport;
+    const auto address = to_sockaddr(target);
+    pj_sockaddr_cp(&tsx.addr, &address);
+    tsx.addr_len = static_cast<int>(pj_sockaddr_get_len(&address));
 }
 
 void Engine::on_refused(const char* what, const Address& source, const std::string& why) {

@@ -249,7 +249,7 @@ TxData forward_request(pjsip_endpoint* endpoint, const pjsip_msg* request, const
     if (!max_forwards) add_header(tdata.get(), "Max-Forwards", "70");
     if (plan.add)
         for (const auto& [name, value] : *plan.add) add_header(tdata.get(), name, value);
-    follow_strict_route(tdata.get());
+    if (!plan.to_node) follow_strict_route(tdata.get());
     hide_push_params(msg);
     set_body(tdata.get(), body.content_type, body.data);
     return seal(std::move(tdata));

@@ -59,9 +59,11 @@ TxData make_response(pjsip_endpoint* endpoint, const pjsip_msg* request, int sta
 
 struct ForwardPlan {
     std::string branch;
+    std::string branch_seed;                   // for `send_branch`
     const std::string* request_uri = nullptr;  // null: keep
     std::size_t routes_to_pop = 0;
     std::vector<std::string> record_route;  // whole values, the topmost first
+    bool to_node = false;                   // a Route to another node of ours comes on top of all that is left
     const Headers* add = nullptr;
     const std::vector<std::string>* remove = nullptr;
 };

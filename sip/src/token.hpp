@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "values.hpp"
 
@@ -37,11 +38,22 @@ std::optional<RouteToken> decode_route_token(std::string_view text, std::string_
 
 // A Via branch: random, a hash for loop detection (RFC 5393), where its responses go, and a signature
 // over all of it.
-std::string make_branch(std::uint32_t loop_hash, std::string_view upstream, std::string_view key);
+// With a seed the random part is derived from it and the other two: the same branch again after a restart.
+std::string make_branch(std::uint32_t loop_hash, std::string_view upstream, std::string_view key,
+                        std::string_view seed = {});
 // The loop hash, when the branch is one of ours.
 std::optional<std::uint32_t> verify_branch(std::string_view branch, std::string_view key);
 // Whether the branch is one of ours and was made for a request from `upstream`: without this, whoever
 // has once seen a branch could have us send responses anywhere.
 bool branch_leads_to(std::string_view branch, std::string_view upstream, std::string_view key);
+
+// What one node gives another with a request for a device whose flow is there: the user part of the topmost
+// Route. It serves for this request alone (`request_name`), and for a minute.
+bool looks_like_node_token(std::string_view text);
+std::string make_node_token(std::string_view route_key, std::string_view request_name, std::int64_t now_s,
+                            std::string_view key);
+// The route key. Nothing when no key verifies it or its time is over.
+std::optional<std::string> read_node_token(std::string_view text, std::string_view request_name, std::int64_t now_s,
+                                           const std::vector<std::string>& keys);
 
 }  // namespace push_proxy

@@ -32,6 +32,7 @@ struct Branch : Owner {
     Address destination;
     const Clock::time_point started = Clock::now();
     bool to_device = false;  // on its own connection or not at all
+    std::string through;     // not empty: by way of another node, for this route key
     std::string route_key;   // of that device
     bool automatic = false;  // responses pass upstream without Python
     bool provisional = false;
@@ -71,6 +72,8 @@ struct ServerTxn : Owner {
     Listener* listener = nullptr;
     bool from_device = false;  // answers go by the connection it came on, or not at all
     bool rerouted = false;     // the answer has taken a new connection
+    bool by_node = false;      // another node of ours has sent it
+    std::string restored;      // call UUID, when a former life of ours has held it
     std::string upstream;      // where its responses go
     bool invite = false;
     bool told = false;  // Python knows it; requests inside dialogs it never sees
@@ -91,6 +94,7 @@ struct OwnRequest : Owner {
     pjsip_transaction* tsx = nullptr;
     Listener* listener = nullptr;
     Address destination;
+    std::string through;              // as in Branch
     std::optional<std::string> over;  // its Reason: an INVITE that is cancelled as soon as it is heard
     bool cancel_sent = false;
 };

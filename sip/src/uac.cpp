@@ -36,9 +36,11 @@ void Engine::start_branch(ServerTxn& txn, int id, const Rewrite& rewrite, bool a
         plan.routes_to_pop = txn.own_routes;
         plan.add = &rewrite.add;
         plan.remove = &rewrite.remove;
+        plan.branch_seed = rewrite.branch_seed;
         if (!rewrite.route_key.empty()) plan.record_route = record_route(txn, rewrite, *hop.listener);
         send_branch(txn, id, automatic, plan, hop);
-        if (hop.to_device) txn.branches.at(id)->route_key = from_hex(rewrite.route_key).value_or("");
+        if (hop.to_device && hop.through.empty())
+            txn.branches.at(id)->route_key = from_hex(rewrite.route_key).value_or("");
     } catch (const std::invalid_argument& error) {
         failed(order, txn.id, id, error.what());
     }
@@ -48,10 +50,17 @@ void Engine::start_branch(ServerTxn& txn, int id, const Rewrite& rewrite, bool a
 void Engine::send_branch(ServerTxn& txn, int id, bool automatic, ForwardPlan plan, const Hop& hop) {
     auto owned = std::make_unique<Branch>(txn, id);
     auto& branch = *owned;
-    branch.via_branch = plan.branch = make_branch(txn.loop_hash, txn.upstream, settings_.token_key);
+    plan.branch = make_branch(txn.loop_hash, txn.upstream, settings_.token_key, plan.branch_seed);
+    if (by_via_branch_.contains(plan.branch)) {
+        if (!automatic) throw std::invalid_argument("the branch seed has been used already");
+        plan.branch = make_branch(txn.loop_hash, txn.upstream, settings_.token_key);
+    }
+    plan.to_node = !hop.through.empty();
+    branch.via_branch = plan.branch;
     branch.listener = hop.listener;
     branch.destination = hop.destination;
     branch.to_device = hop.to_device;
+    branch.through = hop.through;
     branch.automatic = automatic;
     auto tdata = forward_request(endpoint_, txn.msg, txn.body, plan);
     by_via_branch_[branch.via_branch] = &branch;
@@ -126,6 +135,7 @@ void Engine::aim(pjsip_tx_data* tdata, const Hop& hop) {
     via->transport = pj_str(hop.transport->type_name);
     via->sent_by = tdata->via_addr;
     via->rport_param = 0;  // RFC 3581: asked for
+    if (!hop.through.empty()) lead_through(tdata, hop);
     pjsip_tx_data_invalidate_msg(tdata);
 }
 
@@ -167,6 +177,8 @@ void Engine::branch_response(Branch& branch, pjsip_rx_data* rdata) {
     if (txn.invite && line.code < 200 && (line.code > 100 || first_provisional) && branch.tsx && !branch.cancel_sent)
         arm_timer_c(branch);
     if (branch.final) disarm(branch.timer_c);
+    // The other node had no flow either: the device may come to any of us.
+    if (line.code == 430 && txn.toward && !branch.through.empty()) return wait_for_device(txn);
     if (branch.automatic) {
         if (line.code == 100) return;
         if (line.code >= 200) tell_forwarded(txn, line.code, copy(line.reason), false);
@@ -351,7 +363,7 @@ bool Engine::end_dialog(pjsip_msg* msg, const Hop& hop, TxData* kept_ack) {
         if (header->type != PJSIP_H_RECORD_ROUTE) continue;
         const auto* record = reinterpret_cast<const pjsip_routing_hdr*>(header);
         const auto* uri = sip_uri(record->name_addr.uri);
-        if (uri && is_us(uri)) break;
+        if (uri && (is_us(uri) || decode_route_token(view(uri->user), settings_.token_key))) break;
         route_set.insert(route_set.begin(), record);
     }
     const auto make = [&](const pjsip_method* method, int cseq) -> TxData {
@@ -391,6 +403,7 @@ void Engine::request(const RequestOrder& order) {
             return request_failed(order.request, hop.to_device ? 430 : 503, hop.to_device ? "Flow Failed" : hop.why);
         own->listener = hop.listener;
         own->destination = hop.destination;
+        own->through = hop.through;
         if (order.method == "INVITE") own->over = order.over.value_or("");
         requests_.emplace(own, std::move(owned));
         const auto* tsx = send_in_transaction(std::move(tdata), hop, own);

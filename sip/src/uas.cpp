@@ -80,7 +80,7 @@ std::string unknown_extensions(const pjsip_msg* msg) {
 void Engine::on_request(pjsip_rx_data* rdata) {
     bury();
     const auto* msg = rdata->msg_info.msg;
-    count("received.", view(msg->line.req.method.name));
+    if (!restoring_) count("received.", view(msg->line.req.method.name));
     if (excessive(rdata)) {
         count("rejected.", "malformed");
         return answer_raw(rdata, {rdata->msg_info.msg_buf, static_cast<std::size_t>(rdata->msg_info.len)},
@@ -92,11 +92,14 @@ void Engine::on_request(pjsip_rx_data* rdata) {
         count("rejected.", "malformed");
         return answer_stateless(rdata, 400, cut ? "Message Shorter Than Content-Length" : "Repeated Header");
     }
+    if (from_node(msg) && !restoring_) return on_from_node(rdata);
     const bool in_dialog = rdata->msg_info.to->tag.slen != 0;
     if (msg->line.req.method.id == PJSIP_ACK_METHOD || (in_dialog && !is_method(msg, "REGISTER")))
         return on_in_dialog(rdata);
     const auto* target = sip_uri(msg->line.req.uri);
     if (is_method(msg, "OPTIONS") && target && is_us(target)) {
+        // A PBX that knows other nodes shall turn to them.
+        if (draining_) return answer_stateless(rdata, 503, "Service Unavailable", {}, {{"Retry-After", "30"}});
         // PBXs qualify the contacts that sleep: 3 s without an answer and callers get 404 (Asterisk).
         return answer_stateless(rdata, 200, "OK", {},
                                 {{"Allow",
@@ -141,7 +144,7 @@ void Engine::on_outside_dialog(pjsip_rx_data* rdata) {
         count("rejected.", "bad_route");
         return answer_stateless(rdata, 403, "Route Not Allowed");
     }
-    if (facts_.full()) {
+    if (facts_.full() && !restoring_) {
         count("rejected.", "overloaded");
         // A call that ended here: Python, which counts calls, never hears of it.
         if (msg->line.req.method.id == PJSIP_INVITE_METHOD) count("shed.", "INVITE");
@@ -150,7 +153,7 @@ void Engine::on_outside_dialog(pjsip_rx_data* rdata) {
     auto* txn = open_server(rdata);
     if (!txn) return;
     txn->told = true;
-    if (txn->invite) arm_trying(*txn, kTryingDelay);
+    if (txn->invite && !restoring_) arm_trying(*txn, kTryingDelay);
 
     Fact fact = make_fact(FactKind::request);
     fact.txn = txn->id;
@@ -166,6 +169,8 @@ void Engine::on_outside_dialog(pjsip_rx_data* rdata) {
     fact.cseq = rdata->msg_info.cseq->cseq;
     if (const auto* stream = as_stream(rdata->tp_info.transport)) fact.peer_names = stream->peer_names;
     fact.raw.assign(rdata->msg_info.msg_buf, static_cast<std::size_t>(rdata->msg_info.len));
+    if (restoring_) fact.raw = restoring_->raw;
+    fact.restored = txn->restored;
     facts_.push(std::move(fact));
 }
 
@@ -200,6 +205,13 @@ ServerTxn* Engine::open_server(pjsip_rx_data* rdata) {
     txn->upstream = upstream_of(rdata->msg_info.via).text();
     txn->listener = &listener_of(rdata);
     txn->source = source_of(rdata);
+    if (restoring_) {
+        txn->to_tag = restoring_->to_tag;
+        txn->source = restoring_->source;
+        txn->restored = restoring_->call;
+        txn->rerouted = is_stream(rdata->tp_info.transport);
+        restored_ = true;
+    }
     tsx->mod_data[g_module.id] = static_cast<Owner*>(txn.get());
     pjsip_tsx_recv_msg(tsx, rdata);
     auto* raw = txn.get();

@@ -36,6 +36,9 @@ struct Settings {
     std::string public_host;                      // named in Via and Record-Route
     std::vector<std::string> own_hosts;           // further names that mean us in a Route or Request-URI
     std::string token_key;                        // 32 bytes that sign route tokens and branches
+    bool closed = false;                          // what arrives is dropped until OpenOrder
+    std::vector<std::string> cluster_keys;        // sign what nodes give one another: the first; all verify
+    std::string cluster_host;                     // named in Record-Route instead of public_host
     std::size_t queue_limit = 20000;              // facts waiting for Python before we shed load
     unsigned timer_c_ms = 185 * 1000;             // RFC 3261 16.6 item 11: more than three minutes
     std::optional<TlsFiles> tls;                  // what tls listeners show
@@ -88,6 +91,7 @@ struct Fact {
     int cseq = 0;
     std::string raw;
     std::vector<std::string> peer_names;
+    std::string restored;  // call UUID of a RestoreOrder
 };
 
 struct Rewrite {
@@ -102,6 +106,8 @@ struct Rewrite {
     bool connect = false;  // toward a PBX: a connection may be opened
     std::string server_name;
     std::string tls_profile;
+    std::optional<Address> through = {};  // the node that has the device's flow
+    std::string branch_seed = {};         // empty: a random branch
 };
 
 struct ReplyOrder {
@@ -152,14 +158,36 @@ struct RequestOrder {
     std::string tls_profile;
     // Of an INVITE that is over already: it is cancelled with this Reason as soon as it has been heard.
     std::optional<std::string> over;
+    std::optional<Address> through = {};  // as in Rewrite, with its route key
+    std::string route_key = {};
 };
 struct BindOrder {
     std::string route_key;
     Address source;
     Address local;
 };
+struct BindThroughOrder {
+    std::string route_key;
+    Address node;
+};
 struct UnbindOrder {
     std::string route_key;
+};
+struct OpenOrder {};
+struct RestoreOrder {
+    std::string call;
+    std::string raw;
+    Address source;
+    Address local;
+    std::string to_tag;
+    std::string server_name;
+    std::string tls_profile;
+};
+struct DrainOrder {
+    bool on;
+};
+struct PeersOrder {
+    std::vector<Address> nodes;
 };
 class TlsContexts;
 struct RenewTlsOrder {
@@ -168,7 +196,8 @@ struct RenewTlsOrder {
 struct StopOrder {};
 
 using Order = std::variant<ReplyOrder, ForkOrder, RelayOrder, CancelOrder, AckAndByeOrder, ForwardOrder, RequestOrder,
-                           BindOrder, UnbindOrder, RenewTlsOrder, StopOrder>;
+                           BindOrder, BindThroughOrder, UnbindOrder, OpenOrder, RestoreOrder, DrainOrder, PeersOrder,
+                           RenewTlsOrder, StopOrder>;
 
 using Counters = std::map<std::string, std::uint64_t>;
 

@@ -31,7 +31,7 @@ void Engine::follow(ServerTxn& txn, TowardDevice toward, const Hop& hop) {
     following_[toward.route_key].push_back(txn.id);
     txn.toward = std::move(toward);
     if (hop.transport) {
-        tell_awaited(txn, false);
+        if (!txn.toward->edge) tell_awaited(txn, false);
         send_to_device(txn, hop);
     } else {
         wait_for_device(txn);
@@ -71,7 +71,7 @@ void Engine::wait_for_device(ServerTxn& txn) {
         });
     if (txn.cancelled) return end_wait(txn, 487, "Request Terminated");
     if (waiting_ >= settings_.waiting_limit || static_cast<std::size_t>(waiting_here) >= kMaxPerDevice ||
-        toward.flows >= kMaxFlows || stopping_)
+        toward.flows >= kMaxFlows || stopping_ || toward.edge)
         return end_wait(txn, 430, "Flow Failed");
     count("in_dialog.", "waited");
     toward.waiting = true;
@@ -119,7 +119,7 @@ void Engine::stop_waiting(ServerTxn& txn) {
 void Engine::device_bound(const std::string& route_key) {
     const auto bound = bindings_.find(route_key);
     if (bound == bindings_.end()) return;
-    const auto hop = hop_to_device(bound->second.first, *bound->second.second);
+    const auto hop = hop_of(bound->second);
     if (!hop.transport) return;
     send_kept_acks(route_key, hop);
     const auto list = following_.find(route_key);
@@ -127,6 +127,8 @@ void Engine::device_bound(const std::string& route_key) {
     for (const auto id : std::vector(list->second)) {
         auto* txn = find(id);
         if (!txn || !txn->toward || txn->final_sent) continue;
+        // The node that has sent it knows where the device is now.
+        if (txn->toward->edge && !hop.through.empty()) continue;
         if (txn->toward->waiting) {
             stop_waiting(*txn);
             send_to_device(*txn, hop);
@@ -143,10 +145,11 @@ void Engine::redirect(Branch& branch, const Hop& hop) {
     // With a provisional response the device has it.
     if (!tsx || branch.final || branch.provisional || branch.cancel_wanted) return;
     const bool same_transport = tsx->transport == hop.transport;
-    if (same_transport && branch.destination == hop.destination) return;
+    if (same_transport && branch.destination == hop.destination && branch.through == hop.through) return;
     if (txn.toward->flows >= kMaxFlows) return;
     count("in_dialog.", "redirected");
-    if (same_transport && !is_stream(tsx->transport)) {
+    const bool direct = branch.through.empty() && hop.through.empty();
+    if (same_transport && direct && !is_stream(tsx->transport)) {
         // The same Via: for a device that has had it this is a repetition, which it answers again. One
         // with a branch of its own it would refuse, for its CSeq is not a new one.
         const auto address = to_sockaddr(hop.destination);

@@ -18,6 +18,7 @@ struct TowardDevice {
     int sent = 0;          // so many branches; the last one counts
     int flows = 0;         // so many addresses of the device
     bool waiting = false;  // for a flow
+    bool edge = false;     // for another node, which does the waiting
     pj_timer_entry timer{};
 };
 
