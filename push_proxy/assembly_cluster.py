@@ -72,7 +72,16 @@ class Cluster:
         sip = node_sip(
             self.settings.cluster, signaling.listening(), host=self.settings.node_address
         )
-        await self.membership.start(sip)
+        membership = self.membership
+
+        def tell_stack() -> None:
+            signaling.peers([record.sip for record in membership.alive().values()])
+
+        if membership.clustered:
+            membership.subscribe(tell_stack)
+        await membership.start(sip)
+        if membership.clustered:
+            tell_stack()
 
     def on_moves(self, moved: Callable[[Collection[str]], None]) -> None:
         """Call ``moved`` with the nodes that came, went, or have another address now."""

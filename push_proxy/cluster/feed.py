@@ -20,7 +20,7 @@ from ..runtime.nodes import NO_DEVICE
 from ..tasks import spawn
 
 _log = structlog.get_logger(__name__)
-_WAIT_S = 4.0
+_WAIT_S = 2.0
 _AGAIN_S = 0.5
 _AT_ONCE = 500
 _MOST_UNTOLD = 50_000

@@ -18,7 +18,7 @@ from ..ports import Clock
 from ..tasks import spawn
 
 _log = structlog.get_logger(__name__)
-_WAIT_S = 4.0
+_WAIT_S = 2.0
 _AGAIN_S = 0.5
 ANSWER_S = 2.0
 _INBOX_S = 10.0
