@@ -152,13 +152,14 @@ class RedisClient:
         if self._topology.kind is not Kind.CLUSTER:
             return await self._group(self._route.server(commands[0]), commands, send)
         groups = self._grouped(commands, in_order=in_order)
-        sending = [
-            self._group(server, [commands[n] for n in numbers], send) for server, numbers in groups
-        ]
+
+        async def sent(server: Server, numbers: list[int]) -> list[Any]:
+            return await self._group(server, [commands[n] for n in numbers], send)
+
         if in_order:
-            found = [await each for each in sending]
+            found = [await sent(*group) for group in groups]
         else:
-            found = await _together(sending)
+            found = await _together([sent(*group) for group in groups])
         replies: list[Any] = [None] * len(commands)
         for (_, numbers), answers in zip(groups, found, strict=True):
             for number, answer in zip(numbers, answers, strict=True):

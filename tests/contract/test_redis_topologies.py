@@ -130,12 +130,12 @@ def url(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
 
 
 async def test_reads_that_block(url: str) -> None:
-    """Twenty readers wait for streams and lists at once, each for longer than a command may take:
+    """Forty readers wait for streams and lists at once, each for longer than a command may take:
     other commands go through meanwhile, and each reader gets what was written for it.
     """
     client = RedisClient(url, timeout_s=0.5)
     await client.connect()
-    lists = [f"inbox-{number}" for number in range(19)]
+    lists = [f"inbox-{number}" for number in range(39)]
     try:
         async with asyncio.TaskGroup() as group:
             stream = group.create_task(
@@ -166,6 +166,12 @@ async def test_one_master_of_a_cluster_hangs(
         done = await asyncio.gather(
             *(client.write("SET", key, "x") for key in KEYS), return_exceptions=True
         )
+        well = KEYS[done.index(b"OK")]
+        hung = KEYS[next(n for n, each in enumerate(done) if each != b"OK")]
+        in_order = [("SET", well, "before"), ("SET", hung, "y"), ("SET", well, "after")]
+        with pytest.raises(StoreUnavailable):
+            await client.write_all(in_order, in_order=True)
+        assert await client.call("GET", well) == b"before"
         assert 10 < done.count(b"OK") < len(KEYS)
         assert all(each == b"OK" or isinstance(each, StoreUnavailable) for each in done)
     await until(cluster_group.well, what="cluster that is well")

@@ -124,7 +124,7 @@ class SentinelGroup:
 
     async def _state(self, port: int) -> dict[str, str]:
         flat = await _asked(port, "SENTINEL MASTER")
-        words = [word.decode() for word in flat]
+        words = [word.decode() for word in flat or ()]
         return dict(zip(words[::2], words[1::2], strict=True))
 
 

@@ -22,7 +22,7 @@ FAILOVER_S = 60.0
 @pytest.fixture
 async def sentinels(workdir: Path) -> AsyncIterator[SentinelGroup]:
     """Whole, and this test's alone."""
-    # Nobody is started again from its file here, and a disk that is busy would hold up the master.
+    # Not "always": a disk that is busy would hold up every write.
     group = SentinelGroup(workdir / "sentinels", "--appendfsync", "everysec")
     await group.start()
     yield group
@@ -32,7 +32,7 @@ async def sentinels(workdir: Path) -> AsyncIterator[SentinelGroup]:
 @pytest.fixture
 async def masters(workdir: Path) -> AsyncIterator[ClusterGroup]:
     """Three, and this test's alone."""
-    group = ClusterGroup(workdir / "cluster")
+    group = ClusterGroup(workdir / "cluster", "--appendfsync", "everysec")
     await group.start()
     yield group
     await group.aclose()
