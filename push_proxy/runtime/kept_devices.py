@@ -14,7 +14,7 @@ from ..cluster_ports import FeedKind
 from ..core.device_limit import giving_way
 from ..core.ids import AccountKey, DeviceId
 from ..core.model import Binding, Device, push_target
-from ..errors import PreconditionFailed, StoreUnavailable
+from ..errors import NotFound, PreconditionFailed, StoreUnavailable
 from ..ports import Clock, Store
 from ..store.faults import check_version
 from .changes import Change, DeviceChanged, DeviceEvicted, DeviceMoved
@@ -180,7 +180,12 @@ class KeptDevices(Lookup, ABC):
 
     def _note(self, device: Device) -> None:
         self._index.set_device(device)
-        self._submit_device((device.account, device.device))
+        place = (device.account, device.device)
+        if not self.nodes.name or self._writes.waits(job_of(place)):
+            self._submit_device(place)
+        else:
+            self._touched(place[0])
+            self._writes.submit(("signs", *place), partial(self._write_signs, place))
 
     def _take_device(self, device: Device) -> Displaced:
         """Into memory, and out of it whatever gives way, which leaves the store behind."""
@@ -213,6 +218,20 @@ class KeptDevices(Lookup, ABC):
     async def _write_behind(self, place: Place) -> None:
         async with self._lock(place[0]):
             await self._settle_device(place)
+
+    async def _write_signs(self, place: Place) -> None:
+        """A sign of life never undoes what another node has changed or deleted meanwhile."""
+        async with self._lock(place[0]):
+            device = self.device(*place)
+            if device is None:
+                return
+            try:
+                removed = await self._store.put_device(device, expected_version=device.version)
+            except (NotFound, PreconditionFailed):
+                self._writes.submit(place[0], partial(self._read_again, place[0]))
+            else:
+                self._written(place)
+                self._correct(removed)
 
     async def _settle_device(self, place: Place) -> None:
         """Make the store have of this device what memory has."""

@@ -108,6 +108,10 @@ class Node:
     def bound(self) -> Binding | None:
         return self.directory.binding(ALICE, PHONE)
 
+    def token(self) -> str | None:
+        known = self.directory.device(ALICE, PHONE)
+        return None if known is None else known.token
+
 
 @pytest.fixture
 def store() -> SlowStore:
@@ -294,6 +298,38 @@ async def test_signs_of_life_are_no_changes(nodes: tuple[Node, Node]) -> None:
     known = one.directory.device(ALICE, PHONE)
     await two.until(lambda: two.directory.device(ALICE, PHONE) == known)
     assert len(two.changes) == told
+
+
+async def test_a_sign_of_life_undoes_no_change_of_another_node(
+    nodes: tuple[Node, Node], store: SlowStore
+) -> None:
+    """An app that gave its new token to one node registers at the other, which has not heard of
+    that yet: the new token stays.
+    """
+    one, two = nodes
+    await one.directory.put_account(account())
+    await one.directory.put_device(device())
+    await two.until(lambda: two.directory.device(ALICE, PHONE) is not None)
+    await store.put_device(device(token="t2", version=2), expected_version=None)
+    two.directory.touch_device(ALICE, PHONE, token=True)
+    await two.until(lambda: two.token() == "t2")
+    stored = await store.get_device(ALICE, PHONE)
+    assert stored is not None
+    assert (stored.token, stored.version) == ("t2", 2)
+
+
+async def test_a_sign_of_life_brings_no_deleted_device_back(
+    nodes: tuple[Node, Node], store: SlowStore
+) -> None:
+    """Logged out at one node, and heard once more at the other: the device stays deleted."""
+    one, two = nodes
+    await one.directory.put_account(account())
+    await one.directory.put_device(device())
+    await two.until(lambda: two.directory.device(ALICE, PHONE) is not None)
+    await store.delete_device(ALICE, PHONE)
+    two.directory.touch_device(ALICE, PHONE, token=True)
+    await two.until(lambda: two.directory.device(ALICE, PHONE) is None)
+    assert await store.get_device(ALICE, PHONE) is None
 
 
 async def test_what_is_told_while_the_store_is_away_comes_later(
