@@ -81,14 +81,14 @@ class RegistrationLosses:
             self._timer.cancel()
 
     def _begin(self) -> None:
-        keys = [account.key for account in self._accounts.accounts() if self._owns(account.key)]
+        keys = [account.key for account in self._accounts.accounts()]
         self._go_on(iter(keys), {})
 
     def _go_on(self, keys: Iterator[AccountKey], found: dict[AccountKey, Watched]) -> None:
         now = self._clock.now()
         some = list(islice(keys, _AT_ONCE))
         told = 0
-        for key in some:
+        for key in filter(self._owns, some):
             before, state = self._watched.get(key, _UNKNOWN), self._registrations.state(key)
             if state is RegistrationState.REGISTERED and not before.lost:
                 found[key] = _WELL  # nearly all of them, nearly always

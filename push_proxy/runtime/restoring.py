@@ -17,6 +17,7 @@ from ..core.model import Account, CallRecord, CallState, HeldInvite
 from ..core.next_hop import NextHop
 from ..core.restored_wake import lost, restored
 from ..core.uri import NameAddr
+from ..errors import PushProxyError, StoreUnavailable
 from ..ports import Clock, Store
 from ..signaling.contract import Signaling
 from ..signaling.facts import RequestReceived, TransactionLost
@@ -171,11 +172,21 @@ class Restoring:
         except MalformedMessage as error:
             _log.error("a held INVITE cannot be read", call_id=held.call, error=str(error))
             return None
-        record = await self._store.get_call(held.call)
+        record = await self._record(held.call)
         if record is not None and record.state in _OVER:
             return None
         fault = _fault(held, message)
         return _Former(held=held, account=account, message=message, record=record, fault=fault)
+
+    async def _record(self, call: CallId) -> CallRecord | None:
+        try:
+            return await self._store.get_call(call)
+        except StoreUnavailable:
+            raise
+        except PushProxyError as error:
+            # The call itself is more than what is known of it; and so are all the others.
+            _log.error("the record of a held call cannot be read", call_id=call, error=str(error))
+            return None
 
     def _out_of_reach(self, held: HeldInvite) -> str:
         """Why the PBX's transaction can neither find us nor be answered; empty: it can."""

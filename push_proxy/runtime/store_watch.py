@@ -89,6 +89,8 @@ class StoreWatch:
                 await self._recover()
             except StoreUnavailable as error:
                 self._note(error)
+            except Exception:  # noqa: BLE001 - logged; nobody else would see the store go or come
+                _log.exception("a look at the store failed", where=self._where)
             else:
                 if self.fault:
                     _log.warning("store unavailable -> ready", where=self._where)
@@ -97,11 +99,13 @@ class StoreWatch:
     async def _recover(self) -> None:
         if self._recovery is None:
             return
+        # What fails is tried again: the next look finds it empty still.
         try:
             await self._recovery.emptied()
         except StoreUnavailable as error:
-            # The next look finds it empty still.
             _log.error("not everything could be written back yet", error=str(error))
+        except Exception:  # noqa: BLE001 - logged
+            _log.exception("writing back failed", where=self._where)
 
     def _note(self, error: StoreUnavailable) -> None:
         if not self.fault:

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
+import structlog
+
 from ..core.ids import AccountKey
 from ..core.leasing import Orders, Replies
 from ..core.model import RegistrationRecord
 from ..lease_ports import Leased, Owner
 from ..ports import Clock
 from . import keys, scripts
-from .codec import Codec
+from .codec import Codec, UnreadableValue
 from .redis_client import Command, RedisClient, evalsha
 
+_log = structlog.get_logger(__name__)
 _KNEW_NOTHING = 2
 """See ``lease_renew.lua``."""
 
@@ -121,7 +124,14 @@ class LeasesInRedis:
         }
 
     def _read_registration(self, key: AccountKey, data: bytes) -> RegistrationRecord | None:
-        return self._codec.decode(RegistrationRecord, data, key) if data else None
+        """One that cannot be read must not keep all others from being taken over."""
+        if not data:
+            return None
+        try:
+            return self._codec.decode(RegistrationRecord, data, key)
+        except UnreadableValue as error:
+            _log.error("a registration is made anew: cannot be read", account=key, error=str(error))
+            return None
 
 
 def _without_fence(kept: bytes) -> bytes:

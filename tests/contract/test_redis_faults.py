@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from push_proxy.store.secrets import KeyRing
 from tests.lab.ports import free_port
 
 from .conftest import RING, HandClock, debian_redis
-from .samples import ALICE, account, call, device, held
+from .samples import ALICE, BOB, account, call, device, held, registration
 
 
 def on(url: str, **options: object) -> RedisStore:
@@ -233,6 +234,23 @@ async def test_unreadable_account_is_left_out(valkey: EmbeddedValkey, opened: Re
     with structlog.testing.capture_logs() as logs:
         assert [a.account async for a in opened.all_accounts()] == ["bob"]
     assert logs[0]["account"] == "acme/alice"
+
+
+async def test_unreadable_registration_is_made_anew(
+    valkey: EmbeddedValkey, opened: RedisStore
+) -> None:
+    """One damaged record, or one of a newer version, keeps no other account from being taken over;
+    its fence counts all the same.
+    """
+    kept = replace(registration(HandClock().at), account=BOB, fence=7)
+    await opened.put_registration(kept)
+    async with Redis.from_url(valkey.url) as other:
+        await other.set("pp:{acme/alice}:registration", b'7 {"_v":99}')
+    with structlog.testing.capture_logs() as logs:
+        assert await opened.claim_registrations({ALICE: 8, BOB: 8}) == {ALICE: None, BOB: kept}
+    assert logs[0]["account"] == "acme/alice"
+    assert await opened.get_registrations([ALICE, BOB]) == (None, kept)
+    assert not await opened.put_registration(replace(kept, account=ALICE))
 
 
 async def test_unknown_fields_are_ignored(valkey: EmbeddedValkey, opened: RedisStore) -> None:

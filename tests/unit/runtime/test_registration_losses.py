@@ -1,10 +1,14 @@
 """runtime.registration_losses: looks at every account, some hundred at a time."""
 
-from push_proxy.core.ids import AccountId, AccountKey, TenantId
+from collections.abc import Callable
+
+import pytest
+
+from push_proxy.core.ids import AccountId, AccountKey, Instant, TenantId
 from push_proxy.core.model import Account
 from push_proxy.core.notices import Notice, NoticeType
 from push_proxy.core.registration_status import RegistrationState, RegistrationStatus
-from push_proxy.runtime.clock import ManualClock
+from push_proxy.runtime.clock import ManualClock, Timer
 from push_proxy.runtime.registration_losses import RegistrationLosses
 
 REGISTERED, REJECTED = RegistrationState.REGISTERED, RegistrationState.REJECTED
@@ -13,12 +17,12 @@ REGISTERED, REJECTED = RegistrationState.REGISTERED, RegistrationState.REJECTED
 class World:
     """Accounts, their registrations, and what was told."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, owns: Callable[[AccountKey], bool] = lambda _: True) -> None:
         self.clock = ManualClock()
         self.states = {AccountKey(f"acme/{number}"): REGISTERED for number in range(count)}
         self.told: list[Notice] = []
         self.losses = RegistrationLosses(
-            accounts=self, registrations=self, notices=self, clock=self.clock
+            accounts=self, registrations=self, notices=self, clock=self.clock, owns=owns
         )
         self.losses.start()
 
@@ -53,6 +57,32 @@ def test_a_loss_among_thousands_is_told_with_its_reason() -> None:
     world.states[AccountKey("acme/1650")] = REGISTERED
     world.clock.advance(15)
     assert [each.type for each in world.told] == ["registration.lost", "registration.restored"]
+
+
+def test_another_nodes_accounts_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose they are is asked for a few hundred in one go: calls go on in between."""
+    asked: list[AccountKey] = []
+    at_once: list[int] = []
+    later = ManualClock.call_at
+
+    def owns(key: AccountKey) -> bool:
+        asked.append(key)
+        return not key.endswith("7")
+
+    def call_at(clock: ManualClock, when: Instant, then: Callable[[], None]) -> Timer:
+        at_once.append(len(asked))
+        asked.clear()
+        return later(clock, when, then)
+
+    monkeypatch.setattr(ManualClock, "call_at", call_at)
+    world = World(1_700, owns)
+    world.clock.advance(15)
+    for key in ("acme/7", "acme/8"):
+        world.states[AccountKey(key)] = REJECTED
+    world.clock.advance(30)
+    assert [notice.account for notice in world.told] == ["acme/8"]
+    assert sum(at_once) >= 1_700
+    assert max(at_once) <= 500
 
 
 def test_silence_is_told_after_a_minute() -> None:
