@@ -1,6 +1,7 @@
 """What another node has in memory, and any node is asked for: calls that go on, registrations."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -105,7 +106,7 @@ class Elsewhere:
         self._orders.serve("call", str, self._call)
         self._orders.serve("report", Report, self._report)
         self._orders.serve("act", Act, self._act)
-        self._orders.serve("registration", str, self._status)
+        self._orders.serve("registrations", list[str], self._statuses)
         self._orders.serve("dialog_ended", DialogEnded, self._dialog_ended)
         self._orders.start()
 
@@ -152,17 +153,39 @@ class Elsewhere:
 
     async def registration(self, key: AccountKey) -> RegistrationStatus:
         """How an account is registered at its PBX, whichever node sees to it."""
-        known = self._registration(key)
-        if self._orders is None or self._owns(key):
+        return (await self.registrations([key]))[key]
+
+    async def registrations(
+        self, keys: Sequence[AccountKey]
+    ) -> Mapping[AccountKey, RegistrationStatus]:
+        """The same of several accounts."""
+        known = {key: self._registration(key) for key in keys}
+        if self._orders is None or not (foreign := [key for key in keys if not self._owns(key)]):
             return known
+        by_node: dict[str, list[AccountKey]] = {}
         try:
-            (record,) = await self._store.get_registrations([key])
-            if record is None or not self._membership.address(record.node):
-                return known
-            return await self._orders.ask(record.node, "registration", key, RegistrationStatus)
-        except (NodeSilent, StoreUnavailable) as error:
-            _log.info("a registration's state is not known here", account=key, reason=str(error))
+            records = await self._store.get_registrations(foreign)
+        except StoreUnavailable as error:
+            _log.info("registrations of other nodes are not known", error=str(error))
             return known
+        for key, record in zip(foreign, records, strict=True):
+            if record is not None and self._membership.address(record.node):
+                by_node.setdefault(record.node, []).append(key)
+        for found in await asyncio.gather(*(self._ask(*each) for each in by_node.items())):
+            known |= found
+        return known
+
+    async def _ask(
+        self, node: str, keys: Sequence[AccountKey]
+    ) -> Mapping[AccountKey, RegistrationStatus]:
+        assert self._orders is not None  # noqa: S101 - for the type checker
+        try:
+            answer = dict[str, RegistrationStatus]
+            found = await self._orders.ask(node, "registrations", list(keys), answer)
+        except (NodeSilent, StoreUnavailable) as error:
+            _log.info("a node's registrations are not known", node=node, reason=str(error))
+            return {}
+        return {AccountKey(key): status for key, status in found.items()}
 
     async def ended(self, record: CallRecord, fact: DialogEnded) -> bool:
         """A BYE has passed here for a call that another node has: that ends its record."""
@@ -202,8 +225,8 @@ class Elsewhere:
         verdict = record.outcome.verdict if record.outcome else None
         return Fate(taken=taken, state=record.state, verdict=verdict)
 
-    async def _status(self, key: str) -> RegistrationStatus:
-        return self._registration(AccountKey(key))
+    async def _statuses(self, keys: list[str]) -> dict[str, RegistrationStatus]:
+        return {key: self._registration(AccountKey(key)) for key in keys}
 
     async def _dialog_ended(self, fact: DialogEnded) -> bool:
         if self._calls.get(CallId(fact.call)) is None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from ..errors import PushProxyError
 from ..settings_file import load
-from . import addresses, certificates, clock, events, pbxes, providers, service, store
+from . import addresses, certificates, clock, events, nodes, pbxes, providers, service, store
 from .finding import Chart, Finding, State
 
 TOTAL_S = 90.0
@@ -16,6 +16,7 @@ Hop = Callable[[Chart], Awaitable[None]]
 HOPS: tuple[tuple[str, Hop], ...] = (
     ("store", store.examine),
     ("service", service.examine),
+    ("nodes", nodes.examine),
     ("addresses", addresses.examine),
     ("certificates", certificates.examine),
     ("pbxes", pbxes.examine),

@@ -7,6 +7,7 @@ from enum import StrEnum
 from ..ports import SharedValues
 from ..runtime.clock import SystemClock
 from ..settings import Settings
+from ..store.redis import RedisStore
 
 
 class State(StrEnum):
@@ -38,6 +39,8 @@ class Chart:
         self.clock = SystemClock()
         self.shared: SharedValues | None = None
         """The nodes' common values, once the store has been found fit for use."""
+        self.store: RedisStore | None = None
+        """The same, for what else nodes share."""
         self.closing: list[Callable[[], Awaitable[None]]] = []
         """What is to be done at the end of the examination."""
         self.hop = ""

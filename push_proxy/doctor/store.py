@@ -93,5 +93,5 @@ def _opens(chart: Chart, url: str, ring: KeyRing, sealed: str | None) -> None:
     chart.ok("secrets at rest", "open with the key ring")
     if not ring.outdated(sealed):
         # Else a running service could not read what we would share.
-        chart.shared = shared = RedisStore(url, ring=ring, clock=chart.clock)
+        chart.shared = chart.store = shared = RedisStore(url, ring=ring, clock=chart.clock)
         chart.closing.append(shared.aclose)

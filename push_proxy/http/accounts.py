@@ -121,7 +121,8 @@ async def list_accounts(
 ) -> AccountList:
     """The tenant's accounts by name, a page at a time."""
     found = await deps.store.list_accounts(caller.tenant, limit=page.limit, cursor=page.cursor)
-    views = [view(one, deps.registrations.status(one.key), None) for one in found.accounts]
+    registrations = await deps.elsewhere.registrations([one.key for one in found.accounts])
+    views = [view(one, registrations[one.key], None) for one in found.accounts]
     return AccountList(accounts=views, next_cursor=found.next_cursor)
 
 

@@ -125,6 +125,9 @@ async def test_registration_is_shown_at_any_node(cluster: Cluster, kamailio: Kam
     for node in cluster.nodes:
         found = await node.is_registered("bob")
         assert found["last_status"] == 200
+        listed = await node.expect("GET", "/v1/accounts")
+        states = [each["status"]["registration"]["state"] for each in listed["accounts"]]
+        assert states == ["registered"]
 
 
 async def test_nonces_are_good_at_every_node(cluster: Cluster, account: str) -> None:
