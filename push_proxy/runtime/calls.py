@@ -178,7 +178,10 @@ class Calls:
             self._keeper.later(call, lambda live: live.add(entry))
             return False
         live.add(entry)
-        self._changed(live)
+        if live.decided:
+            self._keeper.changed(call)
+        for on_change in self._watchers:
+            on_change(live)
         return True
 
     def hear(self, call: CallId, device: DeviceId, words: AppWords) -> None:
@@ -193,7 +196,9 @@ class Calls:
             self._keeper.later(call, lambda live: live.hear(device, words))
         else:
             live.hear(device, words)
-            self._changed(live)
+            if live.decided:
+                self._keeper.changed(call)
+            self._tell(live)
 
     def move(self, call: CallId, state: CallState, at: Instant) -> None:
         """The call's state has changed."""
@@ -227,11 +232,6 @@ class Calls:
         else:
             self._keeper.changed(live.id)
         self._turned(live)
-
-    def _changed(self, live: LiveCall) -> None:
-        if live.decided:
-            self._keeper.changed(live.id)
-        self._tell(live)
 
     def _turned(self, live: LiveCall) -> None:
         for on_turn in self._turn_watchers:

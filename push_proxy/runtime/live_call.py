@@ -57,6 +57,7 @@ class LiveCall:
         "_shown",
         "account",
         "answered_at",
+        "decided",
         "direction",
         "dirty",
         "ended_at",
@@ -79,6 +80,8 @@ class LiveCall:
         self.sip_call_id = record.sip_call_id
         self.started_at = record.started_at
         self.state = record.state
+        self.decided = _is_decided(record.state)
+        """Nothing of it has to be in memory: what is still to come finds it in the store."""
         self.answered_at = record.answered_at
         self.ended_at = record.ended_at
         self.outcome = record.outcome
@@ -88,23 +91,20 @@ class LiveCall:
         self.dirty = True
         """The store does not have it as it is now."""
 
-    @property
-    def decided(self) -> bool:
-        """Nothing of it has to be in memory: what is still to come finds it in the store."""
-        return self.state is CallState.ENDED or self.state is CallState.ANSWERED
-
     def add(self, entry: TimelineEntry) -> None:
         """One more line of the timeline."""
         if len(self.timeline) >= TIMELINE_LIMIT:
             del self.timeline[TIMELINE_LIMIT // 2]
         self.timeline.append(entry)
-        self._change()
+        self.dirty = True
+        self._shown = None
         if self.evidence is not None:
             self._judge()
 
     def move(self, state: CallState, at: Instant) -> None:
         """It has come to this state."""
         self.state = state
+        self.decided = _is_decided(state)
         if state is CallState.ANSWERED:
             self.answered_at = at
         elif state is CallState.ENDED:
@@ -165,3 +165,7 @@ class LiveCall:
     def _change(self) -> None:
         self.dirty = True
         self._shown = None
+
+
+def _is_decided(state: CallState) -> bool:
+    return state is CallState.ENDED or state is CallState.ANSWERED
