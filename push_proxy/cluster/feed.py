@@ -8,6 +8,8 @@ everything again.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from itertools import islice
 from typing import Protocol
 
 import structlog
@@ -62,6 +64,8 @@ class Feed:
         self._meters = meters
         self._untold: dict[_What, Instant] = {}
         self._telling: asyncio.Task[None] | None = None
+        self._told = self._readable = 0
+        self._reached = asyncio.Condition()
         self._position = ""
         self._caught_up = asyncio.Condition()
         self._reading: asyncio.Task[None] | None = None
@@ -71,6 +75,7 @@ class Feed:
 
     def tell(self, kind: FeedKind, account: AccountKey, device: DeviceId = NO_DEVICE) -> None:
         """This has reached the store: the others read it there."""
+        self._told += 1
         self._untold.setdefault((kind, account, device), self._clock.now())
         if len(self._untold) > _MOST_UNTOLD:
             self._untold = {(FeedKind.EVERYTHING, _NO_ACCOUNT, NO_DEVICE): self._clock.now()}
@@ -79,12 +84,15 @@ class Feed:
 
     async def sent(self) -> None:
         """Return when all that was told can be read by the others, or the store is away."""
-        if self._telling is not None and not self._telling.done():
-            await asyncio.wait((self._telling,), timeout=_SENT_WITHIN_S)
+        told = self._told
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SENT_WITHIN_S), self._reached:
+                await self._reached.wait_for(lambda: self._readable >= told)
 
     async def _tell_all(self) -> None:
         while self._untold:
-            some = list(self._untold.items())[:_AT_ONCE]
+            some = list(islice(self._untold.items(), _AT_ONCE))
+            told = self._told if len(some) == len(self._untold) else self._readable
             for what, _ in some:
                 del self._untold[what]
             entries = [
@@ -96,6 +104,10 @@ class Feed:
             except StoreUnavailable:
                 self._untold = {**dict(some), **self._untold}
                 await asyncio.sleep(_AGAIN_S)
+                continue
+            async with self._reached:
+                self._readable = told
+                self._reached.notify_all()
 
     # following
 

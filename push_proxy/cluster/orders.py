@@ -136,6 +136,9 @@ class Orders:
                 await asyncio.sleep(_AGAIN_S)
             except msgspec.DecodeError as error:
                 _log.warning("an order of another node cannot be read", error=str(error))
+            except Exception:  # noqa: BLE001 - logged; else nobody would be answered any more
+                _log.exception("taking other nodes' orders failed")
+                await asyncio.sleep(_AGAIN_S)
 
     def _taken(self, message: _Message) -> None:
         if message.answers:
@@ -144,6 +147,13 @@ class Orders:
                 waiting.set_result(message)
         elif message.until + _CLOCKS_S >= self._clock.now():
             spawn(self._do(message), name=f"order {message.kind}")
+        else:
+            _log.warning(
+                "an order came too late to be done: we were held up, or the nodes' clocks differ",
+                kind=message.kind,
+                sender=message.sender,
+                late_s=round(self._clock.now() - message.until, 1),
+            )
 
     async def _do(self, message: _Message) -> None:
         handler, failed, body = self._handlers.get(message.kind), False, b"null"

@@ -140,7 +140,8 @@ class Directory(Following):
         """SIP came from the device: a sign of life, if on the flow that we would send to."""
         binding = self.by_route_key(route_key)
         if binding and binding.source == source and binding.heard_at < now:
-            self._index.set_binding(replace(binding, heard_at=now))
+            if self.nodes.is_me(binding.node):
+                self._index.set_binding(replace(binding, heard_at=now))
             self.touch_device(binding.account, binding.device)
 
     def expire(self) -> None:

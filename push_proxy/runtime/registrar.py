@@ -1,5 +1,6 @@
 """The registrar for apps: digest, decision, answer, and then the wakes that wait for it."""
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Protocol
@@ -19,11 +20,13 @@ from ..core.trust import claimed_account
 from ..ports import Clock
 from ..signaling.contract import Signaling
 from ..signaling.facts import RequestReceived
+from ..tasks import spawn
 from .challenger import Challenger
 from .changes import BindingChanged, Change
 from .directory import Directory
 
 _log = structlog.get_logger(__name__)
+_AT_ONCE = 500
 
 
 class RegistrationNotices(Protocol):
@@ -60,6 +63,8 @@ class Registrar:
         self._own = own
         self._services = services
         self._rules = rules or BindingRules()
+        self._moved: set[str] = set()
+        self._rebinding: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Tell the stack the flows of all stored bindings, and follow their changes."""
@@ -177,10 +182,20 @@ class Registrar:
 
     def rebind(self, nodes: Collection[str]) -> None:
         """These nodes have come, gone or moved: requests in dialogs with their phones follow."""
-        for account in self._directory.accounts():
-            for binding in self._directory.bindings(account.key):
-                if binding.node in nodes:
-                    self._bind(binding)
+        self._moved.update(nodes)
+        if self._rebinding is None or self._rebinding.done():
+            self._rebinding = spawn(self._rebind_moved(), name="flows of nodes that moved")
+
+    async def _rebind_moved(self) -> None:
+        """Some hundred accounts at a time: calls go on meanwhile."""
+        while self._moved:
+            nodes, self._moved = self._moved, set()
+            for number, account in enumerate(self._directory.accounts(), 1):
+                for binding in self._directory.bindings(account.key):
+                    if binding.node in nodes:
+                        self._bind(binding)
+                if number % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
     def _bind(self, binding: Binding) -> None:
         way = self._directory.way(binding)

@@ -43,3 +43,5 @@ class WakeLooks:
                 await self._directory.look_for(accounts)
             except StoreUnavailable as error:
                 _log.debug("bindings of waiting calls are not read", error=str(error))
+            except Exception:  # noqa: BLE001 - logged; later calls need it, too
+                _log.exception("reading the bindings of waiting calls failed")

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 
 from push_proxy.cluster.feed import Feed
+from push_proxy.cluster_ports import FeedKind
 from push_proxy.core.ids import AccountId, AccountKey, DeviceId, Instant, TenantId
 from push_proxy.core.model import Account, Address, Binding, Device
 from push_proxy.errors import StoreUnavailable
@@ -21,6 +23,7 @@ from push_proxy.runtime.changes import (
 )
 from push_proxy.runtime.clock import SystemClock
 from push_proxy.runtime.directory import Directory
+from push_proxy.runtime.registrar import Registrar
 from push_proxy.store.memory import MemoryStore
 
 ALICE, BOB = AccountKey("acme/alice"), AccountKey("acme/bob")
@@ -330,6 +333,60 @@ async def test_a_sign_of_life_brings_no_deleted_device_back(
     two.directory.touch_device(ALICE, PHONE, token=True)
     await two.until(lambda: two.directory.device(ALICE, PHONE) is None)
     assert await store.get_device(ALICE, PHONE) is None
+
+
+async def test_a_phone_of_another_node_that_is_heard_here_has_not_registered(
+    nodes: tuple[Node, Node],
+) -> None:
+    """SIP over UDP from the phone to this node, too, leaves its binding as the other node says."""
+    one, two = nodes
+    await one.directory.put_account(account())
+    put = one.directory.put_binding(binding())
+    await two.until(lambda: two.bound() == put)
+    told = len(two.changes)
+    two.directory.heard(put.route_key, put.source, Instant(CLOCK.now() + 1))
+    await two.directory.look_for([ALICE])
+    assert two.bound() == put
+    assert len(two.changes) == told
+
+
+async def test_an_answer_waits_for_its_own_news_alone(
+    nodes: tuple[Node, Node], store: SlowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change by HTTP is answered although phones register all the time."""
+    monkeypatch.setattr("push_proxy.cluster.feed._SENT_WITHIN_S", 60.0)
+    one, _ = nodes
+    append = store.feed_append
+
+    async def append_and_hear_of_more(entries: Any) -> str:
+        one.feed.tell(FeedKind.BINDING, ALICE, PHONE)
+        await asyncio.sleep(0.001)
+        return await append(entries)
+
+    store.feed_append = append_and_hear_of_more  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        await one.directory.put_account(account())
+    store.feed_append = append  # type: ignore[method-assign]
+
+
+async def test_requests_in_dialogs_follow_a_node_that_moves(nodes: tuple[Node, Node]) -> None:
+    """However many phones it has: some hundred at a time."""
+    one, two = nodes
+    await one.directory.put_account(account())
+    put = one.directory.put_binding(binding())
+    await two.until(lambda: two.bound() == put)
+    stack = Mock()
+    registrar = Registrar(
+        signaling=stack, directory=two.directory, wakes=Mock(), clock=CLOCK,
+        challenger=Mock(), own=Mock(),
+    )  # fmt: skip
+    for _ in range(3):
+        registrar.rebind(["one", "three"])
+    await two.until(lambda: stack.bind_through.called)
+    assert stack.bind_through.call_args_list == [call(put.route_key, SIP["one"])]
+    registrar.rebind(["three"])
+    registrar.rebind(["one"])
+    await two.until(lambda: stack.bind_through.call_count == 2)
 
 
 async def test_what_is_told_while_the_store_is_away_comes_later(

@@ -92,6 +92,32 @@ async def test_silence_is_told(pair: tuple[Orders, Orders, Meters]) -> None:
     assert [result for _, result in meters.results] == ["silent", "failed", "failed"]
 
 
+async def test_a_fault_of_ours_does_not_make_a_node_silent(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong while it takes an order: the next one is answered."""
+    take, faults = store.take_order, iter((RuntimeError("never thought of"),))
+
+    async def take_order(node: str, *, wait_s: float) -> bytes | None:
+        if node == "two" and (fault := next(faults, None)) is not None:
+            raise fault
+        return await take(node, wait_s=wait_s)
+
+    monkeypatch.setattr(store, "take_order", take_order)
+    one = Orders("one", store=store, clock=CLOCK, meters=Meters())
+    two = Orders("two", store=store, clock=CLOCK, meters=Meters())
+
+    async def same(what: int) -> int:
+        return what
+
+    two.serve("same", int, same)
+    one.start()
+    two.start()
+    assert await one.ask("two", "same", 7, int, timeout_s=5) == 7
+    await one.aclose()
+    await two.aclose()
+
+
 async def test_an_old_order_is_not_done(store: MemoryStore) -> None:
     """An order that waited in the inbox of a node that stood still is dropped: nobody waits."""
     one = Orders("one", store=store, clock=CLOCK, meters=Meters())
