@@ -128,6 +128,7 @@ class Service:
 
     async def _drain(self, path: CallPath, impatient: asyncio.Event) -> None:
         rules = self._settings.drain.rules()
+        path.signaling.drain(on=True)
 
         async def hand_over() -> None:
             await path.leases.hand_over(within_s=rules.hand_over_s)
@@ -135,7 +136,7 @@ class Service:
         draining = Draining(
             rules=rules,
             left=path.unanswered,
-            close=lambda: path.intake.close(alone=True),
+            close=lambda: path.intake.close(alone=path.alone()),
             hand_over=hand_over,
         )
         await draining.run(impatient, path.stack_ended)

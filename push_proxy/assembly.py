@@ -43,12 +43,14 @@ from .runtime.pbx_names import PbxNames
 from .runtime.pbx_watch import PbxState, PbxWatch
 from .runtime.push_services import push_services
 from .runtime.pusher import Pusher
+from .runtime.reaping import Reaping
 from .runtime.refresh_pushes import RefreshPushes
 from .runtime.refreshing import Refreshing
 from .runtime.registrar import Registrar
 from .runtime.registration_losses import RegistrationLosses
 from .runtime.registrations import Registrations
 from .runtime.replacing import Replacing
+from .runtime.restoring import Restoring
 from .runtime.router import Router
 from .runtime.service_routes import ServiceRoutes
 from .runtime.tokens import Tokens
@@ -82,6 +84,9 @@ class CallPath:
     missed_pushes: MissedPushes
     wakes: Wakes
     leases: Leases | Sole
+    reaping: Reaping
+    alone: Callable[[], bool]
+    """No other node lives."""
     service_routes: ServiceRoutes
     registrations: Registrations
     losses: RegistrationLosses
@@ -136,6 +141,7 @@ class CallPath:
         Nothing is unregistered.
         """
         self.idle.aclose()
+        self.reaping.aclose()
         self.refreshing.aclose()
         await self.elsewhere.aclose()
         self.looks.aclose()
@@ -195,6 +201,7 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
             tls=listener_tls(settings),
             tls_clients=client_tls(settings),
             token_key=token_key,
+            closed=True,
             cluster_keys=await cluster.token_keys(),
             cluster_host=settings.sip.cluster_address or "",
         ),
@@ -349,6 +356,16 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
     )
     dialog_wakes.start()
     replacing = Replacing(calls=calls, clock=clock)
+    restoring = Restoring(
+        store=store,
+        signaling=signaling,
+        directory=directory,
+        wakes=wakes,
+        clock=clock,
+        node=settings.node.id,
+        host=settings.node_address,
+        hop=addresses.hop,
+    )
     router = Router(
         signaling=signaling,
         directory=directory,
@@ -364,6 +381,7 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
         messages=message_path.messages,
         dialog_wakes=dialog_wakes,
         metrics=metrics,
+        restored=restoring,
     )
     idle = IdleDevices(
         directory=directory,
@@ -385,6 +403,15 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
     elsewhere.start()
     looks = WakeLooks(directory, wakes.waiting_accounts)
     looks.start()
+    await restoring.run()
+    signaling.open()
+    reaping = Reaping(
+        restoring=restoring,
+        members=cluster.membership,
+        owns=leases.owns,
+        lease_s=settings.cluster.lease_s,
+    )
+    cluster.on_moves(reaping.moved)
     leases.subscribe(registrations)
     await registrations.start()
     watch.start()
@@ -417,6 +444,8 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
         missed_pushes=missed_pushes,
         wakes=wakes,
         leases=leases,
+        reaping=reaping,
+        alone=lambda: not cluster.membership.others(),
         service_routes=service_routes,
         registrations=registrations,
         losses=losses,

@@ -76,9 +76,9 @@ async def going(workdir: Path, pbx: Pbx, drain: dict[str, Any]) -> AsyncIterator
 
 
 async def test_a_wake_is_finished(going: Going) -> None:
-    """SIGTERM while a phone wakes: readiness says that one call is left; the phone registers,
-    rings and answers; a new call gets 503 with Retry-After, and is kept as missed; then the
-    service ends by itself.
+    """SIGTERM while a phone wakes: readiness says that one call is left, OPTIONS get 503; the
+    phone registers, rings and answers; a new call gets 503 with Retry-After, and is kept as
+    missed; then the service ends by itself.
     """
     ext = going.ext
     call = ext.call()
@@ -86,6 +86,8 @@ async def test_a_wake_is_finished(going: Going) -> None:
     going.signal()
     body = await going.drains()
     assert (body["left"], (await going.readiness())[0]) == (1, 503)
+    options = await ext.pbx.options("900")
+    assert options.status == 503, "PBXs look for another node"
     refused = await ext.call().final()
     assert (refused.status, refused.all("X-Push-Reason")) == (503, ["proxy_error"])
     assert refused.get("Retry-After")
