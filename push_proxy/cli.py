@@ -21,6 +21,7 @@ from .cli_push import all_taken, pushes_json, pushes_text, send_pushes
 from .settings import Settings
 from .settings_file import FILE_VARIABLE, load
 from .settings_sip_checks import certificates_end
+from .store.redis_topology import parse_topology
 from .version import VERSION
 
 _HELP = f"""A SIP push-proxy: holds calls for sleeping softphones, wakes them, relays the call.
@@ -277,7 +278,8 @@ def _outline(settings: Settings) -> Iterator[str]:
     yield f"  http     {settings.http.listen}{apart}"
     keys = ", ".join(f"{key.name} ({key.tenant})" for key in settings.http.api_keys)
     yield f"  api keys {keys or 'none configured: stored ones, or one made at the first start'}"
-    yield f"  store    {'Redis' if settings.redis.url else 'embedded Valkey'}"
+    url = settings.redis.url
+    yield f"  store    {f'Redis at {parse_topology(url).shown}' if url else 'embedded Valkey'}"
     yield f"  pbxes    {', '.join(settings.pbxes) or 'none configured'}"
     providers = dict(settings.providers)
     for name, entries in providers.items():
