@@ -60,6 +60,7 @@ class Membership:
         self._beating = asyncio.Lock()
         self._away = False
         self._patient_until = 0.0
+        self._looked_at = time.monotonic()
         self.waiting: Callable[[], int] = lambda: 0
         """How many calls wait here."""
         self.displaced = asyncio.Event()
@@ -221,11 +222,14 @@ class Membership:
     async def _look(self) -> None:
         assert self._store is not None  # noqa: S101 - for the type checker
         found = {n.id: n for n in await self._store.nodes() if n.id != self._me.id}
-        if self._away:
-            # Their records ran out as ours did: they get the time to renew them.
+        now = time.monotonic()
+        if self._away or now - self._looked_at > self._rules.lease_s / 2:
+            # The store was away, or silent: their records ran out as ours did. They get the time
+            # to renew them.
             self._away = False
-            self._patient_until = time.monotonic() + self._rules.lease_s
-        if time.monotonic() < self._patient_until:
+            self._patient_until = now + self._rules.lease_s
+        self._looked_at = now
+        if now < self._patient_until:
             found = {**self._others, **found}
         before, self._others = self._others, found
         for name in found.keys() - before.keys():
