@@ -29,11 +29,19 @@ Rewrite rewrite(std::string request_uri, const Address& destination, const Addre
                 std::vector<std::string> remove, std::string call, std::string route_key, bool device_is_caller,
                 bool connect, std::string server_name, std::string tls_profile, std::optional<Address> through,
                 std::string branch_seed) {
-    return {std::move(request_uri), destination,       local,
-            std::move(add),         std::move(remove), std::move(call),
-            std::move(route_key),   device_is_caller,  connect,
-            std::move(server_name), std::move(tls_profile),
-            std::move(through),     std::move(branch_seed)};
+    return {std::move(request_uri),
+            destination,
+            local,
+            std::move(add),
+            std::move(remove),
+            std::move(call),
+            std::move(route_key),
+            device_is_caller,
+            connect,
+            std::move(server_name),
+            std::move(tls_profile),
+            std::move(through),
+            std::move(branch_seed)};
 }
 
 std::string string_of(const nb::bytes& bytes) { return {bytes.c_str(), bytes.size()}; }
@@ -154,12 +162,11 @@ NB_MODULE(_stack, m) {
                 const Address& local, Headers add, std::vector<std::string> remove, std::string call,
                 std::string route_key, bool device_is_caller, bool connect, std::string server_name,
                 std::string tls_profile, std::optional<Address> through, std::string branch_seed) {
-                 stack.order(
-                     ForkOrder{txn, branch,
-                               rewrite(std::move(request_uri), destination, local, std::move(add), std::move(remove),
-                                       std::move(call), std::move(route_key), device_is_caller, connect,
-                                       std::move(server_name), std::move(tls_profile), std::move(through),
-                                       std::move(branch_seed))});
+                 stack.order(ForkOrder{
+                     txn, branch,
+                     rewrite(std::move(request_uri), destination, local, std::move(add), std::move(remove),
+                             std::move(call), std::move(route_key), device_is_caller, connect, std::move(server_name),
+                             std::move(tls_profile), std::move(through), std::move(branch_seed))});
              })
         .def("forward",
              [](Stack& stack, std::uint64_t txn, std::string request_uri, const Address& destination,
@@ -167,10 +174,10 @@ NB_MODULE(_stack, m) {
                 std::string route_key, bool device_is_caller, bool connect, std::string server_name,
                 std::string tls_profile, std::optional<Address> through, std::string branch_seed) {
                  stack.order(ForwardOrder{
-                     txn, rewrite(std::move(request_uri), destination, local, std::move(add), std::move(remove),
-                                  std::move(call), std::move(route_key), device_is_caller, connect,
-                                  std::move(server_name), std::move(tls_profile), std::move(through),
-                                  std::move(branch_seed))});
+                     txn,
+                     rewrite(std::move(request_uri), destination, local, std::move(add), std::move(remove),
+                             std::move(call), std::move(route_key), device_is_caller, connect, std::move(server_name),
+                             std::move(tls_profile), std::move(through), std::move(branch_seed))});
              })
         .def("relay",
              [](Stack& stack, std::uint64_t txn, int branch, std::uint64_t response) {

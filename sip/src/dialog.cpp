@@ -118,11 +118,10 @@ bool Engine::looped(const pjsip_msg* msg, std::uint32_t hash) const {
 bool Engine::is_us(const pjsip_sip_uri* uri) const {
     const auto host = lower(copy(uri->host));
     const int port = port_of(uri);
-    const bool name =
-        host == lower(settings_.public_host) ||
-        (!settings_.cluster_host.empty() && host == lower(settings_.cluster_host)) ||
-        std::any_of(settings_.own_hosts.begin(), settings_.own_hosts.end(),
-                                                            [&](const std::string& own) { return host == lower(own); });
+    const bool name = host == lower(settings_.public_host) ||
+                      (!settings_.cluster_host.empty() && host == lower(settings_.cluster_host)) ||
+                      std::any_of(settings_.own_hosts.begin(), settings_.own_hosts.end(),
+                                  [&](const std::string& own) { return host == lower(own); });
     return std::any_of(listeners_.begin(), listeners_.end(), [&](const auto& listener) {
         return listener->bound.port == port && (name || listener->bound.host == host);
     });
@@ -245,7 +244,9 @@ Engine::Hop Engine::hop_from_device(Route& found, const std::vector<Pass>& passe
         if (!node || is_own(*node)) continue;
         found.token = passed[i].token;
         found.routes_to_pop = passed[i].end;
-        return hop_to_peer(*node, listener, {}, {});
+        auto hop = hop_to_peer(*node, listener, {}, {});
+        hop.to_node = true;
+        return hop;
     }
     found.token = passed.back().token;
     found.routes_to_pop = passed.back().end;
@@ -288,6 +289,30 @@ Address Engine::hop_toward_peer(const RouteToken& token, const pjsip_msg* msg, s
     return {host, next->port ? next->port : default_port(transport), transport};
 }
 
+// When it is a call of ours.
+void Engine::tell_dialog_ended(const pjsip_msg* bye, const RouteToken& token, bool by_device) {
+    Fact fact = make_fact(FactKind::dialog_ended);
+    fact.text = unpack_uuid(token.call);
+    fact.name = header_value(bye, "Reason");
+    fact.flag = by_device;
+    if (!fact.text.empty()) facts_.push(std::move(fact));
+}
+
+// The node that a device's request went to cannot be reached, whatever was said of it: we take its place.
+bool Engine::past_dead_node(const Branch& branch) {
+    auto& txn = branch.txn;
+    if (txn.final_sent || !txn.msg || !txn.tsx || txn.cancelled) return false;
+    const auto passed = passes(txn.msg);
+    if (passed.size() < 2) return false;
+    const auto& [token, end] = passed.back();
+    ForwardPlan plan;
+    plan.routes_to_pop = end;
+    plan.remove = &kNotFromApps;
+    if (txn.msg->line.req.method.id == PJSIP_BYE_METHOD) tell_dialog_ended(txn.msg, token, true);
+    send_branch(txn, branch.id + 1, true, plan, hop_to_known_peer(hop_toward_peer(token, txn.msg, end), *txn.listener));
+    return true;
+}
+
 void Engine::on_in_dialog(pjsip_rx_data* rdata) {
     undo_strict_route(rdata);
     const auto* msg = rdata->msg_info.msg;
@@ -324,13 +349,7 @@ void Engine::on_in_dialog(pjsip_rx_data* rdata) {
     if (!txn) return;
     txn->from_device = routed->from_device && !by_node;
     txn->by_node = by_node && nodes_;
-    if (bye) {
-        Fact fact = make_fact(FactKind::dialog_ended);
-        fact.text = unpack_uuid(routed->token.call);
-        fact.name = header_value(msg, "Reason");
-        fact.flag = routed->from_device;
-        if (!fact.text.empty()) facts_.push(std::move(fact));
-    }
+    if (bye) tell_dialog_ended(msg, routed->token, routed->from_device);
     if (routed->from_device) return send_branch(*txn, 0, true, plan, routed->hop);
     follow(*txn,
            {.route_key = routed->token.route_key,

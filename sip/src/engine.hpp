@@ -72,6 +72,7 @@ class Engine : public StreamUser {
         bool to_device = false;
         std::string why = {};      // there is none toward a PBX
         std::string through = {};  // not empty: to another node, for this route key
+        bool to_node = false;      // to the node that made the dialog, from the device
     };
     struct Binding {
         Address at;  // the device's, or the node's that has its flow
@@ -148,8 +149,8 @@ class Engine : public StreamUser {
     bool lives(const Address& node) const;
     std::optional<Address> live_node(const Address& address) const;
     bool is_own(const Address& address) const;
-    Hop hop_through(const Address& node, const std::string& route_key, Listener& preferred,
-                    const std::string& profile, const std::string& server_name);
+    Hop hop_through(const Address& node, const std::string& route_key, Listener& preferred, const std::string& profile,
+                    const std::string& server_name);
     void lead_through(pjsip_tx_data* tdata, const Hop& hop);
     bool from_node(const pjsip_msg* msg) const;
     std::optional<std::string> node_token_of(const pjsip_rx_data* rdata) const;
@@ -181,6 +182,8 @@ class Engine : public StreamUser {
     };
     std::vector<Pass> passes(const pjsip_msg* msg) const;
     Hop hop_from_device(Route& found, const std::vector<Pass>& passed, const pjsip_rx_data* rdata);
+    void tell_dialog_ended(const pjsip_msg* bye, const RouteToken& token, bool by_device);
+    bool past_dead_node(const Branch& branch);
     Address hop_toward_peer(const RouteToken& token, const pjsip_msg* msg, std::size_t routes_to_pop) const;
     std::vector<std::string> record_route(const ServerTxn& txn, const Rewrite& rewrite, const Listener& outward) const;
     std::vector<std::string> own_records(const ServerTxn& txn, const Listener& outward, const RouteToken& token) const;

@@ -67,8 +67,7 @@ Engine::Hop Engine::hop_of(const Binding& binding) {
 
 // Puts the next node, with what it wants to see, on top of a request that is complete but for its Via.
 void Engine::lead_through(pjsip_tx_data* tdata, const Hop& hop) {
-    const auto* first =
-        static_cast<const pjsip_route_hdr*>(pjsip_msg_find_hdr(tdata->msg, PJSIP_H_ROUTE, nullptr));
+    const auto* first = static_cast<const pjsip_route_hdr*>(pjsip_msg_find_hdr(tdata->msg, PJSIP_H_ROUTE, nullptr));
     const auto* uri = first ? sip_uri(&first->name_addr) : nullptr;
     if (uri && looks_like_node_token(view(uri->user))) return;  // a repetition, or the CANCEL of what has one
     const auto name =
@@ -142,9 +141,8 @@ void Engine::on_from_node(pjsip_rx_data* rdata) {
     if (!txn) return;
     txn->by_node = true;
     if (in_dialog)
-        return follow(*txn,
-                      {.route_key = *key, .call = {}, .dialog = dialog_of(rdata), .routes_to_pop = 1, .edge = true},
-                      hop);
+        return follow(
+            *txn, {.route_key = *key, .call = {}, .dialog = dialog_of(rdata), .routes_to_pop = 1, .edge = true}, hop);
     if (!hop.transport) {
         count("rejected.", "flow_failed");
         return respond(*txn, make_response(endpoint_, txn->msg, 430, "Flow Failed", txn->to_tag, {}, {}));
@@ -192,8 +190,7 @@ void Engine::peers(const PeersOrder& order) {
     std::vector<Branch*> lost;
     for (const auto& [id, txn] : transactions_)
         for (const auto& [branch_id, branch] : txn->branches)
-            if (!branch->through.empty() && !branch->final && !lives(branch->destination))
-                lost.push_back(branch.get());
+            if (!branch->through.empty() && !branch->final && !lives(branch->destination)) lost.push_back(branch.get());
     for (auto* branch : lost) {
         if (branch->final) continue;
         // Should the node rise, it must not ring what Python has sent elsewhere meanwhile.

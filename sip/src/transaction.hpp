@@ -35,6 +35,7 @@ struct Branch : Owner {
     std::string through;     // not empty: by way of another node, for this route key
     std::string route_key;   // of that device
     bool automatic = false;  // responses pass upstream without Python
+    bool to_node = false;    // from a device, to the node that made its dialog
     bool provisional = false;
     bool final = false;
     std::optional<std::string> relayed_2xx;  // its To tag

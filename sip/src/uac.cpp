@@ -61,6 +61,7 @@ void Engine::send_branch(ServerTxn& txn, int id, bool automatic, ForwardPlan pla
     branch.destination = hop.destination;
     branch.to_device = hop.to_device;
     branch.through = hop.through;
+    branch.to_node = hop.to_node;
     branch.automatic = automatic;
     auto tdata = forward_request(endpoint_, txn.msg, txn.body, plan);
     by_via_branch_[branch.via_branch] = &branch;
@@ -223,6 +224,7 @@ void Engine::branch_failed(Branch& branch, int status, const std::string& reason
     disarm(branch.timer_c);
     // The flow has failed: the device may come back by another one.
     if (status != 408 && txn.toward) return wait_for_device(txn);
+    if (status != 408 && branch.to_node && past_dead_node(branch)) return;
     if (!branch.automatic) {
         Fact fact = make_fact(FactKind::branch_response);
         fact.txn = txn.id;

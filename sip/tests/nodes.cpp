@@ -97,8 +97,8 @@ Draft Edge::led(Draft draft, std::int64_t issued, const std::string& key) const 
     const auto name = request_name(value(draft, "Call-ID"), value(draft, "From"), value(draft, "CSeq"));
     const auto token = push_proxy::make_node_token(route_key(), name, issued, key);
     // A request with a branch of its own.
-    draft.headers.front().second = "SIP/2.0/UDP " + node.host_port() + ";rport;branch=" +
-                                   push_proxy::make_branch(1, pbx.address().text(), station::kKey);
+    draft.headers.front().second = "SIP/2.0/UDP " + node.host_port() +
+                                   ";rport;branch=" + push_proxy::make_branch(1, pbx.address().text(), station::kKey);
     return draft.set("Route", "<sip:" + token + "@127.0.0.1:" + std::to_string(station.at().port) + ";lr>");
 }
 

@@ -235,8 +235,7 @@ TEST("for another node: INVITE goes to the device's flow, unseen by Python; the 
     auto heard = edge.node.receive(1000);
     while (heard && heard->status() == 100) heard = edge.node.receive(1000);
     CHECK(heard && heard->status() == 180);
-    edge.phone.send(wire::response(invite, 200, "OK", "p").add("Contact", "<sip:101@phone.example.com>"),
-                    station.at());
+    edge.phone.send(wire::response(invite, 200, "OK", "p").add("Contact", "<sip:101@phone.example.com>"), station.at());
     const auto ok = edge.node.expect("SIP/2.0 200");
     CHECK_EQ(ok.all("Via").size(), 2U);  // the node's, and the PBX's below it
     edge.node.send(edge.request("ACK", 1, "p"), station.at());
@@ -571,8 +570,8 @@ TEST("of a request that another node passes on from its device, nothing is told 
     station.stack().order(PeersOrder{{station.at(), edge.node.address()}});
     auto info = edge.from_phone("INFO", 2, {edge.record()});
     info.headers.insert(info.headers.begin(),
-                        {"Via", "SIP/2.0/UDP " + edge.node.host_port() + ";rport;branch=" +
-                                    push_proxy::make_branch(1, edge.phone.address().text(), kKey)});
+                        {"Via", "SIP/2.0/UDP " + edge.node.host_port() +
+                                    ";rport;branch=" + push_proxy::make_branch(1, edge.phone.address().text(), kKey)});
     edge.node.send(info, station.at());
     edge.pbx.send(wire::response(edge.pbx.expect("INFO "), 200, "OK"), station.at());
     edge.node.expect("SIP/2.0 200");

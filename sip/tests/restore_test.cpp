@@ -13,9 +13,7 @@ using wire::Line;
 
 namespace {
 
-RestoreOrder restore_of(const Fact& held) {
-    return {kCall, held.raw, held.source, held.local, held.to_tag, {}, {}};
-}
+RestoreOrder restore_of(const Fact& held) { return {kCall, held.raw, held.source, held.local, held.to_tag, {}, {}}; }
 
 push_proxy::Settings closed(const Address& at) {
     auto with = settings();
