@@ -111,13 +111,13 @@ class Restoring:
         """
         reaped = 0
         for held in await self._store.held_of_node(node):
-            # Of several nodes, and the dead one's next life, one gets it.
-            if not owns(held) or not await self._store.release_invite(
-                held.account, held.call, node=node
-            ):
+            if not owns(held):
                 continue
             former = await self._former(held)
-            if former is not None:
+            # Of several nodes, and the dead one's next life, one gets it; nothing more is asked of
+            # the store after that, which may be away by then.
+            got = await self._store.release_invite(held.account, held.call, node=node)
+            if got and former is not None:
                 self._lose(former, f"node {node} is gone")
                 reaped += 1
         return reaped

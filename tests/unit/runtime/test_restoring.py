@@ -4,8 +4,11 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
+
 from push_proxy.core.ids import AccountId, AccountKey, CallId, Instant, ServerTxn, TenantId
 from push_proxy.core.model import Account, Address, HeldInvite
+from push_proxy.errors import StoreUnavailable
 from push_proxy.runtime.clock import SystemClock
 from push_proxy.runtime.restoring import Restoring
 from push_proxy.signaling.facts import RequestReceived
@@ -56,12 +59,20 @@ class Store:
 
     def __init__(self, *names: str) -> None:
         self.held = [held(name) for name in names]
+        self.away = False
 
     async def held_of_node(self, node: str) -> list[HeldInvite]:
         return [each for each in self.held if each.node == node]
 
     async def get_call(self, *_: Any) -> None:
         await asyncio.sleep(0.02)
+        if self.away:
+            raise StoreUnavailable("cut off")
+
+    async def release_invite(self, _: AccountKey, call: CallId, *, node: str) -> bool:
+        there = [each for each in self.held if each.call == call and each.node == node]
+        self.held = [each for each in self.held if each not in there]
+        return bool(there)
 
     async def update_held(self, *_: Any) -> bool:
         return True
@@ -104,18 +115,37 @@ class Wakes:
         (self.went_on if fact.restored else self.lost).append(call)
 
 
-async def test_every_call_goes_on_however_their_transactions_come() -> None:
-    """The first is rebuilt while the second is still looked up: neither is lost for that."""
-    stack, wakes = Stack(), Wakes()
-    stack.restoring = restoring = Restoring(
-        store=Store("first", "second"),  # type: ignore[arg-type]
+def restoring(store: Store, wakes: Wakes, *, node: str = "one") -> Restoring:
+    stack = Stack()
+    stack.restoring = made = Restoring(
+        store=store,  # type: ignore[arg-type]
         signaling=stack,  # type: ignore[arg-type]
         directory=Directory(),  # type: ignore[arg-type]
         wakes=wakes,  # type: ignore[arg-type]
         clock=CLOCK,
-        node="one",
+        node=node,
         host="10.0.0.1",
     )
-    await restoring.run()
+    return made
+
+
+async def test_every_call_goes_on_however_their_transactions_come() -> None:
+    """The first is rebuilt while the second is still looked up: neither is lost for that."""
+    wakes = Wakes()
+    await restoring(Store("first", "second"), wakes).run()
     assert wakes.went_on == ["first", "second"]
     assert wakes.lost == []
+
+
+async def test_a_dead_nodes_call_is_ended_once_also_with_the_store_away_meanwhile() -> None:
+    """What cannot be read now is read at the next try; nobody else's call is touched."""
+    wakes, store = Wakes(), Store("first", "second")
+    two = restoring(store, wakes, node="two")
+    store.away = True
+    with pytest.raises(StoreUnavailable):
+        await two.reap("one", owns=lambda h: h.call == "first")
+    store.away = False
+    assert await two.reap("one", owns=lambda h: h.call == "first") == 1
+    assert await two.reap("one", owns=lambda h: h.call == "first") == 0
+    assert wakes.lost == ["first"]
+    assert [each.call for each in store.held] == ["second"]
