@@ -151,8 +151,12 @@ class Server:
         try:
             async with asyncio.timeout(timeout_s):
                 return await send()
-        except (TimeoutError, RedisTimeoutError):
-            if timeout_s >= self._timeout_s:  # a hasty probe says nothing to the others
+        except (TimeoutError, RedisTimeoutError) as error:
+            if isinstance(error, RedisTimeoutError):
+                timeout_s = self._timeout_s  # for the connection alone
+            # A hasty probe says nothing to the others, nor does a read that waited long: our own
+            # loop may have been late.
+            if timeout_s == self._timeout_s:
                 self._silent_until = time.monotonic() + _AFTER_SILENCE_S
             raise Silent(
                 f"Redis at {self.where} did not answer within {timeout_s:g} s: is it blocked or "

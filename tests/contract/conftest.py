@@ -118,7 +118,8 @@ def sentinel_group() -> Iterator[SentinelGroup]:
 def cluster_group() -> Iterator[ClusterGroup]:
     """Shared by all tests of this run."""
     with tempfile.TemporaryDirectory(prefix="pp-") as directory:
-        group = ClusterGroup(Path(directory), *IN_MEMORY)
+        # A master that a test has frozen, or that is starved of time, is not given up at once.
+        group = ClusterGroup(Path(directory), *IN_MEMORY, "--cluster-node-timeout", "15000")
         with running(group):
             yield group
 

@@ -133,7 +133,7 @@ async def test_reads_that_block(url: str) -> None:
     """Forty readers wait for streams and lists at once, each for longer than a command may take:
     other commands go through meanwhile, and each reader gets what was written for it.
     """
-    client = RedisClient(url, timeout_s=0.5)
+    client = RedisClient(url, timeout_s=1.0)
     await client.connect()
     lists = [f"inbox-{number}" for number in range(39)]
     try:
@@ -142,7 +142,7 @@ async def test_reads_that_block(url: str) -> None:
                 client.wait("XREAD", "BLOCK", 5000, "STREAMS", "feed-of-test", "0", wait_s=5.0)
             )
             waiting = [group.create_task(client.wait("BLPOP", key, 5, wait_s=5.0)) for key in lists]
-            await asyncio.sleep(0.7)  # longer than a command's deadline
+            await asyncio.sleep(1.2)  # longer than a command's deadline
             await client.write("XADD", "feed-of-test", "*", "n", "1")
             await client.write_all([("RPUSH", key, key) for key in lists])
         ((name, (entry,)),) = stream.result()
