@@ -76,3 +76,35 @@ async def test_service_killed_in_a_call(pair: Sleeper, by: str) -> None:
             for offer in (sdp.HOLD, sdp.OFFER):
                 assert (await near.reinvite(offer)).status == 200
             await hang_up(*((near, far) if phone_ends else (far, near)))
+
+
+@pytest.mark.parametrize("by", ["udp", "tcp"])
+async def test_service_killed_in_a_wake(pair: Sleeper, by: str) -> None:
+    """Kill -9 while a phone wakes. Over UDP Asterisk waits, and the call connects; over TCP it has
+    ended the call with the connection: on record that is the PBX's doing, and the call is missed.
+    """
+    await pair.provision(by, wake={"deadline_s": 40})
+    async with desk_caller(pair.pbx, CALLER) as caller, pair.phone() as phone:
+        call = caller.call(pair.aor)
+        await pair.sink.wait(1, kind="call")
+        await pair.service.eventually(
+            lambda: pair.record(state="waking"),
+            lambda record: "invite_stored" in pair.service.events(record),
+            within=5,
+            what="held INVITE",
+        )
+        pair.service.kill()
+        await pair.service.close()
+        await pair.service.start()
+        if by == "udp":
+            assert (await phone.register()).status == 200
+            far, near = await connect(pair.pbx, call, await phone.incoming())
+            await hang_up(far, near)
+            assert (await pair.record())["verdict"] == "answered"
+            return
+        assert (await call.final()).status >= 400
+        record = await pair.record()
+        assert (record["verdict"], record["fault"]) == ("pbx_lost", "pbx")
+        await pair.sink.wait(1, kind="cancel")
+        missed = await pair.service.expect("GET", f"/v1/accounts/{pair.account}/missed-calls")
+        assert [each["verdict"] for each in missed["missed_calls"]] == ["pbx_lost"]

@@ -17,7 +17,7 @@ from tests.lab.service import LabService, ServiceOptions
 from tests.lab.sip_call import IncomingCall, OutgoingCall
 from tests.scenarios.conftest import WEBHOOK_KEY, Extension
 
-WAKE = {"deadline_s": 12, "repush_after_s": None}
+WAKE = {"deadline_s": 40, "repush_after_s": None}
 
 
 class Mortal:
