@@ -47,7 +47,8 @@ class Gate:
         """ASGI."""
         path = scope.get("path", "")
         if scope["type"] == "http" and path in OPEN_PATHS:
-            await self._caught_up()
+            if self._may_ask(scope):
+                await self._caught_up()
         elif scope["type"] == "http" and path.startswith("/v1/"):
             try:
                 await self._admit(scope)
@@ -59,7 +60,8 @@ class Gate:
     async def _admit(self, scope: Scope) -> None:
         key = bearer(Headers(scope=scope).get("authorization", ""))
         caller = self._callers.find(key) if key else None
-        if (key and caller is None) or scope["path"].startswith(ACCOUNTS):
+        known = caller is not None and scope["path"].startswith(ACCOUNTS)
+        if known or (key and caller is None and self._may_ask(scope)):
             # What this client was told by another node a moment ago has to hold here, too.
             await self._caught_up()
             caller = self._callers.find(key) if key else None
@@ -80,6 +82,10 @@ class Gate:
             )
         state = scope.setdefault("state", {})
         state["caller"], state["key"] = caller, key
+
+    def _may_ask(self, scope: Scope) -> bool:
+        """Whether this stranger has not failed too often: each question costs the store one, too."""
+        return not self._failures.wait_s(source_of(scope), self._clock.now())
 
 
 class BodyLimit:
