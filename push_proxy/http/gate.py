@@ -84,7 +84,7 @@ class Gate:
         state["caller"], state["key"] = caller, key
 
     def _may_ask(self, scope: Scope) -> bool:
-        """Whether this stranger has not failed too often: each question costs the store one, too."""
+        """Whether this stranger has not failed too often: each try costs the store a question."""
         return not self._failures.wait_s(source_of(scope), self._clock.now())
 
 
