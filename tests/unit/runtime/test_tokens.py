@@ -289,6 +289,18 @@ async def test_a_silent_device_is_asked_once_and_dropped_in_the_end(scene: Scene
     assert len(scene.notices) == 1
 
 
+async def test_another_nodes_silent_device_is_not_asked(scene: Scene) -> None:
+    """The node that the account belongs to asks, and drops: once is enough."""
+    scene.idle._owns = lambda key: key != ALICE
+    scene.clock.advance(100 * DAY)
+    await scene.round()
+    assert scene.provider.pushes == []
+    assert scene.device().has_target
+    scene.idle._owns = lambda _: True
+    await scene.round()
+    assert not scene.device().has_target
+
+
 async def test_an_app_that_answers_the_refresh_stays(scene: Scene) -> None:
     """Its REGISTER is a sign of life; 83 days later it is asked again."""
     scene.clock.advance(83 * DAY)
