@@ -98,6 +98,7 @@ function summary(record) {
       [T.call.facts.status, record.status ? String(record.status) : null],
       [T.call.facts.sip, h("code", {}, record.sip_call_id)],
       [T.call.facts.id, h("code", {}, record.id)],
+      [T.call.facts.node, record.node && h("code", {}, record.node)],
     ]),
   );
 }

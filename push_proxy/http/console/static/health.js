@@ -42,7 +42,7 @@ export function health(root) {
 }
 
 function panels(found) {
-  return [node(found), registrations(found), verdicts(found), latency(found), providers(found), pbxs(found)];
+  return [node(found), found.nodes.length > 1 && nodes(found), registrations(found), verdicts(found), latency(found), providers(found), pbxs(found)];
 }
 
 function wide(element) {
@@ -58,6 +58,20 @@ function node({ node, accounts, devices, calls }) {
     h("p", { class: "verdict" }, readyBadge(node.status), h("span", {}, node.id), h("span", { class: "quiet" }, `${T.health.version} ${node.version}`)),
     node.reasons.map((reason) => h("p", { class: "advice" }, reason)),
     h("dl", { class: "numbers" }, number(names.accounts, accounts), number(names.devices, devices.total), number(names.wakeable, devices.wakeable), number(names.connected, devices.connected), number(names.calls, calls.total)),
+  ));
+}
+
+function nodes({ nodes: found }) {
+  const columns = T.health.nodeColumns;
+  return wide(panel(
+    T.health.nodes,
+    table(
+      T.health.nodes,
+      [[columns.node], [columns.state], [columns.sip], [columns.since], [columns.waiting, "number"]],
+      found.map((one) =>
+        h("tr", {}, h("td", {}, h("code", {}, one.id), one.this && h("span", { class: "name" }, T.health.thisNode)), h("td", {}, readyBadge(one.status)), h("td", {}, h("code", {}, one.sip)), h("td", {}, when(one.since)), h("td", { class: "number" }, count(one.waiting_calls))),
+      ),
+    ),
   ));
 }
 

@@ -72,6 +72,7 @@ export const T = {
     facts: {
       began: "Began", account: "Account", sip: "SIP Call-ID", id: "Call", ended_by: "Ended by",
       status: "Caller got", duration: "Talked", cause: "Cause", decided_by: "Decided by",
+      node: "Node",
     },
     device: (name) => `Device ${name}`,
     nodevice: "No device",
@@ -134,6 +135,9 @@ export const T = {
   health: {
     title: "Health",
     node: "This node and its accounts",
+    nodes: "All nodes",
+    thisNode: "this one",
+    nodeColumns: { node: "Node", state: "State", sip: "SIP between nodes", since: "Since", waiting: "Calls waiting" },
     version: "Version",
     counts: { accounts: "Accounts", devices: "Devices", wakeable: "Can be woken", connected: "Registered now", calls: "Calls, last hour" },
     registrations: "Registrations at the PBXs",
