@@ -7,7 +7,7 @@ it does for one lease more when the store is back, because the others' records r
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import uuid4
@@ -24,6 +24,8 @@ from .node import NodeRecord, NodeState
 _log = structlog.get_logger(__name__)
 _LOOK_AGAIN_S = 0.2
 _LEAVE_S = 1.0
+_CLOCKS_S = 1.0
+"""Beyond that orders come too late, and phones count as heard at the wrong time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,8 @@ class Membership:
         self._away = False
         self._patient_until = 0.0
         self._looked_at = time.monotonic()
+        self._ahead: set[str] = set()
+        """Lives of other nodes whose clocks were seen to differ."""
         self.waiting: Callable[[], int] = lambda: 0
         """How many calls wait here."""
         self.displaced = asyncio.Event()
@@ -231,6 +235,7 @@ class Membership:
         self._looked_at = now
         if now < self._patient_until:
             found = {**self._others, **found}
+        self._compare_clocks(found.values())
         before, self._others = self._others, found
         for name in found.keys() - before.keys():
             _log.info("node came", node=name, its_sip=str(found[name].sip))
@@ -238,6 +243,21 @@ class Membership:
             _log.warning("node is gone", node=name, its_sip=str(before[name].sip))
         if {n: _shown(r) for n, r in before.items()} != {n: _shown(r) for n, r in found.items()}:
             self._tell()
+
+    def _compare_clocks(self, records: Collection[NodeRecord]) -> None:
+        """Of two nodes the one that lags sees it: a record is never from the future."""
+        for record in records:
+            ahead_s = record.at - self._clock.now()
+            if ahead_s > _CLOCKS_S and record.incarnation not in self._ahead:
+                self._ahead.add(record.incarnation)
+                _log.error(
+                    "nodes' clocks differ: calls and phones are judged by the wrong time; "
+                    "synchronize both hosts, then restart the node whose clock was wrong (a "
+                    "process keeps the time that it began with)",
+                    node=record.id,
+                    ahead_s=round(ahead_s, 1),
+                )
+        self._ahead &= {record.incarnation for record in records}
 
     def _tell(self) -> None:
         for listener in self._listeners:

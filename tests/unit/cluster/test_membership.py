@@ -4,9 +4,11 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+import structlog
 
 from push_proxy.cluster.membership import Membership, MembershipRules
 from push_proxy.cluster.node import NodeState
+from push_proxy.core.ids import Instant
 from push_proxy.core.model import Address
 from push_proxy.errors import ConfigurationError, StoreUnavailable
 from push_proxy.runtime.clock import SystemClock
@@ -57,6 +59,23 @@ async def test_nodes_learn_of_each_other() -> None:
     await two.aclose()
     await until(lambda: not one.is_alive("two"))
     assert heard == [2, 2, 1]
+    await one.aclose()
+
+
+async def test_clocks_that_differ_are_told_once() -> None:
+    """By the node that lags: the other one's record is from its future."""
+    store = MemoryStore(CLOCK)
+    one = node("one", HERE, store)
+    await one.start()
+    other = Membership.first_record("two", THERE, clock=CLOCK)
+    with structlog.testing.capture_logs() as logs:
+        for ahead_s in (0.1, 30.0, 31.0):
+            record = replace(other, at=Instant(CLOCK.now() + ahead_s))
+            await store.beat(record, lease_s=60)
+            await one.look()
+            assert one.is_alive("two")
+    (told,) = [line for line in logs if line["log_level"] == "error"]
+    assert (told["node"], round(told["ahead_s"])) == ("two", 30)
     await one.aclose()
 
 
