@@ -333,7 +333,8 @@ async def serve(settings: Settings) -> int:
         signal.SIGHUP, lambda: spawn(service.reload(), name="reload of the configuration")
     )
     await service.run(stopping, impatient)
-    return 0
+    # Who starts us again does so after a failure: a dead SIP stack, a node that was displaced.
+    return 0 if stopping.is_set() else 1
 
 
 async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
