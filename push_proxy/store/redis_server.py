@@ -31,6 +31,7 @@ from ..errors import StoreUnavailable
 from .redis_lane import Command, Lane, NotReached, exchange
 
 _AFTER_SILENCE_S = 0.5
+_OUR_OWN_S = 0.2
 _CONNECTIONS = 32
 # Answers of a server that is up but cannot serve just now; redis-py strips the code from those
 # that it has classes for.
@@ -146,7 +147,8 @@ class Server:
         return replies[0]
 
     async def _guarded(self, send: Callable[[], Awaitable[Any]], timeout_s: float) -> Any:
-        if time.monotonic() < self._silent_until:
+        began = time.monotonic()
+        if began < self._silent_until:
             raise Silent(f"Redis at {self.where} is silent; trying again in a moment")
         try:
             async with asyncio.timeout(timeout_s):
@@ -154,10 +156,11 @@ class Server:
         except (TimeoutError, RedisTimeoutError) as error:
             if isinstance(error, RedisTimeoutError):
                 timeout_s = self._timeout_s  # for the connection alone
-            # A hasty probe says nothing to the others, nor does a read that waited long: our own
-            # loop may have been late.
-            if timeout_s == self._timeout_s:
-                self._silent_until = time.monotonic() + _AFTER_SILENCE_S
+            now = time.monotonic()
+            # A hasty probe says nothing to the others, nor does a read that waited long, nor a
+            # limit that we noticed too late: then we stood still ourselves.
+            if timeout_s == self._timeout_s and now - began - timeout_s < _OUR_OWN_S:
+                self._silent_until = now + _AFTER_SILENCE_S
             raise Silent(
                 f"Redis at {self.where} did not answer within {timeout_s:g} s: is it blocked or "
                 "overloaded?"

@@ -97,6 +97,18 @@ async def test_many_calls_on_a_silent_server(valkey: EmbeddedValkey, opened: Red
         assert all(isinstance(each, StoreUnavailable) for each in tries)
 
 
+async def test_a_pause_of_our_own_is_not_the_servers_silence(opened: RedisStore) -> None:
+    """The process stood still for longer than a command may take (a busy machine): that command may
+    fail, and the next one is asked at once and answered.
+    """
+    asked = asyncio.get_running_loop().create_task(opened.get_account(ALICE))
+    await asyncio.sleep(0)
+    time.sleep(0.8)  # noqa: ASYNC251 - the pause
+    await asyncio.wait((asked,))
+    asked.exception()
+    assert await opened.get_account(ALICE) is None
+
+
 async def test_cancelled_call_spoils_nothing(opened: RedisStore) -> None:
     """A call given up half way does not leave its answer to the next one."""
     await opened.put_account(account(), expected_version=0)
