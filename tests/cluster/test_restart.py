@@ -172,6 +172,8 @@ async def test_after_200_before_ack(mortal: Mortal) -> None:
     call, incoming = await ext.woken()
     incoming.accept(sdp.ANSWER)
     answer = await call.final()
+    # What was written behind before this has been stored after it: the INVITE is released.
+    await ext.put_device(platform="android")
     mortal.service.kill()
     await mortal.service.close()
     await mortal.service.start()
