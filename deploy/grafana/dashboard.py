@@ -12,6 +12,7 @@ from .panel import (
     Panel,
     Row,
     grown,
+    known,
     level,
     panels,
     quantile,
@@ -236,8 +237,8 @@ ROWS = (
             Panel(
                 title="Phones",
                 queries={
-                    "registered": total("push_proxy_bindings"),
-                    "devices {{platform}}": level("push_proxy_devices", "platform"),
+                    "registered": known("push_proxy_bindings"),
+                    "devices {{platform}}": known("push_proxy_devices", "platform"),
                 },
             ),
             Panel(

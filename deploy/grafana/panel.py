@@ -58,6 +58,12 @@ def total(metric: str, *conditions: str) -> str:
     return f"sum({selected(metric, *conditions)})"
 
 
+def known(metric: str, *labels: str) -> str:
+    """Of a gauge that every node shows for all of them."""
+    by = f" by ({', '.join(labels)})" if labels else ""
+    return f"max{by} ({selected(metric)})"
+
+
 def grown(metric: str, *conditions: str) -> str:
     """Of a counter, in the time shown."""
     return f"sum(increase({selected(metric, *conditions)}[$__range]))"
