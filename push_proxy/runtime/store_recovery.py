@@ -46,7 +46,7 @@ class StoreRecovery:
         self._store = store
         self._known = known
         self._clock = clock
-        self._lives: Mapping[str, str] = {}
+        self._lives: Mapping[str, str] = store.lives
 
     async def emptied(self) -> None:
         """The store has lost everything, or a part: it gets all that we have."""

@@ -73,6 +73,7 @@ class RedisStore(
         `errors.ConfigurationError` when the server or the key ring is the wrong one.
         """
         await self._client.connect()
+        self.lives = await self._client.ping()
         await self._found()
         self._target_key = await self.secret("push-targets", size=32)
 
