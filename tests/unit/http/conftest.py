@@ -234,7 +234,7 @@ class Api:
                 store=self.store,
                 calls=self.calls,  # type: ignore[arg-type]
                 wakes=self.wakes,
-                registration=lambda key: self.registrations.status(key),
+                registration=self.registrations.status,
                 owns=lambda _: True,
             ),
             readiness=lambda: self.readiness,
