@@ -234,7 +234,8 @@ class Api:
                 store=self.store,
                 calls=self.calls,  # type: ignore[arg-type]
                 wakes=self.wakes,
-                registration=self.registrations.status,
+                # Looked up late: a test breaks it.
+                registration=lambda key: self.registrations.status(key),  # noqa: PLW0108
                 owns=lambda _: True,
             ),
             readiness=lambda: self.readiness,
