@@ -36,7 +36,8 @@ BACK_TO_ZERO = (
 """Nothing of these is there when no call is."""
 LASTING = frozenset(
     {"account", "devices", "marks", "registration", "accounts", "tenants", "aor",
-     "contact", "target", "api-keys", "secret", "shared", "mailbox"}
+     "contact", "target", "api-keys", "secret", "shared", "mailbox", "life",
+     "node", "nodes", "feed", "owner", "fence"}
 )  # fmt: skip
 """Keys in Redis that come with accounts, devices and the service itself, not with calls."""
 OF_PHONES = frozenset({"bindings", "wakes", "not-waking"})
