@@ -38,6 +38,8 @@ class Call:
     sip_call_id: str = ""
     node: str = ""
     """The node that pushed for it; empty: nobody did."""
+    phone_at: str = ""
+    """The node that the phone registered at last."""
     status: int = 0
     """The caller's final response; 0: none came."""
     decided_s: float = 0.0
@@ -53,6 +55,12 @@ class Call:
     def connected(self) -> bool:
         """The caller got 200."""
         return self.status == 200
+
+    @property
+    def said(self) -> str:
+        """It, for people."""
+        hands = f"by {self.node or '-'}, phone at {self.phone_at or '-'}"
+        return f"{self.sip_call_id} to {self.user} {hands}"
 
     @property
     def took_s(self) -> float:
@@ -129,6 +137,7 @@ class Line:
         while call.ended_s == 0.0:
             for node in nodes:
                 if await self._registers_at(node):
+                    call.phone_at = node.node
                     await self._take(call)
                     return
 

@@ -38,11 +38,14 @@ def row(name: str, calls: Sequence[Call]) -> Row:
 
 
 def hit_by(trouble: Trouble, calls: Iterable[Call]) -> list[Call]:
-    """Those in the hands of its node (or of any, for the store's) at its time."""
+    """Those in the hands of its node, or whose phone hangs on it (or any, for the store's)."""
     return [
         call
         for call in calls
-        if trouble.touches(call.node or trouble.node, call.began_s, call.decided_s)
+        if any(
+            trouble.touches(node or trouble.node, call.began_s, call.decided_s)
+            for node in (call.node, call.phone_at or call.node)
+        )
     ]
 
 
@@ -72,19 +75,17 @@ def table(calls: Sequence[Call], troubles: Sequence[Trouble], contacts: Contacts
 
 def faults(calls: Sequence[Call], troubles: Sequence[Trouble], contacts: Contacts) -> list[str]:
     """What must not happen and did."""
-    found = [f"{c.sip_call_id} to {c.user}: rang twice at once" for c in calls if c.double]
+    found = [f"{c.said}: rang twice at once" for c in calls if c.double]
     touched = {id(call) for trouble in troubles for call in hit_by(trouble, calls)}
     found += [
-        f"{call.sip_call_id} to {call.user} by {call.node or 'nobody'}: {call.status}, with "
-        "nothing near it"
+        f"{call.said}: {call.status}, with nothing near it"
         for call in calls
         if id(call) not in touched and not call.connected
     ]
     for trouble in troubles:
         if "within 5 s" in trouble.name or not trouble.node:
             found += [
-                f"{call.sip_call_id} to {call.user} by {call.node or 'nobody'}: {call.status} "
-                f"({trouble.name})"
+                f"{call.said}: {call.status} ({trouble.name})"
                 for call in hit_by(trouble, calls)
                 if not call.connected
             ]
