@@ -116,9 +116,10 @@ class Line:
             call.decided_s = call.decided_s or time.monotonic()
         finally:
             call.ended_s = time.monotonic()
+            # A push that comes from now on wakes nobody: its socket would stay.
+            self.call = None
             await self._sleep()
             self.caller.sleep()
-            self.call = None
 
     def pushed(self, node: str) -> None:
         """A call push for it came from this node."""
