@@ -154,8 +154,10 @@ class Leases:
         fences = {shard: held.fence for shard, held in self._state.held.items()}
         self._state = let_go(self._state, frozenset(fences))
         if fences:
-            with suppress(StoreUnavailable):
+            try:
                 await self._store.release_leases(self._owner, fences)
+            except StoreUnavailable as error:
+                _log.info("shards not given back: they run out by themselves", error=str(error))
 
     async def hand_over(self, *, within_s: float) -> bool:
         """Let the other nodes take all that is ours, and wait until they have registered it.

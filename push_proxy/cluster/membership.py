@@ -8,7 +8,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
@@ -168,8 +167,10 @@ class Membership:
         self._me = replace(self._me, state=state)
         self._tell()
         if self._store is not None:
-            with suppress(StoreUnavailable):
+            try:
                 await self._beat()
+            except StoreUnavailable as error:
+                _log.info("other nodes learn our state later", state=state, error=str(error))
 
     async def look(self) -> None:
         """Learn now who lives. Raises `errors.StoreUnavailable`."""
@@ -182,9 +183,11 @@ class Membership:
             await asyncio.wait((self._task,))
             self._task = None
         if self._store is not None and not self.displaced.is_set():
-            with suppress(StoreUnavailable, TimeoutError):
+            try:
                 async with asyncio.timeout(_LEAVE_S):
                     await self._store.leave(self._me)
+            except (StoreUnavailable, TimeoutError) as error:
+                _log.info("left without a word: the store is away", error=repr(error))
 
     async def _former_life(self) -> NodeRecord | None:
         """Whoever lives under our id elsewhere."""
