@@ -35,6 +35,7 @@ from .runtime.idle_devices import IdleDevices
 from .runtime.missed_book import MissedBook
 from .runtime.missed_calls import MissedCalls
 from .runtime.missed_pushes import MissedPushes
+from .runtime.node_probe import NodeProbe
 from .runtime.outbound import Outbound
 from .runtime.outgoing_calls import OutgoingCalls
 from .runtime.pbx_addresses import PbxAddresses
@@ -366,6 +367,7 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
         host=settings.node_address,
         hop=addresses.hop,
     )
+    node_probe = NodeProbe(signaling, me=lambda: cluster.membership.me.sip)
     router = Router(
         signaling=signaling,
         directory=directory,
@@ -382,6 +384,7 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
         dialog_wakes=dialog_wakes,
         metrics=metrics,
         restored=restoring,
+        node_asker=node_probe,
     )
     idle = IdleDevices(
         directory=directory,
@@ -408,10 +411,13 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
     reaping = Reaping(
         restoring=restoring,
         members=cluster.membership,
+        store=store,
+        probe=node_probe,
         owns=leases.owns,
         lease_s=settings.cluster.lease_s,
     )
     cluster.on_moves(reaping.moved)
+    reaping.start()
     leases.subscribe(registrations)
     await registrations.start()
     watch.start()

@@ -75,6 +75,15 @@ class ClusterStore(Protocol):
     async def nodes(self) -> tuple[NodeRecord, ...]:
         """All nodes whose record has not run out, by id."""
 
+    async def node_names(self) -> tuple[str, ...]:
+        """The ids of all nodes that live or have lived, but for those forgotten; sorted."""
+
+    async def forget_node(self, node: str) -> bool:
+        """Its id goes, if it does not live and no INVITE is held by it; False: it stays.
+
+        Of a node that comes at the same moment others hear one heartbeat later at most.
+        """
+
     # the feed
     async def feed_append(self, entries: Sequence[FeedEntry]) -> str:
         """Tell all nodes; returns the position after the last of them.

@@ -1,9 +1,15 @@
 """What is kept of held INVITEs, so that a restart can go on with them."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from .core.ids import AccountKey, CallId
 from .core.model import HeldDevice, HeldInvite
+
+
+def of_any(account: AccountKey) -> bool:  # noqa: ARG001 - whichever it is
+    """All accounts."""
+    return True
 
 
 class HeldInviteStore(Protocol):
@@ -29,5 +35,7 @@ class HeldInviteStore(Protocol):
         They are forgotten a day after the last deadline of the account's.
         """
 
-    async def held_of_node(self, node: str) -> tuple[HeldInvite, ...]:
-        """Those that this node holds, or held when it died, oldest first."""
+    async def held_of_node(
+        self, node: str, *, accounts: Callable[[AccountKey], bool] = of_any
+    ) -> tuple[HeldInvite, ...]:
+        """Those that this node holds, or held when it died, of these accounts, oldest first."""

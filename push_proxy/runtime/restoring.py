@@ -5,7 +5,7 @@ transaction is rebuilt and its wake goes on; then the PBX's CANCEL finds both (A
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
 
@@ -104,21 +104,19 @@ class Restoring:
             self._rebuilding.clear()
         _log.info("calls from before the restart", count=len(found), going_on=self._wakes.waiting)
 
-    async def reap(self, node: str, *, owns: Callable[[HeldInvite], bool]) -> int:
-        """End the calls of a node that is gone: those of accounts that we own.
+    async def reap(self, found: Iterable[HeldInvite]) -> int:
+        """End these calls of nodes that are gone.
 
-        Returns how many there were. Raises `errors.StoreUnavailable`.
+        Returns how many there were still. Raises `errors.StoreUnavailable`.
         """
         reaped = 0
-        for held in await self._store.held_of_node(node):
-            if not owns(held):
-                continue
+        for held in found:
             former = await self._former(held)
             # Of several nodes, and the dead one's next life, one gets it; nothing more is asked of
             # the store after that, which may be away by then.
-            got = await self._store.release_invite(held.account, held.call, node=node)
+            got = await self._store.release_invite(held.account, held.call, node=held.node)
             if got and former is not None:
-                self._lose(former, f"node {node} is gone")
+                self._lose(former, f"node {held.node} is gone")
                 reaped += 1
         return reaped
 

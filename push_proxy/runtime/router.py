@@ -139,6 +139,13 @@ class MailKeeper(Protocol):
         """A final response; False when it is to no request of its own."""
 
 
+class NodeAsker(Protocol):
+    """Who asks other nodes whether they live (`runtime.node_probe.NodeProbe`)."""
+
+    def on_answer(self, fact: RequestAnswered) -> bool:
+        """A final response; False when it is to no request of its own."""
+
+
 class Refusals(Protocol):
     """Who counts refusals (`observability.metrics.Metrics`)."""
 
@@ -167,6 +174,7 @@ class Router:
         dialog_wakes: DialogWaker,
         metrics: Refusals,
         restored: RestoredTaker | None = None,
+        node_asker: NodeAsker | None = None,
     ) -> None:
         self._signaling = signaling
         self._directory = directory
@@ -183,6 +191,9 @@ class Router:
         self._dialog_wakes = dialog_wakes
         self._metrics = metrics
         self._restored = restored
+        self._askers: list[MailKeeper | MessageTaker | NodeAsker] = [mailboxes, messages]
+        if node_asker is not None:
+            self._askers.append(node_asker)
         self.intake = Intake()
         self._stack_logs = StackLogs()
         self.stack_ended = asyncio.Event()
@@ -220,7 +231,7 @@ class Router:
                 self._outbound.ringing(fact)
                 self._replacing.ringing(fact)
             case RequestAnswered():
-                if not (self._mailboxes.on_answer(fact) or self._messages.on_answer(fact)):
+                if not any(asker.on_answer(fact) for asker in self._askers):
                     self._pbx_side.on_answer(fact)
             case DialogEnded():
                 self._calls.dialog_ended(fact)

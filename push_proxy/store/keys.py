@@ -54,7 +54,7 @@ key                                   type     lives
 ``pp:{lease:<shard>}:owner``          string   ``cluster.lease_s`` after the last renewal
 ``pp:{lease:<shard>}:fence``          string   for ever: fence, and who has it unless released
 ``pp:node:<id>``                      string   ``cluster.lease_s`` after its last heartbeat
-``pp:nodes``                          set      index: ids of nodes
+``pp:nodes``                          set      index: ids of nodes, until nothing is left of one
 ``pp:feed``                           stream   capped: what of which account was written, by whom
 ``pp:{inbox:<node>}``                 list     ten seconds after the last order to that node
 ====================================  =======  ==============================================

@@ -7,14 +7,19 @@ from typing import TypeVar
 
 from ..cluster.node import NodeRecord
 from ..cluster_ports import FeedEntry, FeedPage
+from ..core.ids import AccountKey, CallId
+from ..core.model import HeldInvite
 from ..ports import Clock
 
 FEED_LENGTH = 100_000
+_LONG_AGO = 0.0
 _T = TypeVar("_T")
 
 
 class ClusterInMemory:
     """`cluster_ports.ClusterStore`'s part of `memory.MemoryStore`."""
+
+    _held: dict[AccountKey, dict[CallId, HeldInvite]]
 
     def __init__(self, clock: Clock, *, feed_length: int = FEED_LENGTH) -> None:
         self._cluster_clock = clock
@@ -38,12 +43,24 @@ class ClusterInMemory:
         """See `cluster_ports.ClusterStore.leave`."""
         known = self._known(record.id)
         if known is not None and known.incarnation == record.incarnation:
-            del self._nodes[record.id]
+            self._nodes[record.id] = (record, _LONG_AGO)
 
     async def nodes(self) -> tuple[NodeRecord, ...]:
         """See `cluster_ports.ClusterStore.nodes`."""
         found = (self._known(name) for name in sorted(self._nodes))
         return tuple(record for record in found if record is not None)
+
+    async def node_names(self) -> tuple[str, ...]:
+        """See `cluster_ports.ClusterStore.node_names`."""
+        return tuple(sorted(self._nodes))
+
+    async def forget_node(self, node: str) -> bool:
+        """See `cluster_ports.ClusterStore.forget_node`."""
+        holds = any(held.node == node for of in self._held.values() for held in of.values())
+        if holds or self._known(node) is not None:
+            return False
+        self._nodes.pop(node, None)
+        return True
 
     async def feed_append(self, entries: Sequence[FeedEntry]) -> str:
         """See `cluster_ports.ClusterStore.feed_append`."""

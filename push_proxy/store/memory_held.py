@@ -1,9 +1,11 @@
 """Held INVITEs in memory."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from ..core.ids import AccountKey, CallId
 from ..core.model import HeldDevice, HeldInvite
+from ..held_ports import of_any
 
 
 class HeldInMemory:
@@ -35,11 +37,18 @@ class HeldInMemory:
         """See `held_ports.HeldInviteStore.held_invites`."""
         return tuple(held for _, held in sorted(self._held.get(key, {}).items()))
 
-    async def held_of_node(self, node: str) -> tuple[HeldInvite, ...]:
+    async def held_of_node(
+        self, node: str, *, accounts: Callable[[AccountKey], bool] = of_any
+    ) -> tuple[HeldInvite, ...]:
         """See `held_ports.HeldInviteStore.held_of_node`."""
         return tuple(
             sorted(
-                (h for of in self._held.values() for h in of.values() if node and h.node == node),
+                (
+                    held
+                    for account, of in self._held.items()
+                    for held in of.values()
+                    if node and held.node == node and accounts(account)
+                ),
                 key=lambda held: (held.received_at, held.call),
             )
         )

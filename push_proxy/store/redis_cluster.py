@@ -45,7 +45,7 @@ class ClusterInRedis:
 
     async def nodes(self) -> tuple[NodeRecord, ...]:
         """See `cluster_ports.ClusterStore.nodes`."""
-        names = sorted(name.decode() for name in await self._client.call("SMEMBERS", keys.NODES))
+        names = await self.node_names()
         replies = await self._client.pipeline([("GET", keys.node(name)) for name in names])
         found: list[NodeRecord] = []
         for name, data in zip(names, replies, strict=True):
@@ -55,6 +55,25 @@ class ClusterInRedis:
             except UnreadableValue as error:
                 _log.error("a node is left out: its record cannot be read", error=str(error))
         return tuple(found)
+
+    async def node_names(self) -> tuple[str, ...]:
+        """See `cluster_ports.ClusterStore.node_names`."""
+        members = await self._client.call("SMEMBERS", keys.NODES)
+        return tuple(sorted(name.decode() for name in members))
+
+    async def forget_node(self, node: str) -> bool:
+        """See `cluster_ports.ClusterStore.forget_node`."""
+        holds = ("EXISTS", keys.held_by(node))
+        lives = ("EXISTS", keys.node(node))
+        if any(await self._client.pipeline([holds, lives])):
+            return False
+        await self._client.write("SREM", keys.NODES, node)
+        # Its keys lie in several parts of a cluster: no script sees them all. One that has named
+        # itself just before that is named again here, or else by its next heartbeat.
+        if await self._client.call(*lives):
+            await self._client.write("SADD", keys.NODES, node)
+            return False
+        return True
 
     async def feed_append(self, entries: Sequence[FeedEntry]) -> str:
         """See `cluster_ports.ClusterStore.feed_append`."""

@@ -1,6 +1,6 @@
 """Held INVITEs in Redis: by account, and an index of them by node."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import structlog
@@ -8,6 +8,7 @@ import structlog
 from ..core.ids import AccountKey, CallId
 from ..core.model import HeldDevice, HeldInvite
 from ..errors import ConfigurationError
+from ..held_ports import of_any
 from . import keys, scripts
 from .codec import Codec, UnreadableValue
 from .redis_client import Command, RedisClient, evalsha
@@ -64,10 +65,13 @@ class HeldInRedis:
         """See `held_ports.HeldInviteStore.held_invites`."""
         return self._read_held(key, await self._client.call("HGETALL", keys.held(key)))
 
-    async def held_of_node(self, node: str) -> tuple[HeldInvite, ...]:
+    async def held_of_node(
+        self, node: str, *, accounts: Callable[[AccountKey], bool] = of_any
+    ) -> tuple[HeldInvite, ...]:
         """See `held_ports.HeldInviteStore.held_of_node`. What is over leaves the index."""
         index = keys.held_by(node)
-        members = [name.decode() for name in await self._client.call("ZRANGE", index, 0, -1)]
+        names = [name.decode() for name in await self._client.call("ZRANGE", index, 0, -1)]
+        members = [name for name in names if accounts(AccountKey(_parted(name)[2]))]
         found: list[HeldInvite] = []
         for start in range(0, len(members), _AT_ONCE):
             some = members[start : start + _AT_ONCE]

@@ -7,14 +7,14 @@ import pytest
 
 from push_proxy.cluster.node import NodeRecord, NodeState
 from push_proxy.cluster_ports import FeedEntry, FeedKind
-from push_proxy.core.ids import Instant
+from push_proxy.core.ids import CallId, Instant
 from push_proxy.core.model import Address
 from push_proxy.ports import AccountState, Store
 from push_proxy.store.memory import MemoryStore
 from push_proxy.store.redis import RedisStore
 
 from .conftest import HandClock
-from .samples import ALICE, BOB, PHONE, account, binding, device
+from .samples import ALICE, BOB, PHONE, account, binding, device, held
 
 ONE = NodeRecord(
     id="one",
@@ -50,6 +50,28 @@ async def test_a_node_that_stops_beating_is_gone(store: Store) -> None:
     async with asyncio.timeout(5):
         while await store.nodes():  # noqa: ASYNC110 - by the server's own clock
             await asyncio.sleep(0.01)
+
+
+async def test_a_node_is_forgotten_when_nothing_is_left_of_it(
+    store: Store, clock: HandClock
+) -> None:
+    """Its id outlives its record, until it neither lives nor holds an INVITE; then it comes back
+    with the node's next heartbeat alone.
+    """
+    await store.beat(ONE, lease_s=60)
+    await store.beat(TWO, lease_s=60)
+    await store.hold_invite(held(clock.at, node="one"))
+    assert not await store.forget_node("one")
+    await store.leave(ONE)
+    assert await store.node_names() == ("one", "two")
+    assert not await store.forget_node("one")
+    await store.release_invite(ALICE, CallId("call-1"), node="one")
+    assert await store.forget_node("one")
+    assert await store.node_names() == ("two",)
+    assert not await store.forget_node("two")
+    assert await store.forget_node("one"), "another node has forgotten it"
+    await store.beat(ONE, lease_s=60)
+    assert await store.nodes() == (ONE, TWO)
 
 
 async def test_one_life_does_not_overwrite_another(store: Store) -> None:

@@ -339,6 +339,9 @@ async def test_held_invites_of_a_node(store: Store, clock: HandClock) -> None:
     assert [h.call for h in await store.held_of_node("n1")] == ["call-1"]
     assert [h.call for h in await store.held_of_node("n2")] == ["call-3"]
     assert await store.held_of_node("n3") == ()
+    await store.hold_invite(held(clock.at, "call-5", node="n1"))
+    ours = await store.held_of_node("n1", accounts=lambda account: account == BOB)
+    assert [h.call for h in ours] == ["call-1"]
 
 
 async def test_a_held_invites_devices(store: Store, clock: HandClock) -> None:
