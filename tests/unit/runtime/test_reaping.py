@@ -101,7 +101,7 @@ def reaper(world: World) -> Reaping:
     return Reaping(
         restoring=world,  # type: ignore[arg-type]
         members=world,
-        store=world,  # type: ignore[arg-type]
+        store=world,
         probe=world,
         owns=lambda account: account == ALICE,
         lease_s=LEASE_S,
