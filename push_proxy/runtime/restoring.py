@@ -22,6 +22,7 @@ from ..ports import Clock, Store
 from ..signaling.contract import Signaling
 from ..signaling.facts import RequestReceived, TransactionLost
 from .directory import Directory
+from .store_watch import FIRST_RETRY_S, LONGEST_RETRY_S
 from .wakes import Wakes
 
 _log = structlog.get_logger(__name__)
@@ -83,12 +84,10 @@ class Restoring:
     async def run(self) -> None:
         """Return when every call that this node held goes on or has ended.
 
-        To be called while the stack is closed. Raises `errors.StoreUnavailable`.
+        To be called while the stack is closed. As long as the store is away it is asked again.
         """
-        found = await self._store.held_of_node(self._node)
-        for held in found:
-            await self._take_up(held)
-        if not found:
+        taken_up = await self._take_up_all()
+        if not taken_up:
             return
         if self._rebuilding:
             try:
@@ -102,7 +101,7 @@ class Restoring:
             for former in tuple(self._rebuilding.values()):
                 self._lose(former, "its transaction could not be rebuilt")
             self._rebuilding.clear()
-        _log.info("calls from before the restart", count=len(found), going_on=self._wakes.waiting)
+        _log.info("calls from before the restart", count=taken_up, going_on=self._wakes.waiting)
 
     async def reap(self, found: Iterable[HeldInvite]) -> int:
         """End these calls of nodes that are gone.
@@ -136,6 +135,26 @@ class Restoring:
             self._go_on(former, fact)
         if not self._rebuilding:
             self._rebuilt.set()
+
+    async def _take_up_all(self) -> int:
+        taken_up: set[CallId] = set()
+        wait_s = FIRST_RETRY_S
+        while True:
+            try:
+                for held in await self._store.held_of_node(self._node):
+                    if held.call not in taken_up:
+                        await self._take_up(held)
+                        taken_up.add(held.call)
+            except StoreUnavailable as error:
+                _log.error(
+                    "calls from before the restart wait for the store, and so does this start",
+                    error=str(error),
+                    retry_in_s=wait_s,
+                )
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, LONGEST_RETRY_S)
+            else:
+                return len(taken_up)
 
     async def _take_up(self, held: HeldInvite) -> None:
         former = await self._former(held)

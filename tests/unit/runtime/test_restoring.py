@@ -9,6 +9,7 @@ import pytest
 from push_proxy.core.ids import AccountId, AccountKey, CallId, Instant, ServerTxn, TenantId
 from push_proxy.core.model import Account, Address, HeldInvite
 from push_proxy.errors import StoreUnavailable
+from push_proxy.runtime import restoring as module
 from push_proxy.runtime.clock import SystemClock
 from push_proxy.runtime.restoring import Restoring
 from push_proxy.signaling.facts import RequestReceived
@@ -60,12 +61,21 @@ class Store:
     def __init__(self, *names: str) -> None:
         self.held = [held(name) for name in names]
         self.away = False
+        self.fails_at: list[str] = []
+        """Calls whose next look-up fails, or `held_of_node`."""
 
     async def held_of_node(self, node: str) -> list[HeldInvite]:
+        self._fail("held_of_node")
         return [each for each in self.held if each.node == node]
 
-    async def get_call(self, *_: Any) -> None:
+    def _fail(self, name: str) -> None:
+        if name in self.fails_at:
+            self.fails_at.remove(name)
+            raise StoreUnavailable("cut off")
+
+    async def get_call(self, call: CallId) -> None:
         await asyncio.sleep(0.02)
+        self._fail(call)
         if self.away:
             raise StoreUnavailable("cut off")
 
@@ -133,6 +143,21 @@ async def test_every_call_goes_on_however_their_transactions_come() -> None:
     """The first is rebuilt while the second is still looked up: neither is lost for that."""
     wakes = Wakes()
     await restoring(Store("first", "second"), wakes).run()
+    assert wakes.went_on == ["first", "second"]
+    assert wakes.lost == []
+
+
+async def test_a_store_that_goes_during_the_start_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Away at first, and again with one call taken up: the start goes on where it was, and no call
+    is taken up twice.
+    """
+    monkeypatch.setattr(module, "FIRST_RETRY_S", 0.01)
+    wakes, store = Wakes(), Store("first", "second")
+    store.fails_at = ["held_of_node", "second", "second"]
+    await restoring(store, wakes).run()
+    assert store.fails_at == []
     assert wakes.went_on == ["first", "second"]
     assert wakes.lost == []
 
