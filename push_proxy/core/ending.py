@@ -18,11 +18,11 @@ from .actions import (
     Relay,
     Reply,
 )
-from .events import ResponseReceived
+from .events import AnsweredBefore, ResponseReceived
 from .forking import COMPLETED_ELSEWHERE, Answer, best, branch_by_id
 from .ids import Instant
 from .model import CallState, Outcome
-from .part import Part
+from .part import Part, Reach, reach
 from .reaching import cancel_branch
 from .unheard import FAREWELL_S, farewell, unheard
 from .wake_state import Ended, Live, Settling, State
@@ -57,6 +57,26 @@ def answered(
         reason=COMPLETED_ELSEWHERE,
         now=now,
     )
+
+
+def answered_before(
+    state: Live | Settling, event: AnsweredBefore, now: Instant
+) -> tuple[Ended, tuple[Action, ...]]:
+    """As `answered`, by a 2xx to an INVITE of a former life: the PBX has it already.
+
+    Whoever may be in the call gets no terminal push: it could end there what it is about.
+    """
+    live = state.live if isinstance(state, Settling) else state
+    talking = [part for part in live.parts if event.device in {None, part.device}]
+    device = talking[0].device if len(talking) == 1 else event.device
+    for part in talking:
+        came = reach(part, Reach.REGISTERED, now) if part.device == device else part
+        live = live.with_part(replace(came, registered=True, held_since=None))
+    # A PBX that talks has no transaction any more; ours wants an end all the same.
+    final = () if event.status else (Reply(status=487, reason="Request Terminated"),)
+    result = replace(outcome.answered(device), status=event.status or 200)
+    note = Note("answered", device, "before the restart")
+    return _end(live, (*final, note), result, reason=COMPLETED_ELSEWHERE, now=now)
 
 
 def cancelled(live: Live, reason: str, now: Instant) -> tuple[Ended, tuple[Action, ...]]:

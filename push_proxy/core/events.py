@@ -183,6 +183,16 @@ class BranchFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredBefore:
+    """A device has answered the INVITE that a former life of ours had sent it."""
+
+    device: DeviceId | None
+    """None: nobody knows which."""
+    status: int | None = None
+    """Of its 2xx, which has just been passed on; None: a request in the dialog told so."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallerCancelled:
     """CANCEL came from the PBX; the stack has answered it 200. ``reason`` is its Reason value."""
 
@@ -218,6 +228,7 @@ Event = (
     | TokenRotated
     | ResponseReceived
     | BranchFailed
+    | AnsweredBefore
     | CallerCancelled
     | CallerLost
     | GivingUp

@@ -44,6 +44,7 @@ from .actions import (
 )
 from .deadlines import deadline
 from .events import (
+    AnsweredBefore,
     AppActed,
     AppReported,
     BranchFailed,
@@ -157,6 +158,8 @@ def _live(live: Live, event: Event, now: Instant) -> Step:  # noqa: C901, PLR091
             return ending.expired(live, now)
         case TimePassed():
             return _go_on(waking.time_passed(live, now), now)
+        case AnsweredBefore():
+            return ending.answered_before(live, event, now)
         case CallerCancelled():
             return ending.cancelled(live, event.reason, now)
         case CallerLost():
@@ -210,6 +213,8 @@ def _settling(settling: Settling, event: Event, now: Instant) -> Step:  # noqa: 
             return ending.expired(live, now)
         case TimePassed():
             return _settled(settling, now)
+        case AnsweredBefore():
+            return ending.answered_before(settling, event, now)
         case CallerCancelled():
             return ending.cancelled(live, event.reason, now)
         case CallerLost():
@@ -280,7 +285,7 @@ def _over(ended: Ended, event: Event, now: Instant) -> Step:
             return ended, ()
         case PushAnswered() | DeviceUnregistered() | AppActed() | TokenRotated():
             return ended, ()
-        case CallerCancelled() | CallerLost() | GivingUp():
+        case AnsweredBefore() | CallerCancelled() | CallerLost() | GivingUp():
             return ended, ()
         case _:
             assert_never(event)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from ..core.ids import AccountKey, DeviceId
+from ..core.ids import AccountKey, CallId, DeviceId
 from ..core.message import MalformedMessage, Message, parse
 from ..core.message_summary import is_summary
 from ..core.model import Account, Binding
@@ -26,6 +26,7 @@ from ..signaling.facts import (
     DialogEnded,
     Fact,
     FlowLost,
+    FormerAnswered,
     ForwardResponse,
     ForwardRinging,
     OrderFailed,
@@ -74,9 +75,12 @@ class InviteTaker(Protocol):
         """One that comes while we go, and that nobody else takes: 503, and on record."""
 
     def on_fact(
-        self, fact: CancelReceived | BranchResponse | TransactionLost | OrderFailed
+        self, fact: CancelReceived | BranchResponse | FormerAnswered | TransactionLost | OrderFailed
     ) -> None:
         """What became of it."""
+
+    def hung_up(self, call: CallId) -> None:
+        """A BYE passed in this call's dialog."""
 
 
 class RestoredTaker(Protocol):
@@ -218,7 +222,7 @@ class Router:
             case BranchResponse():
                 if not self._messages.on_fact(fact):
                     self._wakes.on_fact(fact)
-            case CancelReceived():
+            case CancelReceived() | FormerAnswered():
                 self._wakes.on_fact(fact)
             case TransactionLost() | OrderFailed():
                 takers = (self._outbound, self._replacing, self._messages)
@@ -234,6 +238,7 @@ class Router:
                 if not any(asker.on_answer(fact) for asker in self._askers):
                     self._pbx_side.on_answer(fact)
             case DialogEnded():
+                self._wakes.hung_up(CallId(fact.call))
                 self._calls.dialog_ended(fact)
             case DeviceHeard():
                 self._directory.heard(fact.route_key, fact.source, self._clock.now())

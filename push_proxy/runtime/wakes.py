@@ -9,6 +9,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from ..core.events import (
+    AnsweredBefore,
     AppActed,
     AppAction,
     AppEvent,
@@ -27,6 +28,7 @@ from ..core.evidence import NO_WORDS, AppWords
 from ..core.held import held_devices, pushing, worth_keeping
 from ..core.ids import AccountKey, CallId, DeviceId, Instant, ServerTxn
 from ..core.incoming import IncomingCall, incoming_call
+from ..core.matching import route_key
 from ..core.message import Message, parse
 from ..core.model import (
     Account,
@@ -50,6 +52,7 @@ from ..signaling.contract import Signaling
 from ..signaling.facts import (
     BranchResponse,
     CancelReceived,
+    FormerAnswered,
     OrderFailed,
     RequestReceived,
     TransactionLost,
@@ -316,12 +319,23 @@ class Wakes:
         )
 
     def on_fact(
-        self, fact: CancelReceived | BranchResponse | TransactionLost | OrderFailed
+        self, fact: CancelReceived | BranchResponse | FormerAnswered | TransactionLost | OrderFailed
     ) -> None:
         """What became of an INVITE. One that we no longer know is too late for anything."""
         wake = self._by_txn.get(fact.txn)
-        if wake is not None and (event := _event(fact)) is not None:
+        if wake is None:
+            return
+        if isinstance(fact, FormerAnswered):
+            device = self._device_named(wake.held.account.key, fact.route_key)
+            wake.tell(AnsweredBefore(device, fact.status))
+        elif (event := _event(fact)) is not None:
             wake.tell(event)
+
+    def hung_up(self, call: CallId) -> None:
+        """A BYE has passed: a call of a former life that waits here still was answered in that."""
+        wake = self._by_call.get(call)
+        if wake is not None and wake.held.fact.restored is not None:
+            wake.tell(AnsweredBefore(None))
 
     def registered(self, binding: Binding) -> None:
         """A REGISTER was answered 2xx: every call of the account hears of it."""
@@ -390,6 +404,11 @@ class Wakes:
         wake = self._by_call.get(call)
         if wake is not None:
             wake.tell(event)
+
+    def _device_named(self, account_key: AccountKey, name: str) -> DeviceId | None:
+        """The device that route tokens call so, whether or not it is registered."""
+        devices = (each.device for each in self._directory.devices(account_key))
+        return next((each for each in devices if route_key(account_key, each) == name), None)
 
     def _of_account(self, account_key: AccountKey) -> tuple[LiveWake, ...]:
         wakes = self._by_account.get(account_key)

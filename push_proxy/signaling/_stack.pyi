@@ -29,6 +29,7 @@ class FactKind(IntEnum):
     FLOW_LOST = 10
     ORDER_FAILED = 11
     LOG = 12
+    FORMER_ANSWERED = 13
 
 class Fact:
     @property

@@ -128,7 +128,8 @@ class Signaling(Protocol):
         It comes as `facts.RequestReceived` with ``restored=call`` and that ``to_tag``; the PBX's
         retransmissions and its CANCEL find it. Give these orders before `open`. A 100 is not sent
         again by itself. Where nothing can be rebuilt, `facts.TransactionLost` says so with
-        ``restored=call`` and ``txn`` 0.
+        ``restored=call`` and ``txn`` 0. A 2xx on a branch that only the former life knew answers
+        it; `facts.FormerAnswered` tells so.
 
         ``raw`` is the request as received, ``source`` and ``local`` are those of its fact. Over
         TCP and TLS its connection has ended with the former life: one is opened to where its Via

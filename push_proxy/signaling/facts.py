@@ -73,6 +73,19 @@ class BranchResponse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FormerAnswered:
+    """A 2xx on a branch that a former life had made was passed upstream: the INVITE has its end.
+
+    Only of what `contract.Signaling.restore` has rebuilt.
+    """
+
+    txn: ServerTxn
+    status: int
+    route_key: str
+    """Of the device, by our Record-Route; empty when that has not come back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ForwardResponse:
     """A final response passed upstream on a transaction given to `Signaling.forward`."""
 
@@ -179,6 +192,7 @@ Fact = (
     | CancelReceived
     | TransactionLost
     | BranchResponse
+    | FormerAnswered
     | ForwardResponse
     | ForwardRinging
     | RequestAnswered

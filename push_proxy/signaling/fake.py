@@ -19,6 +19,7 @@ from .facts import (
     DeviceAwaited,
     Fact,
     FlowLost,
+    FormerAnswered,
     ForwardResponse,
     OrderFailed,
     RequestReceived,
@@ -205,6 +206,12 @@ class FakeSignaling:
             self.orders.append(Cancelled(txn, branch, state.cancel_waits))
             state.cancel_waits = None
         self.tell(response)
+
+    def answer_from_before(self, txn: ServerTxn, route_key: str, *, status: int = 200) -> None:
+        """A device answers the INVITE that a former life had sent it."""
+        if self._may_answer("answer", txn, BranchId(0), status):
+            self.orders.append(Sent(txn, status))
+            self.tell(FormerAnswered(txn=txn, status=status, route_key=route_key))
 
     def cancel_from_pbx(self, txn: ServerTxn, reason: str = "") -> None:
         """CANCEL comes for a held INVITE; too late for one that is answered (RFC 3261 §9.2)."""

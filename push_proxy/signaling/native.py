@@ -22,6 +22,7 @@ from .facts import (
     DialogEnded,
     Fact,
     FlowLost,
+    FormerAnswered,
     ForwardResponse,
     ForwardRinging,
     OrderFailed,
@@ -32,7 +33,7 @@ from .facts import (
 )
 
 _KIND = _stack.FactKind
-_INTERFACE = 2
+_INTERFACE = 3
 """What this file expects of the compiled module; both are raised together."""
 
 
@@ -331,6 +332,8 @@ def _translate(fact: _stack.Fact) -> Fact:  # noqa: C901, PLR0912 - a case per f
                 local=fact.flag,
                 raw=fact.raw,
             )
+        case _KIND.FORMER_ANSWERED:
+            return FormerAnswered(txn=txn, status=fact.status, route_key=fact.name)
         case _KIND.FORWARD_RESPONSE:
             return ForwardResponse(txn=txn, status=fact.status, reason=fact.text, local=fact.flag)
         case _KIND.FORWARD_RINGING:

@@ -52,7 +52,7 @@ bool Engine::on_arrival(pjsip_rx_data* rdata) {
         info.via->rport_param = rdata->pkt_info.src_port;
     keep_from_and_to(rdata);
     if (!restoring_ && info.msg->type == PJSIP_REQUEST_MSG && info.msg->line.req.method.id == PJSIP_INVITE_METHOD &&
-        (restored_ || (from_node(info.msg) && is_stream(rdata->tp_info.transport))))
+        (!restored_.empty() || (from_node(info.msg) && is_stream(rdata->tp_info.transport))))
         on_repeated(rdata);
     return true;
 }

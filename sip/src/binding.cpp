@@ -54,7 +54,7 @@ NB_MODULE(_stack, m) {
     nb::set_leak_warnings(false);
 
     // What native.py has been written for: see there.
-    m.attr("interface_version") = 2;
+    m.attr("interface_version") = 3;
     m.doc() = "SIP stack on pjsip: facts out, orders in. Used by push_proxy.signaling.native only.";
 
     nb::class_<Address>(m, "Address")
@@ -76,7 +76,8 @@ NB_MODULE(_stack, m) {
         .value("DEVICE_AWAITED", FactKind::device_awaited)
         .value("FLOW_LOST", FactKind::flow_lost)
         .value("ORDER_FAILED", FactKind::order_failed)
-        .value("LOG", FactKind::log);
+        .value("LOG", FactKind::log)
+        .value("FORMER_ANSWERED", FactKind::former_answered);
 
     nb::class_<Fact>(m, "Fact")
         .def_prop_ro("kind", [](const Fact& fact) { return static_cast<int>(fact.kind); })

@@ -165,6 +165,8 @@ class Engine : public StreamUser {
     void restore(const RestoreOrder& order);
     pjsip_transport* way_back(const RestoreOrder& order, pj_pool_t* pool, std::string& why);
     void on_repeated(pjsip_rx_data* rdata);
+    ServerTxn* restored_by(const pjsip_rx_data* rdata);
+    void answer_restored(ServerTxn& txn, const pjsip_rx_data* rdata);
 
     // dialog.cpp: requests inside dialogs, by route token alone
     struct Route {
@@ -233,7 +235,7 @@ class Engine : public StreamUser {
     Levels levels_told_{};
     Clock::time_point refusal_told_{};
     const RestoreOrder* restoring_ = nullptr;  // while its request is on its way through pjsip
-    bool restored_ = false;                    // there has been one
+    std::vector<std::uint64_t> restored_;      // server transactions of a former life, those that are over as well
     bool closed_ = false;
     bool draining_ = false;
     bool stopping_ = false;

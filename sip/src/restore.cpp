@@ -1,5 +1,5 @@
 // Server transactions that a former life of this process held: rebuilt from their request, so that the PBX,
-// which still waits, notices nothing but the pause.
+// which still waits, notices nothing but the pause; and answers on branches of that life.
 #include <cstring>
 
 #include "engine.hpp"
@@ -102,6 +102,45 @@ void Engine::on_repeated(pjsip_rx_data* rdata) {
         if (stream) answer_by(*tsx, *rdata->tp_info.transport, stream->remote);
     }
     if (!txn.restored.empty()) say_trying(txn);
+}
+
+// The held INVITE that a 2xx answers on a branch which only a former life has known: the Via below ours says
+// which (RFC 3261 17.2.3). Null when none waits for it.
+ServerTxn* Engine::restored_by(const pjsip_rx_data* rdata) {
+    const auto& info = rdata->msg_info;
+    if (info.msg->line.status.code / 100 != 2 || info.cseq->method.id != PJSIP_INVITE_METHOD) return nullptr;
+    const auto* below = static_cast<const pjsip_via_hdr*>(pjsip_msg_find_hdr(info.msg, PJSIP_H_VIA, info.via->next));
+    if (!below) return nullptr;
+    const auto ours = view(info.via->branch_param);
+    for (const auto id : restored_) {
+        auto* txn = find(id);
+        if (!txn || !txn->tsx || !txn->msg || txn->final_sent || txn->cancelled) continue;
+        const auto* via = static_cast<const pjsip_via_hdr*>(pjsip_msg_find_hdr(txn->msg, PJSIP_H_VIA, nullptr));
+        if (view(via->branch_param) != view(below->branch_param) || upstream_of(below).text() != txn->upstream)
+            continue;
+        // Made for this very INVITE: whoever knows a branch of another call answers nothing here.
+        if (verify_branch(ours, settings_.token_key) == txn->loop_hash &&
+            branch_leads_to(ours, txn->upstream, settings_.token_key))
+            return txn;
+    }
+    return nullptr;
+}
+
+// As any answer (RFC 3261 16.7 step 5). Python has no such branch: our Record-Route tells whose it is.
+void Engine::answer_restored(ServerTxn& txn, const pjsip_rx_data* rdata) {
+    auto response = forward_response(endpoint_, rdata);
+    const auto* msg = rdata->msg_info.msg;
+    Fact fact = make_fact(FactKind::former_answered);
+    fact.txn = txn.id;
+    fact.status = msg->line.status.code;
+    for (const pjsip_hdr* header = msg->hdr.next; header != &msg->hdr; header = header->next) {
+        if (header->type != PJSIP_H_RECORD_ROUTE) continue;
+        const auto* uri = sip_uri(reinterpret_cast<const pjsip_routing_hdr*>(header)->name_addr.uri);
+        const auto token = uri ? decode_route_token(view(uri->user), settings_.token_key) : std::nullopt;
+        if (token && token->caller_tag == short_hash(txn.from_tag)) fact.name = to_hex(token->route_key);
+    }
+    facts_.push(std::move(fact));
+    respond(txn, std::move(response));
 }
 
 }  // namespace push_proxy

@@ -469,8 +469,9 @@ void Engine::on_stray_response(pjsip_rx_data* rdata) {
     const std::string via_branch = copy(rdata->msg_info.via->branch_param);
     if (!verify_branch(via_branch, settings_.token_key)) return;  // not ours: dropped (RFC 3261 18.1.2)
     const auto known = by_via_branch_.find(via_branch);
-    if (known == by_via_branch_.end()) return send_upstream(rdata);
-    late_response(*known->second, rdata);
+    if (known != by_via_branch_.end()) return late_response(*known->second, rdata);
+    if (auto* txn = restored_by(rdata)) return answer_restored(*txn, rdata);
+    send_upstream(rdata);
 }
 
 // A response on a branch that is over: only a 2xx still matters.

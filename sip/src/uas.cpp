@@ -210,7 +210,7 @@ ServerTxn* Engine::open_server(pjsip_rx_data* rdata) {
         txn->source = restoring_->source;
         txn->restored = restoring_->call;
         txn->rerouted = is_stream(rdata->tp_info.transport);
-        restored_ = true;
+        restored_.push_back(txn->id);
     }
     tsx->mod_data[g_module.id] = static_cast<Owner*>(txn.get());
     pjsip_tsx_recv_msg(tsx, rdata);

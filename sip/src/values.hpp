@@ -68,6 +68,7 @@ enum class FactKind : int {
     flow_lost,
     order_failed,
     log,
+    former_answered,
 };
 
 // One fact of any kind; each kind fills the fields that push_proxy/signaling/facts.py lists for it.

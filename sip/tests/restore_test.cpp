@@ -53,6 +53,40 @@ struct Revived {
     Fact held;
 };
 
+// Its station has died right after it had relayed a phone's 200, and holds the INVITE again.
+struct Orphaned {
+    Orphaned() : before(std::make_unique<Station>()), call(*before) {
+        before->reply(call.held, 100, "Trying");
+        call.pbx.expect("SIP/2.0 100");
+        invite = call.fork();
+        before->relay(call.phone_says(invite, 200, "OK", call.phone_tag));
+        call.ok = call.pbx.expect("SIP/2.0 200");
+        const auto at = before->at();
+        before->stop();
+        station = std::make_unique<Station>(closed(at));
+        station->stack().order(restore_of(call.held));
+        held = station->fact(FactKind::request);
+        station->stack().order(OpenOrder{});
+        station->carried_out();
+    }
+    Draft says(int status, const std::string& reason) const {
+        return wire::response(invite, status, reason, call.phone_tag)
+            .add("Contact", "<sip:101@" + call.phone.host_port() + ">");
+    }
+    // What the phone says passes, and answers nothing.
+    void passes(const Draft& response) {
+        call.phone.send(response, station->at());
+        call.pbx.expect("SIP/2.0 " + response.start.substr(8, 3));
+        station->expect_none(FactKind::former_answered, 50);
+    }
+
+    std::unique_ptr<Station> before;
+    Call call;
+    Message invite;  // as the phone got it
+    std::unique_ptr<Station> station;
+    Fact held;
+};
+
 Draft cancel_of(const Draft& invite) {
     auto cancel = invite;
     cancel.start.replace(0, 6, "CANCEL");
@@ -239,4 +273,44 @@ TEST("restored over TCP where the PBX does not listen any more: told as lost, on
     after.expect_none(FactKind::transaction_lost, 100);
     after.expect_empty();
     after.stop();
+}
+
+TEST("restored after its 200: the phone's repetition on a branch of the former life answers it, once, and is told") {
+    const FastTimers fast;
+    Orphaned life;
+    auto& station = *life.station;
+    life.call.phone.send(life.says(200, "OK"), station.at());
+    life.call.pbx.expect("SIP/2.0 200");
+    const auto told = station.fact(FactKind::former_answered);
+    CHECK_EQ(told.txn, life.held.txn);
+    CHECK_EQ(told.status, 200);
+    CHECK_EQ(told.name, kRoute);
+    // The transaction says it again (RFC 6026 7.1), and has no second answer.
+    life.call.pbx.send(life.call.invite, station.at());
+    life.call.pbx.expect("SIP/2.0 200");
+    station.reply(life.held, 480, "Temporarily Unavailable");
+    CHECK(station.fact(FactKind::order_failed).text.find("final") != std::string::npos);
+    life.passes(life.says(200, "OK"));
+    life.call.pbx.send(life.call.from_pbx("ACK", 1), station.at());
+    life.call.phone.expect("ACK ");
+    station.expect_empty();
+    station.stop();
+}
+
+TEST("restored after its 200: what is no 2xx of this INVITE answers nothing") {
+    Orphaned life;
+    auto& station = *life.station;
+    life.passes(life.says(180, "Ringing"));
+    auto other = life.says(200, "OK");
+    const auto upstream = life.call.pbx.address().text();
+    auto& via = other.headers.front().second;
+    via = via.substr(0, via.find("z9hG4bK")) + push_proxy::make_branch(1, upstream, kKey);  // of another INVITE
+    life.passes(other);
+    life.call.pbx.send(cancel_of(life.call.invite), station.at());
+    life.call.pbx.expect("SIP/2.0 200");
+    station.fact(FactKind::cancel);
+    life.passes(life.says(200, "OK"));
+    station.reply(life.held, 487, "Request Terminated");
+    life.call.pbx.expect("SIP/2.0 487");
+    station.stop();
 }

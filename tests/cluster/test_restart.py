@@ -10,6 +10,7 @@ import pytest
 
 from push_proxy.tasks import spawn
 from tests.lab import sdp
+from tests.lab.cluster import Valkey
 from tests.lab.pbx import Pbx
 from tests.lab.phone import Phone
 from tests.lab.push_sink import PushSink, Reply
@@ -185,6 +186,65 @@ async def test_after_200_before_ack(mortal: Mortal) -> None:
     await incoming.dialog().expect_bye()
     assert mortal.finals(call) == [200]
     await mortal.service.nothing_waits()
+
+
+async def test_the_answer_was_not_stored(workdir: Path, pbx: Pbx) -> None:
+    """The store ends before the phone registers, and the node with the phone's 200 at the PBX: the
+    next life finds a call that waits, and no binding. The phone repeats its 200: the PBX gets it
+    again, the call is on record as answered, and only the other device is told, that it was
+    answered elsewhere.
+    """
+    valkey = Valkey(workdir / "valkey")
+    async with PushSink(key=WEBHOOK_KEY) as sink:
+        options = ServiceOptions(
+            webhook_url=sink.url,
+            webhook_key=WEBHOOK_KEY,
+            wake=WAKE,
+            extra={"redis": {"url": valkey.url}},
+        )
+        service = LabService(workdir / "service", options)
+        try:
+            await valkey.start()
+            await service.start()
+            mortal = Mortal(service, pbx, sink)
+            ext = mortal.ext
+            await ext.put()
+            for device in ("handset", "tablet"):
+                await ext.put_device(device, instance_id=f"urn:x-lab:{device}")
+            await pbx.registered("900")
+            call = ext.call()
+            await ext.pushed(2)
+            await mortal.holds(call)
+            valkey.kill()
+            incoming = await ext.rung(ext.phone("handset"))
+            incoming.accept(sdp.ANSWER)
+            await call.final()
+            service.kill()
+            await service.close()
+            await valkey.start()
+            await service.start()
+            # The former life may have told the tablet, or not.
+            told = len(ext.pushes("answered_elsewhere"))
+            incoming.accept(sdp.ANSWER)
+            dialog = await call.answered()
+            await incoming.expect_ack()
+            pushes = await ext.pushed(told + 1, kind="answered_elsewhere")
+            assert {push.payload["device"] for push in pushes} == {"tablet"}
+            await service.nothing_waits()
+            dialog.send("BYE")
+            await incoming.dialog().expect_bye()
+            record = await ext.record(call)
+            assert (record["verdict"], record["decided_by"]) == ("answered", "handset")
+            events = service.events(record)
+            assert events.index("node_restarted") < events.index("answered")
+            missed = await service.expect("GET", f"/v1/accounts/{ext.account}/missed-calls")
+            assert missed["missed_calls"] == []
+            assert {push.type for push in ext.pushes()} == {"call", "answered_elsewhere"}
+            assert mortal.finals(call) == [200]
+            ext.leave()
+        finally:
+            await service.stop()
+            await valkey.stop()
 
 
 async def test_the_caller_gives_up_meanwhile(mortal: Mortal) -> None:

@@ -33,6 +33,7 @@ from push_proxy.signaling.facts import (
     DialogEnded,
     Fact,
     FlowLost,
+    FormerAnswered,
     OrderFailed,
     RequestReceived,
     TransactionLost,
@@ -198,9 +199,12 @@ class FakeService:
                 self.restoring.on_fact(fact)
             case CancelReceived() | BranchResponse() | TransactionLost() | OrderFailed():
                 self.wakes.on_fact(fact)
+            case FormerAnswered():
+                self.wakes.on_fact(fact)
             case RequestReceived():
                 self.wakes.invite(fact, self.account)
             case DialogEnded():
+                self.wakes.hung_up(CallId(fact.call))
                 self.calls.dialog_ended(fact)
             case FlowLost():
                 self.directory.flow_lost(fact.remote)

@@ -190,6 +190,9 @@ class Notices:
     async def stored_holder(self, account: AccountKey, sip_call_id: str) -> DeviceId | None:
         return self.stored.get((account, sip_call_id))
 
+    def hung_up(self, call: CallId) -> None:
+        assert call
+
     def dialog_ended(self, fact: DialogEnded) -> None:
         self.facts.append(fact)
 
