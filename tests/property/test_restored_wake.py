@@ -29,6 +29,7 @@ from push_proxy.core.actions import (
     SendPush,
 )
 from push_proxy.core.events import (
+    AnsweredBefore,
     AppActed,
     AppAction,
     CallerCancelled,
@@ -309,6 +310,17 @@ class Deaths(RuleBasedStateMachine):
         self._take(actions)
         self._keep_up()
         self.sound = True
+
+    @precondition(lambda self: self.lives > 1 and not self.over)
+    @rule(device=st.sampled_from([None] * 6 + [*DEVICES]), by_bye=st.booleans())
+    def answered_in_a_former_life(self, device: DeviceId | None, by_bye: bool) -> None:
+        if device is None:
+            return
+        if not by_bye:
+            self.finals.append(200)
+        self.feed(AnsweredBefore(None if by_bye else device, None if by_bye else 200))
+        assert self.outcome is not None
+        assert self.outcome.verdict is Verdict.ANSWERED
 
     @precondition(lambda self: self.stored and not self.over)
     @rule(down_s=st.sampled_from([None] * 6 + [3.0, 100.0]))

@@ -4,7 +4,9 @@ import asyncio
 from dataclasses import replace
 
 from push_proxy.core.ids import AccountKey, BranchId, CallId, DeviceId, ServerTxn
+from push_proxy.core.matching import route_key
 from push_proxy.core.model import Address, CallState, Fault, HeldDevice, HeldInvite, Verdict
+from push_proxy.signaling.facts import DialogEnded
 
 from .fake_service import KEY, NODE, PBX, FakeService
 
@@ -274,6 +276,69 @@ async def test_a_call_that_had_been_answered() -> None:
             await second.rebuilt()
             assert (second.sip.restores, second.box.got) == ([], [])
             assert await second.store.held_of_node(NODE) == ()
+
+
+async def test_an_answer_on_a_branch_of_the_former_life() -> None:
+    """Neither binding nor record was stored, and the phone repeats its 2xx: the call is answered
+    by that device, the other one hears so, and nothing is held or waited for any more.
+    """
+    async with FakeService() as first:
+        await first.device()
+        await first.device("other", token="tok-2")
+        first.invite()
+        await first.settled()
+        call = first.call_of()
+        second = await first.killed()
+        async with second:
+            await second.rebuilt()
+            txn = restored_txn(second)
+            second.sip.answer_from_before(txn, route_key(KEY, PHONE))
+            await second.settled()
+            told = [
+                push.device.device for push in second.box.got if push.type == "answered_elsewhere"
+            ]
+            assert told == ["other"]
+            assert second.finals(txn) == [200]
+            assert await second.store.held_of_node(NODE) == ()
+            await second.pass_time(60)
+            record = await second.record(call)
+            assert record.outcome is not None
+            assert (record.state, record.outcome.device) == (CallState.ANSWERED, PHONE)
+            assert second.wakes.waiting == 0
+
+
+async def test_a_bye_in_the_dialog_of_the_former_life() -> None:
+    """The PBX has sent its ACK before the end, so that the phone repeats nothing: the BYE says
+    that the call was answered.
+    """
+    async with FakeService() as first:
+        await first.device()
+        first.invite()
+        await first.settled()
+        call = first.call_of()
+        second = await first.killed()
+        async with second:
+            await second.rebuilt()
+            second.sip.tell(DialogEnded(call=call, by_device=True, reason=""))
+            await second.settled()
+            record = await second.record(call)
+            assert record.outcome is not None
+            assert record.outcome.verdict is Verdict.ANSWERED
+            assert (record.state, record.outcome.ended_by) == (CallState.ENDED, "device")
+            assert "cancel" not in second.box.types()
+            assert second.finals(restored_txn(second)) == [487]
+            assert await second.store.held_of_node(NODE) == ()
+
+
+async def test_a_bye_before_any_answer() -> None:
+    """In a call of this life it ends an early dialog, if anything: the phones ring on."""
+    async with FakeService() as service:
+        await service.device()
+        txn = service.invite()
+        await service.settled()
+        service.sip.tell(DialogEnded(call=service.call_of(), by_device=False, reason=""))
+        assert service.wakes.waiting == 1
+        assert service.finals(txn) == []
 
 
 async def test_over_a_connection() -> None:
