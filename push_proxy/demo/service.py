@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +25,10 @@ START_S = 20.0
 _POLL_S = 0.02
 TENANT = "demo"
 APP_ID = "com.example.phone"
+
+
+class TryLater(ProcessError):
+    """The service answers 503: its store does not answer at this moment, or it stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,10 +185,11 @@ class Service:
             return response.status, json.loads(text) if is_json and text else text
 
     async def expect(self, method: str, path: str, body: Any = None) -> Any:
-        """As `request`; raises `ProcessError` unless the status is 2xx."""
+        """As `request`; raises `ProcessError` unless the status is 2xx, `TryLater` for a 503."""
         status, answer = await self.request(method, path, body)
         if not 200 <= status < 300:
-            raise ProcessError(f"{method} {path} was answered {status}: {answer}")
+            kind = TryLater if status == HTTPStatus.SERVICE_UNAVAILABLE else ProcessError
+            raise kind(f"{method} {path} was answered {status}: {answer}")
         return answer
 
     async def __aenter__(self) -> Self:

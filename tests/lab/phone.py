@@ -40,18 +40,28 @@ class Caller:
         self.host = host
         self.credentials = Credentials(auth_user or self.user, password) if password else None
         self.agent = SipAgent(self.user, transport=transport, tls=tls)
+        self._put_away = False
 
     async def __aenter__(self) -> Self:
+        self._put_away = False
         await self.wake()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._put_away = True
         self.sleep()
 
     async def wake(self) -> None:
-        """Get a socket, on a fresh port unless it is awake already."""
+        """Get a socket, on a fresh port unless it is awake already.
+
+        Raises RuntimeError after its ``async with``: a push that comes then wakes nobody.
+        """
+        if self._put_away:
+            raise RuntimeError(f"{self.user} was put away")
         if not self.agent.is_open:
             await self.agent.open(host=self.host)
+            if self._put_away:
+                self.sleep()
 
     def sleep(self) -> None:
         """Lose the socket without a word to anybody."""

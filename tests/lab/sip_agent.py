@@ -63,9 +63,13 @@ class SipAgent:
         """Bind the socket; with another host than 127.0.0.1 it is a stranger by address."""
         if self.transport == "udp":
             loop = asyncio.get_running_loop()
-            _, self._datagrams = await loop.create_datagram_endpoint(
+            _, opened = await loop.create_datagram_endpoint(
                 lambda: _DatagramSocket(self._arrive), local_addr=(host, port)
             )
+            if self._datagrams is not None:
+                opened.close()  # two pushes have woken it at the same moment
+                return self
+            self._datagrams = opened
         else:
             stream = StreamSocket(self._take, self.tls if self.transport == "tls" else None)
             await stream.open(host, port)
