@@ -15,6 +15,10 @@ PBX = "pbx"
 _VERSION = 1
 # The texts of a call repeat each other: a higher level makes little of them and costs the call.
 _LEVEL = 1
+# zlib's own choice allocates and clears a quarter of a megabyte for each recording of 8 kB, which
+# costs three times what compressing it does; the result is as small.
+_WINDOW_BITS = 14
+_MEMORY_LEVEL = 6
 
 
 class RecordedMessage(NamedTuple):
@@ -76,7 +80,8 @@ def written(recording: Recording) -> bytes:
 
 def pack(text: bytes) -> bytes:
     """A recording's text, compressed."""
-    return zlib.compress(text, _LEVEL)
+    made = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS, _MEMORY_LEVEL)
+    return made.compress(text) + made.flush()
 
 
 def unpack(packed: bytes, *, call: CallId, account: AccountKey) -> Recording:

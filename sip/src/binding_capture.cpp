@@ -21,9 +21,13 @@ nb::str text(const std::string& value) {
 nb::bytes bytes(const std::string& value) { return nb::bytes(value.data(), value.size()); }
 
 // As Python has the Call-ID of the call: SIP is UTF-8 by rule and anything in practice.
-void make_readable(std::string& call_id) {
+void make_readable(SharedMessage& message) {
     const auto is_plain = [](char c) { return static_cast<unsigned char>(c) < 0x80; };
-    if (!std::all_of(call_id.begin(), call_id.end(), is_plain)) call_id = text(call_id).c_str();
+    const auto& call_id = message->call_id;
+    if (std::all_of(call_id.begin(), call_id.end(), is_plain)) return;
+    auto made = std::make_shared<CapturedMessage>(*message);
+    made->call_id = text(call_id).c_str();
+    message = std::move(made);
 }
 
 std::string string_of(const nb::bytes& value) { return std::string(value.c_str(), value.size()); }
@@ -38,7 +42,7 @@ nb::object described(const CapturedMessage& each) {
 void bind_capture(nb::module_& m) {
     m.def("pull_captured", [](Stack& stack, CapturedCalls& into, double now) {
         auto batch = stack.take_captured();
-        for (auto& each : batch.messages) make_readable(each.call_id);
+        for (auto& each : batch.messages) make_readable(each);
         const auto lost = batch.lost;
         into.take(std::move(batch), now);
         return lost;
@@ -52,7 +56,8 @@ void bind_capture(nb::module_& m) {
                  batch.lost = lost;
                  for (const auto& each : messages) {
                      const auto part = nb::cast<nb::tuple>(each);
-                     CapturedMessage message;
+                     auto made = std::make_shared<CapturedMessage>();
+                     auto& message = *made;
                      message.at = nb::cast<double>(part[0]);
                      message.sent = nb::cast<bool>(part[1]);
                      message.device_register = nb::cast<bool>(part[2]);
@@ -61,7 +66,7 @@ void bind_capture(nb::module_& m) {
                      message.local = {nb::cast<std::string>(part[6]), nb::cast<int>(part[7]), transport};
                      message.call_id = nb::cast<std::string>(part[8]);
                      message.raw = string_of(nb::cast<nb::bytes>(part[9]));
-                     batch.messages.push_back(std::move(message));
+                     batch.messages.push_back(std::move(made));
                  }
                  calls.take(std::move(batch), now);
              })

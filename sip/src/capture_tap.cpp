@@ -40,13 +40,14 @@ void copying(Work&& work) noexcept {
 
 pj_bool_t on_received(pjsip_rx_data* rdata) {
     copying([&] {
-        CapturedMessage message;
+        auto made = std::make_shared<CapturedMessage>();
+        auto& message = *made;
         const auto& info = rdata->msg_info;
         if (!describe(message, info.msg, info.cid, info.cseq, rdata->tp_info.transport, rdata->pkt_info.src_addr))
             return;
         message.raw.assign(info.msg_buf, static_cast<std::size_t>(info.len));
         mask_secrets(message.raw);
-        g_capture->push(std::move(message));
+        g_capture->push(std::move(made));
     });
     return PJ_FALSE;
 }
@@ -54,15 +55,16 @@ pj_bool_t on_received(pjsip_rx_data* rdata) {
 // By now the message has been printed, and knows where it goes.
 pj_status_t on_sent(pjsip_tx_data* tdata) {
     copying([&] {
-        CapturedMessage message;
-        message.sent = true;
         if (!tdata->tp_info.transport || !tdata->buf.start) return;
+        auto made = std::make_shared<CapturedMessage>();
+        auto& message = *made;
+        message.sent = true;
         if (!describe(message, tdata->msg, PJSIP_MSG_CID_HDR(tdata->msg), PJSIP_MSG_CSEQ_HDR(tdata->msg),
                       tdata->tp_info.transport, tdata->tp_info.dst_addr))
             return;
         message.raw.assign(tdata->buf.start, static_cast<std::size_t>(tdata->buf.cur - tdata->buf.start));
         mask_secrets(message.raw);
-        g_capture->push(std::move(message));
+        g_capture->push(std::move(made));
     });
     return PJ_SUCCESS;
 }

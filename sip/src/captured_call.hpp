@@ -9,8 +9,6 @@
 
 namespace push_proxy {
 
-using SharedMessage = std::shared_ptr<const CapturedMessage>;
-
 // How much is kept of one call.
 struct CaptureBounds {
     std::size_t messages = 200;

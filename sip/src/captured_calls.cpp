@@ -29,7 +29,7 @@ void CapturedCalls::take(CaptureBatch batch, double now) {
         else if (waiting.since > now - kUnclaimedS)
             unclaimed_.push_back(std::move(waiting));
     }
-    for (auto& message : batch.messages) sort_in(std::make_shared<const CapturedMessage>(std::move(message)), now);
+    for (const auto& message : batch.messages) sort_in(message, now);
     expire_links(now);
 }
 

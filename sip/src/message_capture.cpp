@@ -31,8 +31,8 @@ void MessageCapture::stop() {
     lost_ = 0;
 }
 
-void MessageCapture::push(CapturedMessage message) {
-    const auto size = message.raw.size() + kOverhead;
+void MessageCapture::push(std::shared_ptr<CapturedMessage> message) {
+    const auto size = message->raw.size() + kOverhead;
     std::lock_guard lock(mutex_);
     if (!on_) return;  // switched off meanwhile
     if (messages_.size() >= most_messages_ || bytes_ + size > most_bytes_) {
@@ -40,7 +40,7 @@ void MessageCapture::push(CapturedMessage message) {
         return;
     }
     bytes_ += size;
-    message.at = clock_offset_ + monotonic();
+    message->at = clock_offset_ + monotonic();
     messages_.push_back(std::move(message));
 }
 

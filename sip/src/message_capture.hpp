@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -23,9 +24,11 @@ struct CapturedMessage {
     std::string raw;
 };
 
+using SharedMessage = std::shared_ptr<const CapturedMessage>;
+
 struct CaptureBatch {
-    std::vector<CapturedMessage> messages;  // in the order in which they came and left
-    std::uint64_t lost = 0;                 // since the last batch: there was no room for them
+    std::vector<SharedMessage> messages;  // in the order in which they came and left
+    std::uint64_t lost = 0;               // since the last batch: there was no room for them
 };
 
 class MessageCapture {
@@ -35,7 +38,7 @@ class MessageCapture {
     // Forgets what waits.
     void stop();
     bool on() const { return on_.load(std::memory_order_relaxed); }
-    void push(CapturedMessage message);
+    void push(std::shared_ptr<CapturedMessage> message);
     // For a message that could not even be copied.
     void lose();
     CaptureBatch take();
@@ -48,7 +51,7 @@ class MessageCapture {
     std::size_t bytes_ = 0;
     double clock_offset_ = 0;
     std::uint64_t lost_ = 0;
-    std::vector<CapturedMessage> messages_;
+    std::vector<SharedMessage> messages_;
 };
 
 }  // namespace push_proxy

@@ -14,9 +14,10 @@ const Address kPbx{"192.0.2.10", 5060, "udp"};
 const Address kPhone{"198.51.100.7", 40'000, "tcp"};
 const Address kUs{"10.0.0.7", 5060, "udp"};
 
-CapturedMessage message(double at, const std::string& raw, const std::string& call_id = "sip-1",
-                        const Address& peer = kPbx, bool sent = false) {
-    return {at, sent, raw.starts_with("REGISTER"), peer, kUs, call_id, raw};
+push_proxy::SharedMessage message(double at, const std::string& raw, const std::string& call_id = "sip-1",
+                                  const Address& peer = kPbx, bool sent = false) {
+    return std::make_shared<const CapturedMessage>(
+        CapturedMessage{at, sent, raw.starts_with("REGISTER"), peer, kUs, call_id, raw});
 }
 
 struct Stage {

@@ -23,7 +23,7 @@ constexpr std::size_t kLarge = 1 << 20;
 std::string story(const push_proxy::CaptureBatch& batch) {
     std::string out;
     for (const auto& message : batch.messages)
-        out += (message.sent ? "> " : "< ") + message.raw.substr(0, message.raw.find_first_of(" \r", 8)) + "\n";
+        out += (message->sent ? "> " : "< ") + message->raw.substr(0, message->raw.find_first_of(" \r", 8)) + "\n";
     return out;
 }
 
@@ -49,19 +49,19 @@ TEST("capture: a call's messages are copied in order, as they were on the wire, 
                                "\n< SIP/2.0 200\n> SIP/2.0 200\n< ACK sip:101@" + call.phone.host_port() +
                                "\n> ACK sip:101@" + call.phone.host_port() + "\n");
     const auto& seen = batch.messages;
-    CHECK_EQ(seen[0].raw, masked(call.invite.text()));
-    CHECK_EQ(seen[1].raw, masked(trying.text));
-    CHECK_EQ(seen[2].raw, masked(arrived.text));
-    CHECK_EQ(seen[4].raw, masked(call.ok.text));
-    CHECK_EQ(seen[5].raw, masked(ack.text()));
-    CHECK_EQ(seen[6].raw, masked(ack_there.text));
+    CHECK_EQ(seen[0]->raw, masked(call.invite.text()));
+    CHECK_EQ(seen[1]->raw, masked(trying.text));
+    CHECK_EQ(seen[2]->raw, masked(arrived.text));
+    CHECK_EQ(seen[4]->raw, masked(call.ok.text));
+    CHECK_EQ(seen[5]->raw, masked(ack.text()));
+    CHECK_EQ(seen[6]->raw, masked(ack_there.text));
     for (std::size_t i = 0; i < seen.size(); ++i) {
         const auto& peer = i == 2 || i == 3 || i == 6 ? call.phone.address() : call.pbx.address();
-        CHECK(seen[i].peer == peer);
-        CHECK(seen[i].local == station.at());
-        CHECK_EQ(seen[i].call_id, call.ok.first("Call-ID"));
-        CHECK(!seen[i].device_register);
-        CHECK(seen[i].at >= (i == 0 ? 1000 : seen[i - 1].at) && seen[i].at < 1100);
+        CHECK(seen[i]->peer == peer);
+        CHECK(seen[i]->local == station.at());
+        CHECK_EQ(seen[i]->call_id, call.ok.first("Call-ID"));
+        CHECK(!seen[i]->device_register);
+        CHECK(seen[i]->at >= (i == 0 ? 1000 : seen[i - 1]->at) && seen[i]->at < 1100);
     }
     CHECK(station.stack().take_captured().messages.empty());
 }
@@ -114,9 +114,9 @@ TEST("capture: retransmissions are there as often as they came, and folded heade
     call.pbx.expect("SIP/2.0 180");
     const auto batch = station.stack().take_captured();
     CHECK_EQ(batch.messages.size(), 4u);
-    CHECK_EQ(batch.messages[0].raw, masked(call.invite.text()));
-    CHECK_EQ(batch.messages[2].raw, masked(call.invite.text()));
-    CHECK_EQ(batch.messages[3].raw, batch.messages[1].raw);
+    CHECK_EQ(batch.messages[0]->raw, masked(call.invite.text()));
+    CHECK_EQ(batch.messages[2]->raw, masked(call.invite.text()));
+    CHECK_EQ(batch.messages[3]->raw, batch.messages[1]->raw);
 }
 
 TEST("capture: devices' REGISTERs with their answers are copied; ours, OPTIONS and what is malformed are not") {
@@ -147,7 +147,7 @@ TEST("capture: devices' REGISTERs with their answers are copied; ours, OPTIONS a
     station.fact(FactKind::request_answered);
     const auto batch = station.stack().take_captured();
     CHECK_EQ(story(batch), std::string("< REGISTER\n> SIP/2.0 401\n"));
-    for (const auto& message : batch.messages) CHECK(message.device_register);
+    for (const auto& message : batch.messages) CHECK(message->device_register);
 }
 
 TEST("capture: over TLS the messages are plain, with the connection's other end and the listener") {
@@ -167,12 +167,12 @@ TEST("capture: over TLS the messages are plain, with the connection's other end 
         const auto answer = line.expect("SIP/2.0 200");
         const auto batch = station.stack().take_captured();
         CHECK_EQ(batch.messages.size(), 2u);
-        CHECK_EQ(batch.messages[0].raw, masked(asked.text()));
-        CHECK_EQ(batch.messages[1].raw, masked(answer.text));
+        CHECK_EQ(batch.messages[0]->raw, masked(asked.text()));
+        CHECK_EQ(batch.messages[1]->raw, masked(answer.text));
         for (const auto& message : batch.messages) {
-            CHECK_EQ(message.peer.text(), line.address().text());
-            CHECK_EQ(message.peer.transport, std::string(which == 1 ? "tls" : "tcp"));
-            CHECK(message.local == station.at(which));
+            CHECK_EQ(message->peer.text(), line.address().text());
+            CHECK_EQ(message->peer.transport, std::string(which == 1 ? "tls" : "tcp"));
+            CHECK(message->local == station.at(which));
         }
     }
 }
