@@ -8,7 +8,7 @@ from itertools import islice
 import structlog
 
 from ..core.ids import CallId, Instant
-from ..core.model import CallState
+from ..core.model import CallRecord, CallState
 from ..errors import StoreUnavailable
 from ..ports import Store
 from .clock import Timer, TimerClock
@@ -27,9 +27,16 @@ class CallKeeper:
     """Keeps changing records until the store has them; those that have ended leave memory then."""
 
     def __init__(
-        self, *, store: Store, clock: TimerClock, write_after_s: float, memory_limit: int
+        self,
+        *,
+        store: Store,
+        clock: TimerClock,
+        write_after_s: float,
+        memory_limit: int,
+        node: str = "",
     ) -> None:
-        """``write_after_s``, ``memory_limit``: as for `calls.Calls`."""
+        """``write_after_s``, ``memory_limit``, ``node``: as for `calls.Calls`."""
+        self._node = node
         self.live: dict[CallId, LiveCall] = {}
         """In the order in which they came to memory."""
         self._store = store
@@ -80,7 +87,11 @@ class CallKeeper:
             self._ended_timer = self._clock.call_at(due, self._write_ended)
 
     def later(self, call: CallId, change: LateChange) -> None:
-        """A change of a call that has left memory: done to the record in the store."""
+        """A change of a call that has left memory: done to the record in the store.
+
+        Not while another node has the call in its hands: that one's record would stay here as it
+        was then.
+        """
         if len(self._late) < self._memory_limit:
             self._late.setdefault(call, []).append(change)
             self._writes.submit(("late", call), partial(self._add_late, call))
@@ -148,13 +159,16 @@ class CallKeeper:
     async def _add_late(self, call: CallId) -> None:
         if call not in self.live:
             record = await self._store.get_call(call)
-            if record is not None:
+            if record is not None and self._is_ours(record):
                 self.live.setdefault(call, LiveCall(record))
         changes, live = self._late.pop(call, ()), self.live.get(call)
         if live is not None:
             for change in changes:
                 change(live)
             self._write((call,))
+
+    def _is_ours(self, record: CallRecord) -> bool:
+        return record.state is CallState.ENDED or record.node == self._node
 
     def _make_room(self) -> None:
         """Answered calls are read from the store when they end; what is not there is lost."""

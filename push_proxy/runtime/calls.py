@@ -79,7 +79,11 @@ class Calls:
         self._on_decided = on_decided
         self._witness = witness
         self._keeper = CallKeeper(
-            store=store, clock=clock, write_after_s=write_after_s, memory_limit=memory_limit
+            store=store,
+            clock=clock,
+            write_after_s=write_after_s,
+            memory_limit=memory_limit,
+            node=node,
         )
         self._live = self._keeper.live
         self._watchers: list[Callable[[CallView], None]] = []

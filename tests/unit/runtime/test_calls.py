@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -161,6 +162,23 @@ async def test_what_comes_after_the_end_is_added_to_the_record(scene: Scene) -> 
     assert written is not None
     assert [entry.event for entry in written.timeline] == [*lines, "push_received"]
     assert (written.outcome, written.state) == (NO_ANSWER, CallState.ENDED)
+    assert scene.calls.get(CALL) is None
+
+
+async def test_a_call_in_another_nodes_hands_is_left_to_it(scene: Scene) -> None:
+    """We had ended it for a node that was dead, as it seemed, and that goes on with it: what we
+    hear of it late neither enters that node's record nor keeps it in our memory.
+    """
+    scene.open()
+    scene.calls.move(CALL, CallState.ENDED, scene.clock.now())
+    scene.calls.finish(CALL, NO_ANSWER)
+    await scene.pass_time(1)
+    (ended,) = [record for record in scene.store.written if record.state is CallState.ENDED]
+    theirs = replace(ended, state=CallState.WAKING, outcome=None, node="n1")
+    await scene.store.put_call(theirs)
+    scene.calls.note(CALL, TimelineEntry(scene.clock.now(), "registered_late"))
+    await scene.pass_time(1)
+    assert await scene.store.get_call(CALL) == theirs
     assert scene.calls.get(CALL) is None
 
 
