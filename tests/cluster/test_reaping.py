@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -212,3 +213,34 @@ async def test_a_node_that_is_cut_off_from_the_store(stage: StartStage, restarte
     assert await calls_ended(other) == 0
     assert [push.type for push in scene.sink.pushes] == ["call"]
     await scene.forgotten({"n1", "n2"})
+
+
+async def test_a_node_that_stood_still(stage: StartStage) -> None:
+    """A process that is paused cannot be told from a dead one: its call is ended as lost, and told
+    as missed. When it goes on before the PBX has given up, the phone can still answer; every node
+    then shows the call as answered.
+    """
+    scene = await stage(2)
+    paused, other = scene.cluster.nodes
+    paused.pause()
+    try:
+        await scene.sink.wait(1, kind="missed", within=REAPED_S)
+        assert (await other.call_record(account=ACCOUNT))["verdict"] == "pbx_lost"
+    finally:
+        paused.resume()
+    await scene.cluster.settled(scene.cluster.nodes)
+    async with paused.phone(AOR, password=PASSWORD, device="handset") as phone:
+        assert (await phone.register()).status == 200
+        incoming = await phone.incoming()
+        incoming.accept(sdp.ANSWER)
+        dialog = await scene.call.answered()
+        await incoming.expect_ack()
+        dialog.send("BYE")
+        await incoming.dialog().expect_bye()
+    for node in scene.cluster.nodes:
+        await node.eventually(
+            partial(node.call_record, account=ACCOUNT),
+            lambda record: record["verdict"] == "answered",
+            within=5,
+            what="answered call",
+        )
