@@ -407,8 +407,9 @@ class Wakes:
 
     def _device_named(self, account_key: AccountKey, name: str) -> DeviceId | None:
         """The device that route tokens call so, whether or not it is registered."""
-        devices = (each.device for each in self._directory.devices(account_key))
-        return next((each for each in devices if route_key(account_key, each) == name), None)
+        known = [each.device for each in self._directory.devices(account_key)]
+        known += [each.device for each in self._directory.bindings(account_key)]
+        return next((each for each in known if route_key(account_key, each) == name), None)
 
     def _of_account(self, account_key: AccountKey) -> tuple[LiveWake, ...]:
         wakes = self._by_account.get(account_key)

@@ -314,3 +314,36 @@ TEST("restored after its 200: what is no 2xx of this INVITE answers nothing") {
     life.call.pbx.expect("SIP/2.0 487");
     station.stop();
 }
+
+TEST("restored while a phone on TCP rang: it answers by a new connection, before it has registered") {
+    auto with = settings();
+    with.listen = {{"127.0.0.1", 0, "udp"}, {"127.0.0.1", 0, "tcp"}};
+    auto before = std::make_unique<Station>(with);
+    Call call(*before);
+    before->reply(call.held, 100, "Trying");
+    call.pbx.expect("SIP/2.0 100");
+    auto phone = std::make_unique<Line>(Line::connect(before->at(1)));
+    phone->send(wire::request("REGISTER", "sip:127.0.0.1", *phone));
+    before->reply(before->fact(FactKind::request), 200, "OK");
+    phone->expect("SIP/2.0 200");
+    auto rewrite = call.rewrite(call.phone);
+    rewrite.destination = phone->address();
+    rewrite.local = before->at(1);
+    before->stack().order(ForkOrder{call.held.txn, 1, rewrite});
+    const auto invite = phone->expect("INVITE ");
+    with.listen = {before->at(), before->at(1)};
+    with.closed = true;
+    before->stop();
+    phone.reset();
+    Station after(with);
+    after.stack().order(restore_of(call.held));
+    const auto held = after.fact(FactKind::request);
+    after.stack().order(OpenOrder{});
+    const auto back = Line::connect(after.at(1));
+    back.send(wire::response(invite, 200, "OK", "p").add("Contact", "<sip:101@" + back.host_port() + ">"));
+    call.pbx.expect("SIP/2.0 200");
+    const auto told = after.fact(FactKind::former_answered);
+    CHECK_EQ(told.txn, held.txn);
+    CHECK_EQ(told.name, kRoute);
+    after.stop();
+}
