@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.lab.asterisk.fixtures",
     "tests.doubles.fixtures",
     "tests.skip_guard",
+    "tests.standstill",
 ]
 
 # By itself Hypothesis fails an example that took 200 ms: on a busy machine any of them may.
