@@ -144,6 +144,8 @@ class Reaping:
                     return True
             except StoreUnavailable as error:
                 _log.info("calls of a node that is gone wait", node=node, error=str(error))
+            except Exception:  # noqa: BLE001 - logged; nobody else sees to its calls
+                _log.exception("calls of a node that is gone could not be ended", node=node)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         return node in self._members.alive()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from push_proxy.cluster.node import NodeRecord
 from push_proxy.core.ids import AccountKey
@@ -31,6 +32,7 @@ class World:
         self.on_look: Callable[[], object] = lambda: None
         self.away = 0
         self.reaped: list[HeldInvite] = []
+        self.fails = 0
 
     # Members
 
@@ -71,6 +73,9 @@ class World:
     # Restoring
 
     async def reap(self, found: Iterable[HeldInvite]) -> int:
+        if self.fails:
+            self.fails -= 1
+            raise ValueError("no such thing")
         gone: Sequence[HeldInvite] = list(found)
         self.held = [each for each in self.held if each not in gone]
         self.reaped += gone
@@ -195,6 +200,17 @@ async def test_a_node_that_was_gone_before_us(world: World, reaper: Reaping) -> 
     await until(lambda: world.reaped)
     assert world.asked == [Address("10.0.0.1", 5060)]
     await until(lambda: world.named == {"me"})
+    reaper.aclose()
+
+
+async def test_what_goes_wrong_is_tried_again(world: World, reaper: Reaping) -> None:
+    """The calls of a dead node do not wait for ever for what one of them has brought about."""
+    world.holds()
+    world.fails = 2
+    reaper.start()
+    with capture_logs() as lines:
+        await until(lambda: world.reaped)
+    assert [line["log_level"] for line in lines].count("error") == 2
     reaper.aclose()
 
 
