@@ -85,6 +85,9 @@ class Recorder:
         self._memory_bytes = memory_bytes
         self._rules = RecorderRules()
         self._captured = CapturedCalls()
+        self._told: list[tuple[CallView, CallState] | Change] = []
+        """Since the last pull: looked at together, while nobody waits."""
+        self._pulled_at = Instant(0.0)
         self._calls: dict[CallId, Gathering] = {}
         self._by_account: dict[AccountKey, list[Gathering]] = {}
         self._complained_at = Instant(0.0)
@@ -113,8 +116,10 @@ class Recorder:
         self._captured.give_out(rules.enabled and rules.hep is not None)
         if rules.enabled == before.enabled:
             return
-        self._signaling.capture(self._limits if rules.enabled else None, now=self._clock.now())
+        now = self._clock.now()
+        self._signaling.capture(self._limits if rules.enabled else None, now=now)
         if rules.enabled:
+            self._pulled_at = now
             self._schedule()
             for call in self._ongoing():
                 self.on_call(call)
@@ -139,21 +144,36 @@ class Recorder:
 
     def on_call(self, call: CallView) -> None:
         """A call has begun or come to another state (`runtime.calls.Calls.watch_turns`)."""
-        if not self._rules.enabled:
-            return
+        if self._rules.enabled:
+            self._told.append((call, call.state))
+
+    def on_change(self, change: Change) -> None:
+        """The directory has changed: a device has registered, or an account is gone."""
+        if self._rules.enabled:
+            self._told.append(change)
+
+    def _hear(self) -> None:
+        """Look at all that was told, in its order."""
+        told, self._told = self._told, []
+        for each in told:
+            if isinstance(each, tuple):
+                self._turned(*each)
+            else:
+                self._changed(each)
+
+    def _turned(self, call: CallView, state: CallState) -> None:
         gathering = self._calls.get(call.id)
         if gathering is None:
             if call.id in self._due:
                 return  # what is told of a call long after its end
             gathering = self._open(call)
-        if call.state is CallState.ANSWERED:
+        if state is CallState.ANSWERED:
             gathering.waking = False
-        elif call.state is CallState.ENDED:
+        elif state is CallState.ENDED:
             gathering.waking = False
             self._ended.setdefault(call.id, Instant(self._clock.now() + SETTLE_S))
 
-    def on_change(self, change: Change) -> None:
-        """The directory has changed: a device has registered, or an account is gone."""
+    def _changed(self, change: Change) -> None:
         if isinstance(change, BindingChanged) and change.new is not None:
             self._registered(change.new)
         elif isinstance(change, AccountChanged) and change.new is None and change.old is not None:
@@ -184,7 +204,8 @@ class Recorder:
 
     def pull(self) -> None:
         """Have what the stack has copied sorted by call."""
-        now = self._clock.now()
+        self._hear()
+        now = self._pulled_at = self._clock.now()
         if lost := self._signaling.take_captured(self._captured, now=now):
             self._complain(lost)
         for call, hop, transport, host, port, first, sent in self._captured.met():
@@ -233,7 +254,7 @@ class Recorder:
             device_calls=call.direction is Direction.OUTGOING,
             bounds=bounds,
             # One from before a restart, or from before the recorder was switched on.
-            continued=call.started_at < self._clock.now() - CLOSE_S,
+            continued=call.started_at < self._pulled_at - CLOSE_S,
         )
         tenant = split_account_key(call.account)[0]
         since = call.started_at - CLOSE_S

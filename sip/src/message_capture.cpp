@@ -53,6 +53,7 @@ CaptureBatch MessageCapture::take() {
     CaptureBatch batch;
     std::lock_guard lock(mutex_);
     batch.messages.swap(messages_);
+    messages_.reserve(batch.messages.size());
     batch.lost = std::exchange(lost_, 0);
     bytes_ = 0;
     return batch;
