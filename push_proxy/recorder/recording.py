@@ -17,8 +17,8 @@ _VERSION = 1
 _LEVEL = 1
 # zlib's own choice allocates and clears a quarter of a megabyte for each recording of 8 kB, which
 # costs three times what compressing it does; the result is as small.
-_WINDOW_BITS = 14
-_MEMORY_LEVEL = 6
+_WINDOW_BITS = 13
+_MEMORY_LEVEL = 5
 
 
 class RecordedMessage(NamedTuple):

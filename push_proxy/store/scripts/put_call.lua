@@ -15,6 +15,10 @@ for _, call in ipairs(old) do
   redis.call('ZREM', KEYS[2], call)
   redis.call('HDEL', KEYS[3], call)
 end
-redis.call('PEXPIREAT', KEYS[2], ARGV[6])
-redis.call('PEXPIREAT', KEYS[3], ARGV[6])
+if redis.call('PEXPIRETIME', KEYS[2]) < tonumber(ARGV[6]) then
+  -- Later than asked for by a little, so that not each call of an account moves it.
+  local until_ms = ARGV[6] + (ARGV[6] - ARGV[5] * 1000) / 64
+  redis.call('PEXPIREAT', KEYS[2], string.format('%d', until_ms))
+  redis.call('PEXPIREAT', KEYS[3], string.format('%d', until_ms))
+end
 return 1
