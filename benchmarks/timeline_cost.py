@@ -8,7 +8,8 @@ of them. CPU is what the kernel counts for the service and its Valkey until a wh
 call: what is done later (writing records, ending transactions) and at rest is in.
 
 Two processes of the same program differ by some percent for as long as they live: memory lies
-otherwise, hashes fall otherwise. So all is begun anew several times.
+otherwise, hashes fall otherwise. So all is begun anew several times, each time with another seed
+of Python's hashes, the same for all three.
 """
 
 import argparse
@@ -86,16 +87,16 @@ async def main(argv: Sequence[str] | None = None) -> None:
     )
     lives = []
     for number in range(options.lives):
-        lives.append(await _life(options))
+        lives.append(await _life(options, number))
         print(f"life {number + 1}: {_summary(lives[-1])}", flush=True)
     _report(lives)
 
 
-async def _life(options: argparse.Namespace) -> list[Contender]:
+async def _life(options: argparse.Namespace, seed: int) -> list[Contender]:
     """Three new processes, and what they used."""
     with tempfile.TemporaryDirectory(prefix="push-proxy-bench-") as name:
         async with AsyncExitStack() as stack:
-            contenders = [await _contender(Path(name), kind, stack) for kind in _NAMES]
+            contenders = [await _contender(Path(name), kind, seed, stack) for kind in _NAMES]
             for each in contenders:
                 assert each.pbx is not None
                 await run_calls(each.load, each.pbx, rate=20, seconds=3)  # not counted
@@ -112,7 +113,7 @@ async def _life(options: argparse.Namespace) -> list[Contender]:
             return contenders
 
 
-async def _contender(folder: Path, kind: str, stack: AsyncExitStack) -> Contender:
+async def _contender(folder: Path, kind: str, seed: int, stack: AsyncExitStack) -> Contender:
     loop = asyncio.get_running_loop()
     load = Load(proxy=("127.0.0.1", 0))
     receiver = await loop.create_server(lambda: PushReceiver(load), "127.0.0.1", 0)
@@ -132,13 +133,13 @@ async def _contender(folder: Path, kind: str, stack: AsyncExitStack) -> Contende
             },
         ),
     )
-    if kind == "neither":
-        service.process = Process(
-            [sys.executable, "-m", "benchmarks.without_timeline", "serve"],
-            name="push-proxy",
-            log=directory / "push-proxy.log",
-            env={"PUSH_PROXY_CONFIG": str(service.config)},
-        )
+    module = "benchmarks.without_timeline" if kind == "neither" else "push_proxy"
+    service.process = Process(
+        [sys.executable, "-m", module, "serve"],
+        name="push-proxy",
+        log=directory / "push-proxy.log",
+        env={"PUSH_PROXY_CONFIG": str(service.config), "PYTHONHASHSEED": str(seed)},
+    )
     await stack.enter_async_context(service)
     load.proxy = service.sip_address
     await provision(service, load)

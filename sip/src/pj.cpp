@@ -1,5 +1,8 @@
 #include "pj.hpp"
 
+#include <charconv>
+#include <iterator>
+
 namespace push_proxy {
 
 std::string describe(pj_status_t status) {
@@ -9,6 +12,16 @@ std::string describe(pj_status_t status) {
 
 Address to_address(const pj_sockaddr& socket_address, const std::string& transport) {
     char buffer[PJ_INET6_ADDRSTRLEN];
+    if (socket_address.addr.sa_family == pj_AF_INET()) {
+        // Twice for every message, and the library's way is printf's.
+        const auto* octets = reinterpret_cast<const unsigned char*>(&socket_address.ipv4.sin_addr);
+        auto* end = buffer;
+        for (int i = 0; i < 4; ++i) {
+            if (i) *end++ = '.';
+            end = std::to_chars(end, std::end(buffer), octets[i]).ptr;
+        }
+        return {std::string(buffer, end), pj_sockaddr_get_port(&socket_address), transport};
+    }
     pj_sockaddr_print(&socket_address, buffer, sizeof buffer, 0);
     return {buffer, pj_sockaddr_get_port(&socket_address), transport};
 }
