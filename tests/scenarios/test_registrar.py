@@ -64,7 +64,7 @@ async def test_app_auth(extension: MakeExtension) -> None:
     async with phone:
         offers = (await challenge(phone)).all("WWW-Authenticate")
         assert {digest_fields(value)["realm"] for value in offers} == {"apps.test"}
-    assert (await phone.register()).status == 200
+        assert (await phone.register()).status == 200
     assert (await ext.phone().register()).status == 401
 
 
