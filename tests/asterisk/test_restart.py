@@ -78,10 +78,11 @@ async def test_service_killed_in_a_call(pair: Sleeper, by: str) -> None:
             await hang_up(*((near, far) if phone_ends else (far, near)))
 
 
-@pytest.mark.parametrize("by", ["udp", "tcp"])
+@pytest.mark.parametrize("by", TRANSPORTS)
 async def test_service_killed_in_a_wake(pair: Sleeper, by: str) -> None:
-    """Kill -9 while a phone wakes. Over UDP Asterisk waits, and the call connects; over TCP it has
-    ended the call with the connection: on record that is the PBX's doing, and the call is missed.
+    """Kill -9 while a phone wakes. Over UDP Asterisk waits, and the call connects; over TCP
+    and TLS it has ended the call with the connection: on record that is the PBX's doing, and the
+    call is missed.
     """
     await pair.provision(by, wake={"deadline_s": 40})
     async with desk_caller(pair.pbx, CALLER) as caller, pair.phone() as phone:

@@ -1,4 +1,4 @@
-"""Killed in mid-wake with Kamailio as PBX, over UDP and TCP: the call connects all the same."""
+"""Killed in mid-wake with Kamailio as PBX, over any transport: the call connects all the same."""
 
 from __future__ import annotations
 
@@ -7,34 +7,44 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Extension
+from tests.e2e.conftest import REALM, TRANSPORTS, Extension
 from tests.lab import sdp
-from tests.lab.kamailio import Kamailio
+from tests.lab.certificates import Authority
+from tests.lab.fixtures import StartKamailio
+from tests.lab.kamailio import KamailioOptions, pbx_tls
 from tests.lab.push_sink import PushSink
 from tests.lab.service import LabService, ServiceOptions
 
 
 @pytest.fixture
 async def extension(
-    workdir: Path, kamailio: Kamailio, push_sink: PushSink
+    workdir: Path, start_kamailio: StartKamailio, push_sink: PushSink, authority: Authority
 ) -> AsyncIterator[Extension]:
     """An extension of Kamailio's, at a service of the test's own."""
+    kamailio = await start_kamailio(KamailioOptions(realm=REALM, tls=pbx_tls(authority.issue())))
     service = LabService(
         workdir / "service",
-        ServiceOptions(webhook_url=push_sink.url, webhook_key=push_sink.key, listen=("udp", "tcp")),
+        ServiceOptions(
+            webhook_url=push_sink.url,
+            webhook_key=push_sink.key,
+            listen=TRANSPORTS,
+            tls=authority.issue().files,
+        ),
     )
     try:
         await service.start()
-        yield Extension(service=service, pbx=kamailio, sink=push_sink, user="101")
+        yield Extension(
+            service=service, pbx=kamailio, sink=push_sink, user="101", authority=authority
+        )
     finally:
         await service.stop()
 
 
-@pytest.mark.parametrize("by", ["udp", "tcp"])
+@pytest.mark.parametrize("by", TRANSPORTS)
 async def test_the_call_connects(extension: Extension, by: str) -> None:
     """Killed after the push, started again within 5 s: the phone rings once, Kamailio gets one
-    final response, the two talk. Over TCP, too: a proxy keeps its transaction when the connection
-    ends, and the answer goes to where its Via says.
+    final response, the two talk. Over TCP and TLS, too: a proxy keeps its transaction
+    when the connection ends, and the answer goes to where its Via says.
     """
     ext = extension
     ext.by = by
