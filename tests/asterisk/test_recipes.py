@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.lab.asterisk import AsteriskOptions, Extension
+from tests.lab.asterisk import Asterisk, AsteriskOptions, Extension
 from tests.lab.asterisk.fixtures import StartAsterisk
 from tests.lab.phone import Caller
 from tests.lab.ports import free_block
@@ -47,6 +49,15 @@ async def answers(service: LabService, caller: Caller, user: str, password: str)
         assert (await dialog.bye()).status == 200
     record = await service.call_record(account=user)
     return str(record["verdict"])
+
+
+async def available(asterisk: Asterisk, endpoint: str) -> None:
+    """Waits until Asterisk has had an answer from there."""
+    deadline = time.monotonic() + 10
+    wanted = re.compile(rf"Contact:\s+{endpoint}/\S+\s+\S+\s+Avail\b")
+    while not wanted.search(shown := await asterisk.command("pjsip show contacts")):
+        assert time.monotonic() < deadline, shown
+        await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("name", ["asterisk-hold", "freepbx-hold"])
@@ -95,5 +106,8 @@ async def test_trunk(start_asterisk: StartAsterisk, workdir: Path, push_sink: Pu
             "901", f"sip:901@{REALM}", pbx="office", topology="trunk", app_auth=app
         )
         await service.put_device("901")
+        # Asterisk was there first, found nobody, and would look again in half a minute.
+        await asterisk.command("pjsip qualify push-proxy")
+        await available(asterisk, "push-proxy")
         caller = desk_caller(asterisk, "200")
         assert await answers(service, caller, "901", "another-secret") == "answered"

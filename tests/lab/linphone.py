@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import re
@@ -80,6 +81,8 @@ class Linphone:
                 if time.monotonic() > deadline or not self.process.running:
                     raise self._failure(f"takes no commands: {error}") from error
                 await asyncio.sleep(0.01)
+        if self.auto_answer:
+            await self._answer_early_call()
 
     async def stop(self) -> None:
         """It unregisters and ends. Idempotent."""
@@ -151,15 +154,29 @@ class Linphone:
         await self.command(f"call-resume {self._call}")
         await self._event("LinphoneCallStreamsRunning", within, count=seen + 1)
 
+    async def _answer_early_call(self) -> None:
+        """It registers before it has read that it is to answer by itself: a call may be quicker."""
+        while await self._pop_events():
+            pass
+        if self.events[-1:] == ["LinphoneCallIncomingReceived"]:
+            # Refused when it has answered just now.
+            with contextlib.suppress(ProcessError):
+                await self.answer()
+
+    async def _pop_events(self) -> bool:
+        found = _EVENT.findall(await self.command("pop-event"))
+        for state, call in found:
+            self.events.append(state)
+            self._call = call
+        return bool(found)
+
     async def _event(self, name: str, within: float, *, count: int = 1) -> None:
         deadline = time.monotonic() + within
         while self.events.count(name) < count:
             if time.monotonic() > deadline:
                 raise self._failure(f"had no {count}. {name} within {within} s: {self.events}")
             if self._stream is not None:
-                for state, call in _EVENT.findall(await self.command("pop-event")):
-                    self.events.append(state)
-                    self._call = call
+                await self._pop_events()
             await asyncio.sleep(POLL_S)
 
     async def _answers(self, command: str, wanted: str, within: float) -> None:
