@@ -24,6 +24,7 @@ class Standstills:
         self.found_s: list[float] = []
         """How long each was."""
         self._over = threading.Event()
+        self._looked = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="standstills", daemon=True)
 
     def start(self) -> None:
@@ -35,6 +36,12 @@ class Standstills:
         self._over.set()
         self._thread.join()
 
+    def since(self, known: int) -> list[float]:
+        """Those after the first `known`, up to now."""
+        self._looked.clear()
+        self._looked.wait(STILL_S)
+        return self.found_s[known:]
+
     def _watch(self) -> None:
         before = time.monotonic()
         while not self._over.wait(LOOK_S):
@@ -42,6 +49,7 @@ class Standstills:
             if now - before - LOOK_S > STILL_S:
                 self.found_s.append(now - before - LOOK_S)
             before = now
+            self._looked.set()
 
 
 class Again:
@@ -56,8 +64,8 @@ class Again:
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         known = len(self._standstills.found_s)
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
-        still = self._standstills.found_s[known:]
-        if still and any(report.failed for report in reports):
+        failed = any(report.failed for report in reports)
+        if failed and (still := self._standstills.since(known)):
             # Also what is shared with other tests was there when it happened.
             item.session._setupstate.teardown_exact(None)
             item.user_properties.append((_PROPERTY, f"{max(still):.1f} s"))

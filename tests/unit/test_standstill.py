@@ -9,7 +9,7 @@ STILL = (
     "subprocess.run(['sh', '-c', f'kill -STOP {os.getpid()}; sleep 1; kill -CONT {os.getpid()}'])"
 )
 TEST = """
-import os, subprocess, time
+import os, subprocess
 import pytest
 
 made = []
@@ -25,7 +25,6 @@ def test_before(shared):
 def test_it(shared):
     if shared == 1:
         {stands_still}
-        time.sleep(0.3)
         pytest.fail("the first time")
     assert {holds}
 """
