@@ -83,10 +83,11 @@ Fact make_fact(FactKind kind) {
 }
 
 Engine::Engine(Settings settings, pjsip_endpoint* endpoint, std::shared_ptr<const TlsContexts> tls, FactQueue& facts,
-               std::mutex& counters_mutex, Counters& counters)
+               OrderQueue& orders, std::mutex& counters_mutex, Counters& counters)
     : settings_(std::move(settings)),
       endpoint_(endpoint),
       facts_(facts),
+      orders_(orders),
       counters_mutex_(counters_mutex),
       counters_(counters) {
     g_entry = describe_entry();
@@ -162,6 +163,13 @@ bool Engine::wait(unsigned longest_ms) {
     if (connections_->idle()) return false;
     connections_->wait(longest_ms);
     return true;
+}
+
+void Engine::serve_orders() {
+    if (serving_) return;  // what they bring about must not overtake those that are left
+    serving_ = true;
+    for (const auto& order : orders_.drain()) guarded("order", [&] { carry_out(order); });
+    serving_ = false;
 }
 
 void Engine::carry_out(const Order& order) {

@@ -16,13 +16,14 @@ namespace push_proxy {
 class Engine : public StreamUser {
    public:
     Engine(Settings settings, pjsip_endpoint* endpoint, std::shared_ptr<const TlsContexts> tls, FactQueue& facts,
-           std::mutex& counters_mutex, Counters& counters);
+           OrderQueue& orders, std::mutex& counters_mutex, Counters& counters);
     ~Engine();
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
     std::vector<Address> listen();
-    void carry_out(const Order& order);
+    // Carries out the orders that wait.
+    void serve_orders();
     bool stopping() const { return stopping_; }
 
     // Serves connections until pjsip has something to do, at most that long. False when there are none:
@@ -46,6 +47,7 @@ class Engine : public StreamUser {
 
    private:
     void listen_udp(Listener& listener);
+    void carry_out(const Order& order);
 
     // uas.cpp: requests coming in
     bool may_travel(pjsip_rx_data* rdata);
@@ -210,6 +212,7 @@ class Engine : public StreamUser {
     Settings settings_;
     pjsip_endpoint* endpoint_;
     FactQueue& facts_;
+    OrderQueue& orders_;
     std::mutex& counters_mutex_;
     Counters& counters_;
     std::vector<std::unique_ptr<Listener>> listeners_;
@@ -236,6 +239,7 @@ class Engine : public StreamUser {
     Clock::time_point refusal_told_{};
     const RestoreOrder* restoring_ = nullptr;  // while its request is on its way through pjsip
     std::vector<std::uint64_t> restored_;      // server transactions of a former life, those that are over as well
+    bool serving_ = false;                     // orders are being carried out
     bool closed_ = false;
     bool draining_ = false;
     bool stopping_ = false;

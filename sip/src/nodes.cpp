@@ -120,6 +120,9 @@ void Engine::on_from_node(pjsip_rx_data* rdata) {
     }
     if (!may_travel(rdata)) return;
     count("nodes.", "passed");
+    // The other node may have heard of the device's new flow, by way of the store, before this thread has
+    // come to the order that binds it: sockets are served in no particular order.
+    serve_orders();
     const auto bound = bindings_.find(*key);
     Hop hop{{}, &listener_of(rdata), nullptr, true};
     // Its flow here, or none: what comes from a node never goes to a node, so that nothing goes in circles.

@@ -40,7 +40,6 @@ class LogFacts : public pj::LogWriter {
 
 // The datagram that announces orders, as pjsip's ioqueue sees it.
 struct Doorbell {
-    OrderQueue& orders;
     Engine& engine;
     pj_ioqueue_key_t* key = nullptr;
     pj_ioqueue_op_key_t operation{};
@@ -52,13 +51,10 @@ struct Doorbell {
             if (pj_ioqueue_recv(key, &operation, buffer, &size, 0) != PJ_SUCCESS) return;  // pending
         }
     }
-    void serve() {
-        for (const auto& order : orders.drain()) guarded("order", [&] { engine.carry_out(order); });
-    }
     static void on_read(pj_ioqueue_key_t* key, pj_ioqueue_op_key_t*, pj_ssize_t) {
         auto* bell = static_cast<Doorbell*>(pj_ioqueue_get_user_data(key));
         bell->listen();
-        bell->serve();
+        bell->engine.serve_orders();
     }
 };
 
@@ -161,10 +157,10 @@ void Stack::serve(Settings settings, Tls tls, const std::function<void(std::vect
     pjsip_cfg()->endpt.disable_tcp_switch = PJ_TRUE;
     {
         CaptureTap tap(pjsip, capture_);
-        Engine engine(std::move(settings), pjsip, std::move(tls), facts_, counters_mutex_, counters_);
+        Engine engine(std::move(settings), pjsip, std::move(tls), facts_, orders_, counters_mutex_, counters_);
         auto bound = engine.listen();
         auto* pool = pjsip_endpt_create_pool(pjsip, "orders", 512, 512);
-        Doorbell bell{.orders = orders_, .engine = engine, .buffer = {}};
+        Doorbell bell{.engine = engine, .buffer = {}};
         pj_ioqueue_callback callback{};
         callback.on_read_complete = &Doorbell::on_read;
         check(pj_ioqueue_register_sock(pool, pjsip_endpt_get_ioqueue(pjsip), orders_.share(), &bell, &callback,

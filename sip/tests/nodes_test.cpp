@@ -298,6 +298,27 @@ TEST("for another node: CANCEL is passed on; without a flow here it is 430 at on
     station.stop();
 }
 
+TEST("for another node: what has been ordered before its INVITE came holds for it, however much came before") {
+    Station station(cluster());
+    Edge edge(station);
+    const Agent stranger;
+    for (int turn = 1; turn <= 20; ++turn) {
+        station.stack().order(UnbindOrder{kRoute});
+        station.carried_out();
+        // The socket is served at once, and with it what comes meanwhile: the order's own turn is later.
+        for (int i = 0; i < 20; ++i)
+            stranger.send(wire::request("OPTIONS", station.uri("probe"), stranger), station.at());
+        station.stack().order(BindOrder{kRoute, edge.phone.address(), station.at()});
+        edge.node.send(edge.request("INVITE", turn), station.at());
+        const auto invite = edge.phone.expect("INVITE ");
+        edge.node.expect("SIP/2.0 100");
+        edge.phone.send(wire::response(invite, 486, "Busy Here", "p"), station.at());
+        edge.node.expect("SIP/2.0 486");
+        edge.phone.expect("ACK ");
+    }
+    station.stop();
+}
+
 TEST("for another node: after a restart its repeated INVITE is a repetition for the phone as well") {
     Edge* last = nullptr;
     auto with = cluster();
