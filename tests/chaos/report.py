@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .calls import Call
 from .contacts import Contacts
-from .troubles import Trouble
+from .troubles import BACK, Trouble
 
 MAY_BE_WITHOUT_S = 10.0
 
@@ -56,9 +56,15 @@ def table(calls: Sequence[Call], troubles: Sequence[Trouble], contacts: Contacts
     calm = [call for call in calls if id(call) not in touched]
     rows = [row("nothing near it", calm)]
     rows += [row(f"{trouble.node or 'db'} {trouble.name}", some) for trouble, some in hit]
+    late = [trouble for trouble, _ in hit if BACK in trouble.name and not trouble.keeps_calls]
     lines = ["what happened             calls  connected  worst s  others"]
     lines += [
         f"{r.name:25s} {r.calls:6d} {r.connected:10d} {r.worst_s:8.2f}  {r.others}" for r in rows
+    ]
+    lines += [
+        f"{trouble.node} was back after {trouble.ended_s - trouble.began_s:.1f} s: too late for "
+        "its calls"
+        for trouble in late
     ]
     took = sorted(call.took_s for call in calm if call.connected)
     if took:
@@ -83,7 +89,7 @@ def faults(calls: Sequence[Call], troubles: Sequence[Trouble], contacts: Contact
         if id(call) not in touched and not call.connected
     ]
     for trouble in troubles:
-        if "within 5 s" in trouble.name or not trouble.node:
+        if trouble.keeps_calls:
             found += [
                 f"{call.said}: {call.status} ({trouble.name})"
                 for call in hit_by(trouble, calls)

@@ -7,7 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Self
 
-from playwright.async_api import Browser, ConsoleMessage, Error, Page, async_playwright
+from playwright.async_api import (
+    Browser,
+    ConsoleMessage,
+    Error,
+    Page,
+    async_playwright,
+    expect,
+)
 
 from push_proxy.demo.process import ProcessError
 from tests.lab.service import LabService
@@ -16,8 +23,24 @@ EXECUTABLE = "/usr/bin/chromium"
 # As root there is no sandbox; /dev/shm of a container is small.
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
 WINDOW = {"width": 1280, "height": 860}
+WAIT_MS = 10_000
 # Answers that are no success show in the log of every browser, also those that are expected.
 EXPECTED = re.compile(r"Failed to load resource: (the server responded with a status of|net::ERR_)")
+
+# The console's own listener is older, and has shown the view when these are told.
+GO = """
+(to) => location.hash === to || new Promise((moved) => {
+  addEventListener("hashchange", () => moved(true), { once: true });
+  location.hash = to;
+})
+"""
+AWAIT_MOVE = """
+() => {
+  window.moved = new Promise((moved) => {
+    addEventListener("hashchange", () => moved(true), { once: true });
+  });
+}
+"""
 
 
 @asynccontextmanager
@@ -68,17 +91,28 @@ class Console:
         return self
 
     async def go(self, view: str) -> None:
-        """Follow a link to another view, without loading the page anew."""
-        await self.page.evaluate("(to) => { location.hash = to }", view)
+        """Follow a link to another view, without loading the page anew; it is shown by then."""
+        await self.page.evaluate(GO, view)
 
-    async def text(self, selector: str) -> str:
-        """What a person reads there; waits until it is there."""
-        found = await self.page.wait_for_selector(selector)
-        assert found is not None
-        return " ".join((await found.inner_text()).split())
+    async def leave_by(self, selector: str) -> None:
+        """Click what leads to another view; it is shown by then."""
+        await self.page.evaluate(AWAIT_MOVE)
+        await self.page.click(selector)
+        await self.page.evaluate("window.moved")
+
+    async def says(self, selector: str, *, exactly: str) -> None:
+        """What a person reads there is this, or becomes it."""
+        there = expect(self.page.locator(selector).first)
+        await there.to_have_text(exactly, use_inner_text=True, timeout=WAIT_MS)
+
+    async def mentions(self, selector: str, *parts: str) -> None:
+        """Each of these is among what a person reads there, or comes to be."""
+        there = expect(self.page.locator(selector).first)
+        for part in parts:
+            await there.to_contain_text(part, use_inner_text=True, timeout=WAIT_MS)
 
     async def texts(self, selector: str) -> list[str]:
-        """What a person reads in each of them."""
+        """What a person reads in each of them at this moment."""
         found = await self.page.locator(selector).all_inner_texts()
         return [" ".join(each.split()) for each in found]
 
@@ -112,7 +146,7 @@ class Console:
 async def console(browser: Browser, service: LabService, **options: Any) -> AsyncIterator[Console]:
     """A fresh tab that shares nothing with others. Nothing may have gone wrong in it at its end."""
     context = await browser.new_context(viewport=WINDOW, **options)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(WAIT_MS)
     try:
         tab = Console(await context.new_page(), service)
         yield tab

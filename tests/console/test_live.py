@@ -52,7 +52,7 @@ async def test_a_call_appears_and_moves_through_its_states_within_a_second(
     call = ext.call(caller="+41441112233")
     push = (await ext.pushed(2))[0]
     card = f'[data-call="{push.call_id}"]'
-    assert "+41441112233" in await tab.text(f"{card} h3")
+    await tab.mentions(f"{card} h3", "+41441112233")
     await tab.page.wait_for_selector(f'{card}[data-state="waking"]')
     await ext.service.expect(
         "POST",
@@ -128,7 +128,7 @@ async def test_it_says_that_it_is_not_live_and_comes_back(
     await tab.log_in()
     await running_service.stop()
     await tab.page.wait_for_selector('.feed[data-state="away"]')
-    assert "Not live" in await tab.text(".feed")
+    await tab.mentions(".feed", "Not live")
     await running_service.start()
     await tab.page.evaluate("dispatchEvent(new Event('online'))")
     await tab.page.wait_for_selector('.feed[data-state="live"]', timeout=20_000)

@@ -11,7 +11,7 @@ STORED = "() => [sessionStorage.length, localStorage.length, document.cookie]"
 async def test_without_a_key_there_is_a_login_and_nothing_else(tab: Console) -> None:
     """The page asks for the key; it asks the API for nothing, and loads nothing from elsewhere."""
     await tab.open("#/calls")
-    assert await tab.text("h1") == "Log in"
+    await tab.says("h1", exactly="Log in")
     assert await tab.page.locator("nav").is_hidden()
     assert await tab.page.evaluate("document.activeElement.id") == "key"
     assert tab.asked == []
@@ -24,7 +24,7 @@ async def test_a_bad_key_sees_nothing(tab: Console, extension: MakeExtension) ->
     await ext.pushed()
     await tab.open("#/live")
     await tab.enter("not-the-key")
-    assert "not valid" in await tab.text('#key-error:has-text("not")')
+    await tab.mentions('#key-error:has-text("not")', "not valid")
     assert await tab.page.get_attribute("#key", "aria-invalid") == "true"
     assert ext.user not in await tab.page.inner_text("body")
     assert await tab.page.locator("nav").is_hidden()
@@ -36,9 +36,9 @@ async def test_what_is_no_key_is_not_sent(tab: Console) -> None:
     """Nothing, or text with spaces, is refused in the page."""
     await tab.open()
     await tab.enter("")
-    assert "Enter" in await tab.text('#key-error:has-text("Enter")')
+    await tab.mentions('#key-error:has-text("Enter")', "Enter")
     await tab.enter("two words")
-    assert "no API key" in await tab.text('#key-error:has-text("no API key")')
+    await tab.mentions('#key-error:has-text("no API key")', "no API key")
     assert tab.asked == []
 
 
@@ -50,7 +50,7 @@ async def test_a_devices_key_does_not_open_the_console(
     made = await ext.service.expect("POST", f"/v1/accounts/{ext.account}/devices/handset/key", None)
     await tab.open()
     await tab.enter(made["device_key"])
-    assert "API key does" in await tab.text('#key-error:has-text("API key")')
+    await tab.mentions('#key-error:has-text("API key")', "API key does")
 
 
 async def test_the_key_stays_in_its_tab_and_goes_with_log_out(
@@ -62,16 +62,16 @@ async def test_the_key_stays_in_its_tab_and_goes_with_log_out(
     await tab.page.reload()
     await tab.page.wait_for_selector('.feed[data-state="live"]')
     await tab.page.click("text=Log out")
-    assert await tab.text("h1") == "Log in"
+    await tab.says("h1", exactly="Log in")
     assert await tab.page.evaluate(STORED) == [0, 0, ""]
     assert await tab.page.locator("nav").is_hidden()
     asked = len(tab.asked)
     await tab.go("#/calls")
-    assert await tab.text("h1") == "Log in"
+    await tab.says("h1", exactly="Log in")
     assert len(tab.asked) == asked
     async with open_tab() as other:
         await other.open()
-        assert await other.text("h1") == "Log in"
+        await other.says("h1", exactly="Log in")
 
 
 async def test_a_key_that_is_withdrawn_ends_the_session(tab: Console) -> None:
@@ -79,5 +79,5 @@ async def test_a_key_that_is_withdrawn_ends_the_session(tab: Console) -> None:
     await tab.open()
     await tab.page.evaluate("sessionStorage.setItem('push-proxy.key', 'withdrawn')")
     await tab.page.reload()
-    assert "no longer valid" in await tab.text('#key-error:has-text("longer")')
+    await tab.mentions('#key-error:has-text("longer")', "no longer valid")
     assert await tab.page.evaluate(STORED) == [0, 0, ""]
