@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-import tempfile
 from pathlib import Path
 
 from ..errors import PushProxyError
 
+SHARED = Path("/tmp")  # noqa: S108 - the same for runs whose TMPDIR differs; opened for this user alone
+"""Where runs beside each other find out what the others have."""
 FIRST_PORT = 15000
 FALLBACK_LAST_PORT = 32000
 
@@ -47,7 +48,7 @@ def free_block(count: int) -> int:
     so two runs beside each other never get the same one, even before the child has bound it.
     Raises NoFreePortError when a whole lap finds no room.
     """
-    counter = Path(tempfile.gettempdir()) / f"push-proxy-ports-{os.getuid()}"
+    counter = SHARED / f"push-proxy-ports-{os.getuid()}"
     last = _last_port()
     descriptor = os.open(counter, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "r+") as file:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.lab.namespaces import Host, Network
+from tests.lab.namespaces import Host, Network, ip
 from tests.lab.process import Process, poll_until
 
 _ECHO = """
@@ -46,3 +46,14 @@ async def test_a_host_is_reached_until_it_is_cut_off(tmp_path: Path) -> None:
             host.reconnect()
             assert await poll_until(lambda: _answers(host), within_s=5)
             assert not _answers(other)
+
+
+def test_what_a_killed_run_has_left_is_removed() -> None:
+    """Bridge, host and cables of a number that nobody holds any more are in nobody's way."""
+    with Network() as network:
+        left = network.host("a")
+        number = left.cable.partition("v")[0]
+    ip("link", "add", left.cable, "type", "veth", "peer", "name", f"{number}left")
+    with Network() as network:
+        assert network.host("a").cable == left.cable
+    assert not Path("/sys/class/net", left.cable).exists()

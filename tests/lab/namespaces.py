@@ -14,15 +14,15 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from push_proxy.demo.ports import SHARED
+
 _LEAST, _MOST = 20, 250
-_LOCKS = Path(tempfile.gettempdir())
 
 
 class NamespaceError(RuntimeError):
@@ -35,10 +35,10 @@ def can_make_namespaces() -> bool:
         return False
     name = f"pp-probe-{os.getpid()}"
     try:
-        _ip("netns", "add", name)
+        ip("netns", "add", name)
     except (NamespaceError, FileNotFoundError):
         return False
-    _ip("netns", "del", name)
+    ip("netns", "del", name)
     return True
 
 
@@ -57,11 +57,11 @@ class Host:
 
     def cut_off(self) -> None:
         """From now on nothing reaches it and nothing leaves it."""
-        _ip("link", "set", self.cable, "down")
+        ip("link", "set", self.cable, "down")
 
     def reconnect(self) -> None:
         """The cable is back."""
-        _ip("link", "set", self.cable, "up")
+        ip("link", "set", self.cable, "up")
 
 
 @dataclass(slots=True)
@@ -93,22 +93,22 @@ class Network:
             address=f"10.213.{self._number}.{number}",
             cable=f"{self.bridge}v{number}",
         )
-        _ip("netns", "add", host.name)
+        ip("netns", "add", host.name)
         self.hosts.append(host)
         inner = f"{host.cable}i"
-        _ip("link", "add", host.cable, "type", "veth", "peer", "name", inner, "netns", host.name)
-        _ip("link", "set", host.cable, "master", self.bridge, "up")
-        _ip("-n", host.name, "addr", "add", f"{host.address}/24", "dev", inner)
-        _ip("-n", host.name, "link", "set", inner, "up")
-        _ip("-n", host.name, "link", "set", "lo", "up")
+        ip("link", "add", host.cable, "type", "veth", "peer", "name", inner, "netns", host.name)
+        ip("link", "set", host.cable, "master", self.bridge, "up")
+        ip("-n", host.name, "addr", "add", f"{host.address}/24", "dev", inner)
+        ip("-n", host.name, "link", "set", inner, "up")
+        ip("-n", host.name, "link", "set", "lo", "up")
         return host
 
     def __enter__(self) -> Self:
         self._number, self._lock = _take_number()
         self._remove()
-        _ip("link", "add", self.bridge, "type", "bridge")
-        _ip("addr", "add", f"{self.address}/24", "dev", self.bridge)
-        _ip("link", "set", self.bridge, "up")
+        ip("link", "add", self.bridge, "type", "bridge")
+        ip("addr", "add", f"{self.address}/24", "dev", self.bridge)
+        ip("link", "set", self.bridge, "up")
         return self
 
     def __exit__(
@@ -124,17 +124,23 @@ class Network:
 
     def _remove(self) -> None:
         """Also what a killed run has left under this number: the lock says that it is dead."""
-        for line in _ip("netns", "list").splitlines():
+        for line in ip("netns", "list").splitlines():
             name = line.split()[0] if line.strip() else ""
             if name.startswith(f"{self.bridge}-"):
-                _ip("netns", "del", name)
-        if Path("/sys/class/net", self.bridge).exists():
-            _ip("link", "del", self.bridge)
+                ip("netns", "del", name)
+        # The kernel takes a namespace's cables away with it, but not at once.
+        links = Path("/sys/class/net")
+        for link in (links / self.bridge, *links.glob(f"{self.bridge}v*")):
+            try:
+                ip("link", "del", link.name)
+            except NamespaceError:
+                if link.exists():
+                    raise
 
 
 def _take_number() -> tuple[int, IO[str]]:
     for number in range(_LEAST, _MOST):
-        lock = (_LOCKS / f"push-proxy-network-{number}.lock").open("w")
+        lock = (SHARED / f"push-proxy-network-{number}.lock").open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -144,7 +150,8 @@ def _take_number() -> tuple[int, IO[str]]:
     raise NamespaceError(f"all networks 10.213.{_LEAST}.0 to 10.213.{_MOST - 1}.0 are in use")
 
 
-def _ip(*arguments: str) -> str:
+def ip(*arguments: str) -> str:
+    """What ``ip`` says; raises `NamespaceError` when it refuses."""
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise NamespaceError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
