@@ -6,7 +6,8 @@ Support looks for every call that the PBX says it has sent.
 from uuid import uuid4
 
 from ..core.ids import CallId, Instant
-from ..core.incoming import IncomingCall
+from ..core.incoming import IncomingCall, incoming_call
+from ..core.message import Message
 from ..core.model import (
     Account,
     CallRecord,
@@ -17,10 +18,13 @@ from ..core.model import (
 )
 from ..core.outcome import by_rule
 from ..core.uri import SipUri
+from ..observability.metrics import Metrics
 from ..ports import Clock
 from ..signaling.contract import Signaling
 from ..signaling.facts import RequestReceived
 from .calls import Calls
+
+_RETRY_AFTER_S = "5"
 
 
 def record_of(
@@ -43,16 +47,40 @@ def record_of(
 class RefusedCalls:
     """Refuses."""
 
-    def __init__(self, *, signaling: Signaling, calls: Calls, clock: Clock) -> None:
+    def __init__(
+        self, *, signaling: Signaling, calls: Calls, clock: Clock, metrics: Metrics
+    ) -> None:
         self._signaling = signaling
         self._calls = calls
         self._clock = clock
+        self._metrics = metrics
+
+    def unavailable(
+        self,
+        fact: RequestReceived,
+        account: Account,
+        message: Message,
+        *,
+        verdict: Verdict,
+        why: str,
+    ) -> None:
+        """503, to be tried again soon: this node takes no call now."""
+        self.refuse(
+            fact,
+            account,
+            message,
+            verdict=verdict,
+            status=503,
+            reason="Service Unavailable",
+            why=why,
+            headers=(("Retry-After", _RETRY_AFTER_S),),
+        )
 
     def refuse(
         self,
         fact: RequestReceived,
         account: Account,
-        incoming: IncomingCall,
+        message: Message,
         *,
         verdict: Verdict,
         status: int,
@@ -61,7 +89,8 @@ class RefusedCalls:
         headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         """Answer with ``status``; ``why`` is what the timeline says, such as ``disabled``."""
-        now = self._clock.now()
+        self._metrics.sip_refused(why)
+        incoming, now = incoming_call(message), self._clock.now()
         call = CallId(str(uuid4()))
         self._calls.open(record_of(call, fact, account, incoming, now))
         self._calls.note(call, TimelineEntry(now, "invite_received"))

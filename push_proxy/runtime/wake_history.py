@@ -66,7 +66,7 @@ class _Known:
 
 
 class WakeHistory:
-    """Hears what came of every wake (`runtime.wakes.WakeWatcher`)."""
+    """Hears what came of every wake (`runtime.wake_outcomes.WakeWatcher`)."""
 
     def __init__(
         self,

@@ -5,7 +5,6 @@ From a fact to the last order that follows from it nothing is awaited.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 from uuid import uuid4
 
 from ..core.events import (
@@ -26,8 +25,8 @@ from ..core.events import (
 )
 from ..core.evidence import NO_WORDS, AppWords
 from ..core.held import held_devices, pushing, worth_keeping
-from ..core.ids import AccountKey, CallId, DeviceId, Instant, ServerTxn
-from ..core.incoming import IncomingCall, incoming_call
+from ..core.ids import AccountKey, CallId, DeviceId, Instant
+from ..core.incoming import incoming_call
 from ..core.matching import route_key
 from ..core.message import Message, parse
 from ..core.model import (
@@ -39,12 +38,8 @@ from ..core.model import (
     Verdict,
     push_target,
 )
-from ..core.part import Part, Reach
 from ..core.policy import case_of
-from ..core.ring_result import RingResult, ring_result
 from ..core.wake import Ended, Live, State, Step, start
-from ..core.wake_health import WakeEnd, WakeResult
-from ..core.wake_results import wake_results
 from ..core.waking import report_note
 from ..observability.metrics import Metrics
 from ..ports import Store
@@ -66,31 +61,19 @@ from .directory import Directory
 from .held_call import HeldCall
 from .held_invites import HeldInvites
 from .interpreter import Interpreter
-from .latecomers import Latecomers
 from .live_wake import LiveWake
 from .merging import catch_up, is_same_request, refuse, takes_over
 from .pusher import Pusher
 from .redirections import Redirections
 from .refused_calls import RefusedCalls, record_of
+from .wake_book import WakeBook
+from .wake_outcomes import WakeOutcomes, WakeWatcher
 
 MAX_WAITING = 20_000
 """Calls that may wait at once, unless configured otherwise."""
-_RETRY_AFTER_S = "5"
-_NOT_PUSHED = frozenset({Verdict.PUSH_REJECTED, Verdict.PROVIDER_UNAVAILABLE})
-
 
 FirstStep = Callable[[Invite, tuple[Candidate, ...], WakeSettings, Instant], Step]
 """What a wake begins with: its state, and what is to be done at once."""
-
-
-class WakeWatcher(Protocol):
-    """Who wants to know how devices wake: `runtime.wake_history.WakeHistory`."""
-
-    def expect(self, key: AccountKey) -> None:
-        """A call has come that may wake the account's devices."""
-
-    def ended(self, key: AccountKey, name: DeviceId, result: WakeResult) -> None:
-        """It has ended for a device that was pushed."""
 
 
 class Wakes:
@@ -123,13 +106,13 @@ class Wakes:
         self._pusher = pusher
         self._calls = calls
         self._clock = clock
-        self._metrics = metrics
         self._settings = settings or WakeSettings()
         self._max_waiting = max_waiting
-        self._refused = RefusedCalls(signaling=signaling, calls=calls, clock=clock)
-        self.watcher = watcher
+        self._refused = RefusedCalls(signaling=signaling, calls=calls, clock=clock, metrics=metrics)
+        self.outcomes = WakeOutcomes(
+            directory=directory, calls=calls, metrics=metrics, watcher=watcher
+        )
         self._redirections = Redirections()
-        self._latecomers = Latecomers()
         self._held_invites = HeldInvites(store, node=node, host=host)
         self._interpreter = Interpreter(
             redirections=self._redirections,
@@ -141,41 +124,34 @@ class Wakes:
             clock=clock,
             metrics=metrics,
         )
-        self._by_txn: dict[ServerTxn, LiveWake] = {}
-        self._by_call: dict[CallId, LiveWake] = {}
-        self._by_account: dict[AccountKey, dict[CallId, LiveWake]] = {}
-        self._open: set[CallId] = set()
+        self._book = WakeBook(metrics.waiting_calls.inc)
         directory.subscribe(self._on_change)
 
     @property
     def waiting(self) -> int:
         """Calls without a final response."""
-        return len(self._open)
+        return self._book.waiting
 
     def waiting_accounts(self) -> frozenset[AccountKey]:
         """Whose calls have no final response."""
-        return frozenset(self._by_call[call].held.account.key for call in self._open)
+        return frozenset(wake.held.account.key for wake in self._book.open())
 
     @property
     def lingering(self) -> int:
         """Calls that have ended, of which a branch may still answer."""
-        return len(self._by_call) - len(self._open)
+        return self._book.lingering
 
     def end_all(self) -> None:
         """The service stops: every call without a final response gets one now."""
-        for call in tuple(self._open):
-            self._by_call[call].tell(GivingUp("the service was stopped"))
+        for wake in self._book.open():
+            wake.tell(GivingUp("the service was stopped"))
 
     async def aclose(self) -> None:
         """Stop all timers. Of calls that go on, what is held stays in the store."""
         await self._held_invites.aclose()
-        for wake in self._by_call.values():
+        for wake in self._book.all():
             wake.close()
-        self._by_txn.clear()
-        self._by_call.clear()
-        self._by_account.clear()
-        self._metrics.waiting_calls.dec(len(self._open))
-        self._open.clear()
+        self._book.clear()
 
     # SIP
 
@@ -188,8 +164,8 @@ class Wakes:
         now = self._clock.now()
         message = message or parse(fact.raw)
         if self.waiting >= self._max_waiting:
-            over, incoming = Verdict.OVERLOADED, incoming_call(message)
-            self._unavailable(fact, account, incoming, verdict=over, why="overloaded")
+            over = Verdict.OVERLOADED
+            self._refused.unavailable(fact, account, message, verdict=over, why="overloaded")
             return
         call = CallId(str(uuid4()))
         self.begin(call, fact, account, message, received_at=now, first=start)
@@ -245,22 +221,19 @@ class Wakes:
             interpreter=self._interpreter,
             changed=self._changed,
         )
-        self._keep(wake)
+        self._book.put(wake)
         self._calls.open(record or record_of(call, fact, account, incoming, received_at))
         wake.begin(actions)
-        if self.watcher is not None:
-            self.watcher.expect(account.key)
+        self.outcomes.expect(account.key)
 
     def joins(self, fact: RequestReceived, account: AccountKey) -> bool:
         """Whether it is the INVITE of a call that goes on; then it has been taken for that."""
-        for wake in self._of_account(account):
+        for wake in self._book.of_account(account):
             state, old = wake.state, wake.held.fact
             if isinstance(state, Ended) or not is_same_request(old, fact):
                 continue
             if isinstance(state, Live) and takes_over(state):
-                self._by_txn.pop(old.txn, None)
-                self._by_txn[fact.txn] = wake
-                wake.held.fact = fact
+                self._book.replace(wake, fact)
                 refuse(self._signaling, old)
                 catch_up(self._signaling, fact, state)
             else:
@@ -281,11 +254,10 @@ class Wakes:
         why: str,
     ) -> None:
         """An INVITE that wakes nobody, for ``why``: answered with ``status``, and on record."""
-        self._metrics.sip_refused(why)
         self._refused.refuse(
             fact,
             account,
-            incoming_call(message),
+            message,
             verdict=Verdict.REFUSED,
             status=status,
             reason=reason,
@@ -294,35 +266,15 @@ class Wakes:
 
     def turn_away(self, fact: RequestReceived, account: Account, message: Message) -> None:
         """An INVITE that comes while we go, and that no other node takes: 503, and on record."""
-        incoming = incoming_call(message)
-        self._unavailable(fact, account, incoming, verdict=Verdict.PROXY_ERROR, why="draining")
-
-    def _unavailable(
-        self,
-        fact: RequestReceived,
-        account: Account,
-        incoming: IncomingCall,
-        *,
-        verdict: Verdict,
-        why: str,
-    ) -> None:
-        self._metrics.sip_refused(why)
-        self._refused.refuse(
-            fact,
-            account,
-            incoming,
-            verdict=verdict,
-            status=503,
-            reason="Service Unavailable",
-            why=why,
-            headers=(("Retry-After", _RETRY_AFTER_S),),
+        self._refused.unavailable(
+            fact, account, message, verdict=Verdict.PROXY_ERROR, why="draining"
         )
 
     def on_fact(
         self, fact: CancelReceived | BranchResponse | FormerAnswered | TransactionLost | OrderFailed
     ) -> None:
         """What became of an INVITE. One that we no longer know is too late for anything."""
-        wake = self._by_txn.get(fact.txn)
+        wake = self._book.by_txn(fact.txn)
         if wake is None:
             return
         if isinstance(fact, FormerAnswered):
@@ -333,32 +285,32 @@ class Wakes:
 
     def hung_up(self, call: CallId) -> None:
         """A BYE has passed: a call of a former life that waits here still was answered in that."""
-        wake = self._by_call.get(call)
+        wake = self._book.by_call(call)
         if wake is not None and wake.held.fact.restored is not None:
             wake.tell(AnsweredBefore(None))
 
     def registered(self, binding: Binding) -> None:
         """A REGISTER was answered 2xx: every call of the account hears of it."""
         now = self._clock.now()
-        for wake in self._of_account(binding.account):
+        for wake in self._book.of_account(binding.account):
             wake.held.registered_at[binding.device] = now
-            self._measure_wake(wake, binding.device, now)
+            self.outcomes.registered(wake, binding.device, now)
             wake.tell(DeviceRegistered(binding))
             wake.held.registered_at.pop(binding.device, None)
-        late_for = self._latecomers.came(binding.account, binding.device, now)
-        if late_for is not None and late_for not in self._by_call:
+        late_for = self.outcomes.came(binding.account, binding.device, now)
+        if late_for is not None and self._book.by_call(late_for) is None:
             self._calls.note(late_for, TimelineEntry(now, "registered_late", binding.device))
 
     def unregistered(self, account_key: AccountKey, device: DeviceId) -> None:
         """The device's binding is gone."""
-        for wake in self._of_account(account_key):
+        for wake in self._book.of_account(account_key):
             wake.tell(DeviceUnregistered(device))
 
     # people and apps
 
     def token_rotated(self, account_key: AccountKey, device: DeviceId) -> None:
         """The device's push token has changed: open calls push again."""
-        for wake in self._of_account(account_key):
+        for wake in self._book.of_account(account_key):
             wake.tell(TokenRotated(device))
 
     def report(
@@ -377,7 +329,7 @@ class Wakes:
         """
         self._calls.hear(call, device, words)
         reported = AppReported(device=device, event=event, detail=detail)
-        wake = self._by_call.get(call)
+        wake = self._book.by_call(call)
         if wake is not None:
             decided = isinstance(wake.state, Ended)
             wake.tell(reported)
@@ -389,7 +341,7 @@ class Wakes:
 
     def act(self, call: CallId, device: DeviceId, action: AppAction) -> bool:
         """The person declined on the push screen; False when nothing waits for this device."""
-        wake = self._by_call.get(call)
+        wake = self._book.by_call(call)
         if wake is None or not isinstance(wake.state, Live):
             return False
         part = wake.state.part(device)
@@ -401,7 +353,7 @@ class Wakes:
     # how it is done
 
     def _tell(self, call: CallId, event: Event) -> None:
-        wake = self._by_call.get(call)
+        wake = self._book.by_call(call)
         if wake is not None:
             wake.tell(event)
 
@@ -411,35 +363,20 @@ class Wakes:
         known += [each.device for each in self._directory.bindings(account_key)]
         return next((each for each in known if route_key(account_key, each) == name), None)
 
-    def _of_account(self, account_key: AccountKey) -> tuple[LiveWake, ...]:
-        wakes = self._by_account.get(account_key)
-        return tuple(wakes.values()) if wakes else ()
-
     def _on_change(self, change: Change) -> None:
         if not isinstance(change, DeviceChanged) or change.old is None or change.new is None:
             return
         if change.new.has_target and push_target(change.old) != push_target(change.new):
             self.token_rotated(change.account, change.new.device)
 
-    def _keep(self, wake: LiveWake) -> None:
-        held = wake.held
-        self._by_txn[held.fact.txn] = wake
-        self._by_call[held.call] = wake
-        self._by_account.setdefault(held.account.key, {})[held.call] = wake
-        self._open.add(held.call)
-        self._metrics.waiting_calls.inc()
-
     def _changed(self, wake: LiveWake, _before: State) -> None:
         if not isinstance(wake.state, Ended):
             self._keep_up(wake)
             return
-        call = wake.held.call
-        if call in self._open:
-            self._open.remove(call)
-            self._metrics.waiting_calls.dec()
-            self._results(wake.held, wake.state.last)
+        if self._book.end(wake.held.call):
+            self.outcomes.ended(wake.held, wake.state.last, self._clock.now())
         if wake.state.finished:
-            self._drop(wake.held)
+            self._book.drop(wake.held)
 
     def _keep_up(self, wake: LiveWake) -> None:
         """Tell the store what a restart would get wrong: once for most calls, never before 100."""
@@ -452,64 +389,8 @@ class Wakes:
             self._held_invites.update(held.account.key, held.call, devices)
 
     def _devices(self, call: CallId) -> tuple[HeldDevice, ...]:
-        wake = self._by_call.get(call)
+        wake = self._book.by_call(call)
         return held_devices(wake.state) if wake and isinstance(wake.state, Live) else ()
-
-    def _drop(self, held: HeldCall) -> None:
-        self._by_txn.pop(held.fact.txn, None)
-        self._by_call.pop(held.call, None)
-        wakes = self._by_account.get(held.account.key)
-        if wakes is not None:
-            wakes.pop(held.call, None)
-            if not wakes:
-                del self._by_account[held.account.key]
-
-    # metrics
-
-    def _measure_wake(self, wake: LiveWake, device: DeviceId, now: Instant) -> None:
-        if not isinstance(wake.state, Live):
-            return
-        part = wake.state.part(device)
-        if part is not None and _is_missing(part):
-            self._wake_ended(wake.held, device, "registered", now)
-
-    def _results(self, held: HeldCall, last: Live) -> None:
-        """What came of each device that was pushed."""
-        if not any(part.pushes for part in last.parts):
-            return
-        now = self._clock.now()
-        for part in filter(_is_missing, last.parts):
-            self._latecomers.missed(held.account.key, part.device, held.call, now)
-        outcome = self._calls.outcome(held.call)
-        verdict = outcome.verdict if outcome else Verdict.PROXY_ERROR
-        self._ring_ended(held, ring_result(last, verdict, now))
-        for device, result in wake_results(last, verdict, now):
-            if self.watcher is not None:
-                self.watcher.ended(held.account.key, device, result)
-            if not result.woke:
-                says_why = result.end is WakeEnd.FAILED or result.verdict in _NOT_PUSHED
-                what = result.verdict.value if says_why else "call_over"
-                self._wake_ended(held, device, what, now)
-
-    def _ring_ended(self, held: HeldCall, result: RingResult | None) -> None:
-        if result is not None:
-            device = self._directory.device(held.account.key, result.device)
-            self._metrics.rings.ended(
-                result.end, result.seconds, device_platform=device.platform if device else None
-            )
-
-    def _wake_ended(self, held: HeldCall, name: DeviceId, result: str, now: Instant) -> None:
-        device = self._directory.device(held.account.key, name)
-        self._metrics.wake_ended(
-            now - held.received_at,
-            provider=device.provider if device else "",
-            device_platform=device.platform if device else None,
-            result=result,
-        )
-
-
-def _is_missing(part: Part) -> bool:
-    return part.pushes > 0 and part.reached < Reach.REGISTERED
 
 
 def _event(

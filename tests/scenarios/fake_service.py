@@ -159,7 +159,7 @@ class FakeService:
     async def killed(self) -> "FakeService":
         """It dies without a word; its next life, not yet begun."""
         await self.sip.stop()
-        for wake in self.wakes._by_call.values():
+        for wake in self.wakes._book.all():
             wake.close()
         self.wakes._held_invites._store = MemoryStore(self.clock)
         return FakeService(former=self, **self.chosen)

@@ -83,7 +83,7 @@ class Scene:
             metrics=self.metrics.wakes,
             latencies=self.latencies,
         )
-        self.service.wakes.watcher = self.history
+        self.service.wakes.outcomes.watcher = self.history
         self.history.start()
 
     async def call(self, *comes: str) -> CallId:
@@ -255,7 +255,7 @@ async def test_another_node_has_calls_for_it_too(scene: Scene) -> None:
         await scene.call()
         await scene.history.aclose()
     assert ours.summary(KEY, PHONE).wakes == 3
-    scene.service.wakes.watcher = ours
+    scene.service.wakes.outcomes.watcher = ours
     await scene.call("phone")
     await scene.call("phone")
     assert ours.summary(KEY, PHONE).wakes == 7
