@@ -72,7 +72,14 @@ class SipAgent:
             self._datagrams = opened
         else:
             stream = StreamSocket(self._take, self.tls if self.transport == "tls" else None)
-            await stream.open(host, port)
+            try:
+                await stream.open(host, port)
+            except BaseException:
+                stream.close()  # cancelled while it listens already
+                raise
+            if self._stream is not None:
+                stream.close()
+                return self
             self._stream = stream
         return self
 

@@ -171,6 +171,7 @@ class StreamSocket:
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._host = ""
+        self._is_closed = False
         self.address: Address = ("", 0)
         self._waiting: dict[Address, list[bytes]] = {}
 
@@ -178,22 +179,31 @@ class StreamSocket:
         """Listen; a TLS agent without certificate has an address that nobody can reach."""
         loop = asyncio.get_running_loop()
         context = None
+        self._is_closed = False
         if self._tls is not None:
             if self._tls.certificate is None:
                 self._host, self.address = host, (host, port or 5061)
                 return
             context = self._tls.server_context()
+        # Whoever is cancelled while it serves already still has the listener to close.
         self._server = await loop.create_server(
-            lambda: Connection(self._on_message, self.connections.append, incoming=True),
-            host, port, ssl=context,
+            lambda: Connection(self._on_message, self._made, incoming=True),
+            host, port, ssl=context, start_serving=False,
         )  # fmt: skip
         self._host = host
         self.address = self._server.sockets[0].getsockname()[:2]
+        await self._server.start_serving()
 
     def close(self) -> None:
-        """Close the listener and, in order, every connection."""
+        """Close the listener and, in order, every connection; also one that is on its way."""
+        self._is_closed = True
         self.stop_listening()
         for connection in self.connections:
+            connection.close()
+
+    def _made(self, connection: Connection) -> None:
+        self.connections.append(connection)
+        if self._is_closed:
             connection.close()
 
     def stop_listening(self) -> None:
@@ -212,7 +222,7 @@ class StreamSocket:
         loop = asyncio.get_running_loop()
         context = self._tls.client_context() if self._tls is not None else None
         _, connection = await loop.create_connection(
-            lambda: Connection(self._on_message, self.connections.append, incoming=False),
+            lambda: Connection(self._on_message, self._made, incoming=False),
             *to,
             ssl=context,
             server_hostname=(server_name or to[0]) if context else None,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+from pathlib import Path
 
 import pytest
 
+from push_proxy.tasks import spawn
 from tests.lab import sdp
 from tests.lab.certificates import Authority, TlsIdentity
 from tests.lab.pbx import Pbx
@@ -17,6 +20,13 @@ from tests.lab.sip_message import build
 from tests.lab.sip_stream import closed
 
 STREAMS = ["tcp", "tls"]
+
+
+def listens(host: str) -> bool:
+    """Whether anything of this machine takes TCP connections there (proc(5), state 0A)."""
+    address = socket.inet_aton(host)[::-1].hex().upper()
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return any(f[1].startswith(address + ":") and f[3] == "0A" for f in lines[1:])
 
 
 @pytest.fixture
@@ -62,6 +72,30 @@ async def test_call_on_the_connection_of_the_registration(identity: TlsIdentity)
         (await phone.incoming()).reject(486, "Busy Here")
         assert (await call.final()).status == 486
         assert (await pbx.options("101")).status == 200
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_cancelled_while_it_begins_to_listen(steps: int) -> None:
+    """Wherever it is cancelled: nothing listens once it is closed."""
+    agent = await SipAgent("one", transport="tcp").open()
+    moving = spawn(agent.move("127.0.99.7"), name="test")
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    moving.cancel()
+    await asyncio.wait([moving])
+    agent.close()
+    assert not listens("127.0.99.7")
+
+
+async def test_a_connection_that_stands_too_late_is_closed(identity: TlsIdentity) -> None:
+    """The agent was closed while it connected."""
+    async with SipAgent("one", transport="tls", tls=identity) as one:
+        two = await SipAgent("two", transport="tls", tls=identity).open()
+        stream = two.stream
+        connecting = spawn(stream.connect(one.address), name="test")
+        await asyncio.sleep(0)
+        two.close()
+        assert await closed(await connecting)
 
 
 async def test_framing() -> None:
