@@ -20,7 +20,7 @@ from tests.lab.push_sink import PushSink, Reply
 
 from .conftest import RING
 
-PACE = Pace(request_s=0.4, first_retry_s=0.1, longest_pause_s=0.2, poll_s=0.1, store_pause_s=0.05)
+PACE = Pace(request_s=5, first_retry_s=0.1, longest_pause_s=0.2, poll_s=0.1, store_pause_s=0.05)
 
 
 class Nodes:
@@ -33,7 +33,7 @@ class Nodes:
         self._stack = stack
 
     async def start(self) -> Events:
-        store = RedisStore(self.server.url, ring=RING, clock=SystemClock(), timeout_s=0.3)
+        store = RedisStore(self.server.url, ring=RING, clock=SystemClock(), timeout_s=3)
         await store.open()
         self._stack.push_async_callback(store.aclose)
         node = Events(
