@@ -20,7 +20,7 @@ from tests.lab.push_sink import PushSink
 
 ACME = TenantId("acme")
 QUICK = Pace(
-    request_s=0.5, first_retry_s=0.1, longest_retry_s=0.4, longest_pause_s=0.2, poll_s=0.1,
+    request_s=5.0, first_retry_s=0.1, longest_retry_s=0.4, longest_pause_s=0.2, poll_s=0.1,
     store_pause_s=0.05,
 )  # fmt: skip
 

@@ -81,7 +81,8 @@ async def test_what_may_pass_is_tried_again(
 ) -> None:
     """Twice refused, then taken: three requests, one event, each signed for its own time."""
     push_sink.replies.extend([reply, reply])
-    scene.open(webhook(push_sink)).tell(notice())
+    pace = replace(QUICK, request_s=0.5) if reply.hang else QUICK
+    scene.open(webhook(push_sink), pace=pace).tell(notice())
     pushes = await push_sink.wait(3)
     assert len({push.payload["id"] for push in pushes}) == 1
     assert len({push.body for push in pushes}) == 1
