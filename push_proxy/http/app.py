@@ -49,7 +49,7 @@ def create_app(deps: HttpDeps) -> FastAPI:
     app = _api(deps, title="push-proxy")
     if deps.settings.http.admin_listen is None:
         _administration(app)
-    openapi.describe(app, variant="api" if deps.settings.http.admin_listen else "api with metrics")
+    openapi.describe(app)
     return app
 
 
@@ -57,7 +57,7 @@ def create_admin_app(deps: HttpDeps) -> FastAPI:
     """Console and metrics (`http.admin_listen`), and the API, from which the console reads."""
     app = _api(deps, title="push-proxy administration")
     _administration(app)
-    openapi.describe(app, variant="administration")
+    openapi.describe(app)
     return app
 
 
@@ -109,6 +109,7 @@ def _bare_app(deps: HttpDeps, *, title: str) -> FastAPI:
         summary=(package_text or "").partition("\n")[0],
         description=_DESCRIPTION,
         # The documentation pages load scripts from elsewhere: /openapi.json is enough.
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
