@@ -2,6 +2,8 @@
 
 #include <pjsua-lib/pjsua.h>
 
+#include "response.hpp"
+
 namespace push_proxy {
 
 Engine* g_engine = nullptr;
@@ -284,8 +286,7 @@ void Engine::on_sent(pjsip_tx_data* tdata) {
     if (tdata->msg->type == PJSIP_REQUEST_MSG) {
         count("sent.", view(tdata->msg->line.req.method.name));
     } else {
-        const char status_class[] = {static_cast<char>('0' + tdata->msg->line.status.code / 100), 'x', 'x', '\0'};
-        count("sent.", status_class);
+        count("sent.", status_class(tdata->msg->line.status.code));
     }
 }
 
