@@ -22,12 +22,13 @@ from .events.hub import Events
 from .http.app import create_admin_app, create_app
 from .http.backend import Readiness, ReadyState
 from .http.bootstrap import first_key_text, load_keys
-from .http.callers import Callers
+from .http.callers import Callers, new_key
 from .http.deps import HttpDeps
 from .http.server import HttpServer
 from .http.starting import Front
 from .observability.logs import configure_logs
 from .observability.metrics import Metrics
+from .patience import patiently
 from .ports import AppState, PushProvider, Store
 from .providers.registry import Providers
 from .reloading import changed_at_once, need_restart, taken_over
@@ -198,7 +199,7 @@ class Service:
         )
         stack.push_async_callback(path.aclose)
         self._callers = Callers(directory)
-        await _let_in(self._callers, settings, store)
+        await patiently(partial(_let_in, self._callers, settings, store, new_key()))
         await self._open_api(path, store, directory, self._callers, events, stack)
         # Accounts live for ever: a full collection over them would stop calls for tens of
         # milliseconds, and a young one every 700 objects costs a call several (p99 at 300
@@ -289,7 +290,7 @@ class Service:
             return
         try:
             if self._callers is not None and self._store is not None:
-                await _let_in(self._callers, settings, self._store)
+                await _let_in(self._callers, settings, self._store, new_key())
         except StoreUnavailable as error:
             _log.error(
                 "API keys stay as they were, for those in the store cannot be read; all else is "
@@ -352,9 +353,9 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> N
             raise
 
 
-async def _let_in(callers: Callers, settings: Settings, store: Store) -> None:
-    """Load the API keys; one that had to be made is shown, this once."""
-    if first := await load_keys(callers, settings, store):
+async def _let_in(callers: Callers, settings: Settings, store: Store, first: str) -> None:
+    """Load the API keys; ``first``, if there were none, is shown, this once."""
+    if await load_keys(callers, settings, store, first):
         sys.stderr.write(first_key_text(first))
         sys.stderr.flush()
 

@@ -20,6 +20,7 @@ from .core.pacing import rate_faults
 from .core.payload import Privacy
 from .errors import ConfigurationError
 from .observability.metrics import Metrics
+from .patience import patiently
 from .ports import Notices, Store
 from .providers.registry import Providers
 from .recorder.configured import open_recorder, recorder_rules
@@ -189,8 +190,8 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
     pbxes = configured_pbxes(settings)
     if faults := rate_faults(directory.accounts(), pbxes):
         raise ConfigurationError("\n".join(faults))
-    token_key = await store.secret("route-token", size=_KEY_BYTES)
-    nonce_key = await store.secret("digest-nonce", size=_KEY_BYTES)
+    token_key = await _secret(store, "route-token")
+    nonce_key = await _secret(store, "digest-nonce")
     cluster = cluster or make_cluster(settings, store=store, clock=clock, metrics=metrics)
 
     inlet = _Inlet()
@@ -203,7 +204,7 @@ async def open_call_path(  # noqa: PLR0913, PLR0915 - every part is connected he
             tls_clients=client_tls(settings),
             token_key=token_key,
             closed=True,
-            cluster_keys=await cluster.token_keys(),
+            cluster_keys=await patiently(cluster.token_keys),
             cluster_host=settings.sip.cluster_address or "",
         ),
         inlet.take,
@@ -479,8 +480,12 @@ async def _nonces(cluster: Cluster, store: Store, clock: SystemClock) -> Nonces:
     node = cluster.membership.name
     if not node:
         return Nonces(os.urandom(_KEY_BYTES))
-    key = await store.secret("digest-nonces", size=_KEY_BYTES)
+    key = await _secret(store, "digest-nonces")
     return Nonces(key, node=node, since=clock.now())
+
+
+async def _secret(store: Store, name: str) -> bytes:
+    return await patiently(lambda: store.secret(name, size=_KEY_BYTES))
 
 
 def _watch_levels(metrics: Metrics, *, wakes: Wakes, outbound: Outbound, calls: Calls) -> None:

@@ -13,6 +13,7 @@ from .cluster.once import Once
 from .cluster.orders import Orders
 from .cluster.ownership import Sole
 from .observability.metrics import Metrics
+from .patience import patiently
 from .ports import Clock, Store
 from .settings import Settings
 from .settings_cluster import KEY_BYTES, node_sip
@@ -68,7 +69,7 @@ class Cluster:
         return Leases(store=self.store, members=self.membership, meters=metrics.leases)
 
     async def start(self, signaling: Signaling) -> None:
-        """Live among the others; the SIP stack follows who does. Raises `StoreUnavailable`."""
+        """Live among the others; the SIP stack follows who does. Waits for the store."""
         sip = node_sip(
             self.settings.cluster, signaling.listening(), host=self.settings.node_address
         )
@@ -79,7 +80,7 @@ class Cluster:
 
         if membership.clustered:
             membership.subscribe(tell_stack)
-        await membership.start(sip)
+        await patiently(lambda: membership.start(sip))
         if membership.clustered:
             tell_stack()
 

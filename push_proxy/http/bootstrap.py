@@ -3,7 +3,7 @@
 from ..core.ids import TenantId
 from ..ports import ApiKey, Store
 from ..settings import Settings
-from .callers import Callers, Scope, hashed, new_key
+from .callers import Callers, Scope, hashed
 
 FIRST_TENANT = TenantId("default")
 
@@ -21,16 +21,15 @@ def configured_keys(settings: Settings) -> tuple[ApiKey, ...]:
     )
 
 
-async def load_keys(callers: Callers, settings: Settings, store: Store) -> str | None:
-    """Let the configured and stored keys in. Without any, make one and return it.
+async def load_keys(callers: Callers, settings: Settings, store: Store, first: str) -> bool:
+    """Let the configured and stored keys in. Without any, ``first`` becomes one.
 
-    It is stored hashed, so this is the only time that it can be shown. Call it again to
-    reload (SIGHUP). Raises `errors.StoreUnavailable`.
+    Returns whether it is one: it is stored hashed, so this is the only time that it can be shown.
+    Call it again to reload (SIGHUP). Raises `errors.StoreUnavailable`: then the key may have been
+    stored all the same, so try again with the same one.
     """
     keys = (*await store.api_keys(), *configured_keys(settings))
-    first: str | None = None
     if not keys:
-        first = new_key()
         made = ApiKey(
             name="first",
             tenant=FIRST_TENANT,
@@ -40,7 +39,7 @@ async def load_keys(callers: Callers, settings: Settings, store: Store) -> str |
         await store.put_api_key(made)
         keys = (made,)
     callers.set_operators(keys)
-    return first
+    return any(key.key_sha256 == hashed(first) for key in keys)
 
 
 def first_key_text(key: str) -> str:

@@ -18,6 +18,7 @@ from ..core.registration_status import UNUSED, RegistrationState, RegistrationSt
 from ..core.registration_target import is_wanted, state_of, status_of, target_of
 from ..core.shards import shard_of
 from ..lease_ports import RegistrationStore
+from ..patience import patiently
 from ..signaling.contract import Signaling
 from ..signaling.facts import RequestAnswered
 from .changes import AccountChanged, BindingChanged, Change, DeviceChanged
@@ -69,13 +70,13 @@ class Registrations(RegistrationSteps):
     async def start(self) -> None:
         """Go on where a restart interrupted, then follow the accounts' changes.
 
-        Raises `errors.StoreUnavailable`.
+        Waits for the store.
         """
         for account in self._directory.accounts():
             self._shards.put(account)
         self._directory.subscribe(self._on_change)
         self._addresses.on_resolved(self._on_resolved)
-        await self._shards.open()
+        await patiently(self._shards.open)
         self._schedule.arm()
 
     async def aclose(self) -> None:

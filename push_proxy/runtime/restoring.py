@@ -18,11 +18,11 @@ from ..core.next_hop import NextHop
 from ..core.restored_wake import lost, restored
 from ..core.uri import NameAddr
 from ..errors import PushProxyError, StoreUnavailable
+from ..patience import patiently
 from ..ports import Clock, Store
 from ..signaling.contract import Signaling
 from ..signaling.facts import RequestReceived, TransactionLost
 from .directory import Directory
-from .store_watch import FIRST_RETRY_S, LONGEST_RETRY_S
 from .wakes import Wakes
 
 _log = structlog.get_logger(__name__)
@@ -138,23 +138,22 @@ class Restoring:
 
     async def _take_up_all(self) -> int:
         taken_up: set[CallId] = set()
-        wait_s = FIRST_RETRY_S
-        while True:
-            try:
-                for held in await self._store.held_of_node(self._node):
-                    if held.call not in taken_up:
-                        await self._take_up(held)
-                        taken_up.add(held.call)
-            except StoreUnavailable as error:
-                _log.error(
-                    "calls from before the restart wait for the store, and so does this start",
-                    error=str(error),
-                    retry_in_s=wait_s,
-                )
-                await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, LONGEST_RETRY_S)
-            else:
-                return len(taken_up)
+
+        async def take_up_others() -> None:
+            for held in await self._store.held_of_node(self._node):
+                if held.call not in taken_up:
+                    await self._take_up(held)
+                    taken_up.add(held.call)
+
+        def waits(error: StoreUnavailable, retry_in_s: float) -> None:
+            _log.error(
+                "calls from before the restart wait for the store, and so does this start",
+                error=str(error),
+                retry_in_s=retry_in_s,
+            )
+
+        await patiently(take_up_others, waits)
+        return len(taken_up)
 
     async def _take_up(self, held: HeldInvite) -> None:
         former = await self._former(held)

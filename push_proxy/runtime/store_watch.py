@@ -7,12 +7,11 @@ from typing import Protocol
 import structlog
 
 from ..errors import StoreUnavailable
+from ..patience import patiently
 from ..recovery_ports import StoreEmptied
 from ..tasks import spawn
 
 _log = structlog.get_logger(__name__)
-FIRST_RETRY_S = 0.5
-LONGEST_RETRY_S = 10.0
 WATCH_S = 1.0
 
 
@@ -51,19 +50,17 @@ class StoreWatch:
 
         Tries for ever, and says each time what fails.
         """
-        wait_s = FIRST_RETRY_S
-        while True:
-            try:
-                await self._store.open()
-                await then()
-            except StoreUnavailable as error:
-                self.fault = f"{self._where}: {error}"
-                _log.error("the store does not answer", error=self.fault, retry_in_s=wait_s)
-                await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, LONGEST_RETRY_S)
-            else:
-                self.fault = ""
-                return
+
+        async def ask() -> None:
+            await self._store.open()
+            await then()
+
+        def waits(error: StoreUnavailable, retry_in_s: float) -> None:
+            self.fault = f"{self._where}: {error}"
+            _log.error("the store does not answer", error=self.fault, retry_in_s=retry_in_s)
+
+        await patiently(ask, waits)
+        self.fault = ""
 
     def start(self, recovery: Recovery | None = None) -> None:
         """Watch from now on."""

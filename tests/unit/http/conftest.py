@@ -214,7 +214,7 @@ class Api:
             await self.directory.load()
             self._stack.push_async_callback(self.directory.aclose)
         callers = Callers(self.directory)
-        await load_keys(callers, self.settings, self.store)
+        await load_keys(callers, self.settings, self.store, "first key")
         self.deps = HttpDeps(
             current_settings=lambda: self.settings,
             store=self.store,

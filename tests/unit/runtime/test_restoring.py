@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from push_proxy import patience
 from push_proxy.core.ids import AccountId, AccountKey, CallId, Instant, ServerTxn, TenantId
 from push_proxy.core.model import Account, Address, HeldInvite
 from push_proxy.errors import StoreUnavailable
-from push_proxy.runtime import restoring as module
 from push_proxy.runtime.clock import SystemClock
 from push_proxy.runtime.restoring import Restoring
 from push_proxy.signaling.facts import RequestReceived
@@ -153,7 +153,7 @@ async def test_a_store_that_goes_during_the_start_is_waited_for(
     """Away at first, and again with one call taken up: the start goes on where it was, and no call
     is taken up twice.
     """
-    monkeypatch.setattr(module, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(patience, "FIRST_RETRY_S", 0.01)
     wakes, store = Wakes(), Store("first", "second")
     store.fails_at = ["held_of_node", "second", "second"]
     await restoring(store, wakes).run()

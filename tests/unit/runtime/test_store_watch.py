@@ -2,6 +2,7 @@
 
 import pytest
 
+from push_proxy import patience
 from push_proxy.demo.process import poll_until
 from push_proxy.errors import StoreUnavailable
 from push_proxy.recovery_ports import StoreEmptied
@@ -38,7 +39,7 @@ class Flaky:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of milliseconds."""
-    monkeypatch.setattr(store_watch, "FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr(patience, "FIRST_RETRY_S", 0.001)
     monkeypatch.setattr(store_watch, "WATCH_S", 0.001)
 
 
