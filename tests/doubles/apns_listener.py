@@ -8,6 +8,8 @@ import ssl
 from collections.abc import Callable
 from typing import Literal
 
+from tests.lab.ports import free_port
+
 from .h2_line import H2Line
 
 HOST = "127.0.0.1"
@@ -21,7 +23,8 @@ class ApnsListener:
         self, environment: str, tls: ssl.SSLContext, make_line: Callable[[str], H2Line]
     ) -> None:
         self.environment = environment
-        self.port = 0
+        # Not one that the kernel hands out: while this is closed, a client could get it.
+        self.port = free_port()
         self.mode: Mode = "refusing"
         self._tls = tls
         self._make_line = make_line
@@ -59,8 +62,6 @@ class ApnsListener:
             self._server = await asyncio.start_server(
                 self._stranger, HOST, self.port, reuse_address=True
             )
-        if self._server is not None:
-            self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         """Stop taking connections."""

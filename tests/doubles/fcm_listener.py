@@ -6,6 +6,8 @@ import asyncio
 import ssl
 from typing import Protocol
 
+from tests.lab.ports import free_port
+
 from .h2_line import H2Line, Headers
 from .h11_line import H11Line
 
@@ -26,7 +28,8 @@ class FcmListener:
     """A port that can be closed and opened again."""
 
     def __init__(self, tls: ssl.SSLContext, owner: Owner, *, streams: int) -> None:
-        self.port = 0
+        # Not one that the kernel hands out: while this is closed, a client could get it.
+        self.port = free_port()
         self.knocks = 0
         """Connections that came while it was mute."""
         self._tls = tls
@@ -55,7 +58,6 @@ class FcmListener:
             self._server = await loop.create_server(
                 lambda: _Chooser(self._owner, self._streams), HOST, self.port, ssl=self._tls
             )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         """Refuse connections; those that exist go on."""

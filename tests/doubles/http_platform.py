@@ -12,6 +12,8 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from tests.lab.ports import free_port
+
 Deliver = Callable[[dict[str, Any]], Awaitable[None]]
 """What a phone does with a push; an empty one only wakes it."""
 
@@ -54,7 +56,7 @@ class HttpPlatform:
         self.plays: deque[Play] = deque()
         self.delivered: list[dict[str, Any]] = []
         self._tls = tls
-        self._port = port
+        self._port = port or free_port()
         self._runner: web.AppRunner | None = None
         self._stopping = asyncio.Event()
 
@@ -73,7 +75,6 @@ class HttpPlatform:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
-        self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Close the port and all connections. Idempotent."""

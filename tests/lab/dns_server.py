@@ -12,6 +12,8 @@ import dns.rcode
 import dns.rdatatype
 import dns.zone
 
+from .ports import free_port
+
 
 class DnsServer(asyncio.DatagramProtocol):
     """Authoritative for one zone. Use as an async context manager."""
@@ -44,7 +46,7 @@ class DnsServer(asyncio.DatagramProtocol):
         """Bind the socket."""
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_datagram_endpoint(
-            lambda: self, local_addr=(host, port)
+            lambda: self, local_addr=(host, port or free_port())
         )
 
     def stop(self) -> None:

@@ -11,6 +11,7 @@ from typing import Self
 from . import sdp
 from .certificates import TlsIdentity
 from .phone import Caller
+from .ports import free_port
 from .process import poll_until
 from .sip_agent import Address, SipAgent, UnexpectedSipError
 from .sip_call import OutgoingCall
@@ -93,7 +94,7 @@ class Pbx:
     async def start(self, *, port: int = 0) -> None:
         """Bind the socket; give the old `port` to come back after `stop`."""
         self.agent.handlers = [self._take_register, self._take_options]
-        await self.agent.open(host=self.host, port=port)
+        await self.agent.open(host=self.host, port=port or free_port())
 
     def stop(self) -> None:
         """Lose the socket, keep the bindings (clear `bindings` for a PBX that forgets)."""

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from .ports import free_port
 from .process import poll_until
 
 SIGNATURE_HEADER = "X-Push-Proxy-Signature"
@@ -78,7 +79,7 @@ class PushSink:
         self.replies: deque[Reply] = deque()
         self.reply = Reply()
         self.hook: Hook | None = None
-        self._port = port
+        self._port = port or free_port()
         self._tolerance_s = tolerance_s
         self._runner: web.AppRunner | None = None
         self._stopping = asyncio.Event()
@@ -98,7 +99,6 @@ class PushSink:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
-        self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Close the port and all connections. Idempotent."""

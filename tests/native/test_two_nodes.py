@@ -19,6 +19,7 @@ from push_proxy.signaling.facts import (
     RequestReceived,
 )
 from tests.lab import sdp
+from tests.lab.ports import free_port
 from tests.lab.sip_agent import SipAgent
 from tests.lab.sip_call import IncomingCall, OutgoingCall
 from tests.lab.sip_dialog import Dialog
@@ -32,7 +33,8 @@ A_HOST, B_HOST, C_HOST = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 
 
 def settings(host: str, *, port: int = 0) -> StackSettings:
-    """A node with UDP and TCP on one host."""
+    """A node with UDP and TCP on one host; the same `port` for another life of it."""
+    port = port or free_port()
     return StackSettings(
         listen=(Address(host, port), Address(host, port, "tcp")),
         public_host=host,
