@@ -83,7 +83,8 @@ class EmbeddedValkey:
         mark = log_file.stat().st_size if log_file.exists() else 0
         self._process = process = self._launch(log_file)
         end = time.monotonic() + self._start_timeout_s
-        while not answers(self._dir.path / SOCKET):
+        # Beside the loop: one that takes connections and says nothing must not stop the calls.
+        while not await asyncio.to_thread(answers, self._dir.path / SOCKET):
             if process.poll() is not None:
                 with log_file.open("rb") as log:
                     log.seek(mark)

@@ -189,6 +189,29 @@ def answers(server: EmbeddedValkey) -> bool:
             return False
 
 
+async def test_loop_goes_on_while_valkey_is_silent(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start that waits for the server's answer leaves the event loop to the calls.
+
+    The answer comes from this very loop: it could not, if the wait held it.
+    """
+    program = folder / "valkey-server"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o700)
+    monkeypatch.setattr("push_proxy.store.embedded.get_binary_path", lambda: program)
+
+    async def pong(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readline() == b"PING\r\n"
+        writer.write(b"+PONG\r\n")
+        writer.close()
+
+    async with await asyncio.start_unix_server(pong, folder / "valkey.sock"):
+        server = EmbeddedValkey(folder, start_timeout_s=5)
+        await server.start()
+        await server.stop()
+
+
 async def test_unusable_directory(folder: Path) -> None:
     """A directory that cannot be made, or is too long, is named with what to do."""
     (folder / "file").write_text("")
