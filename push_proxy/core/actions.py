@@ -74,6 +74,10 @@ class Relay:
 
     branch: BranchId
     response: ResponseId
+    forgets: bool = False
+    """First the held INVITE leaves the store, as by `ForgetInvite`: a life of this node that comes
+    after us must not call a phone that talks already.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

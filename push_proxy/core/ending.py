@@ -50,9 +50,10 @@ def answered(
     if branch is None or not branch.may_win:
         return state, ()
     winner = replace(branch, status=event.status, dead=False)
+    relay = Relay(branch=branch.id, response=event.response, forgets=live.stored is True)
     return _end(
         live.with_branch(winner),
-        (Relay(branch=branch.id, response=event.response), Note("answered", branch.device)),
+        (relay, Note("answered", branch.device)),
         replace(outcome.answered(branch.device), status=event.status),
         reason=COMPLETED_ELSEWHERE,
         now=now,
@@ -180,7 +181,8 @@ def _end(
     shown = tuple(part for part in unaware if part.late_invite) if late_s else ()
     here = tuple(order for part in shown for order in _late_invite(part, reason))
     late = tuple(part.device for part in shown if not part.registered)
-    forget = (ForgetInvite(),) if live.stored else ()
+    forgotten = any(isinstance(order, Relay) and order.forgets for order in final)
+    forget = (ForgetInvite(),) if live.stored and not forgotten else ()
     answered = result.phase is CallState.ANSWERED
     move = Move(CallState.ANSWERED if answered else CallState.ENDED)
     ended = Ended(

@@ -1,13 +1,17 @@
 """Held INVITEs in the store: kept durably, and out of it for sure when their call is decided."""
 
+from collections.abc import Callable
 from functools import partial
 
-from ..core.ids import AccountKey, CallId
+from ..core.ids import AccountKey, CallId, Instant
 from ..core.model import HeldDevice, HeldInvite
 from ..errors import StoreUnavailable
 from ..held_ports import HeldInviteStore
+from .clock import TimerClock
 from .write_behind import WriteBehind
 
+ANSWER_S = 0.15
+"""So long an answer waits for the store at most: as long as a 100 does (ADR 0005)."""
 _MOST = 20_000
 
 
@@ -18,11 +22,14 @@ class HeldInvites:
     because the store was away at its end would stay for as long as the account is called.
     """
 
-    def __init__(self, store: HeldInviteStore, *, node: str = "", host: str = "") -> None:
+    def __init__(
+        self, store: HeldInviteStore, *, clock: TimerClock, node: str = "", host: str = ""
+    ) -> None:
         """``node`` holds them, and calls itself ``host`` in SIP: what a restart goes by."""
         self.node = node
         self.host = host
         self._store = store
+        self._clock = clock
         self._writes = WriteBehind("ends of held INVITEs")
 
     @property
@@ -40,18 +47,28 @@ class HeldInvites:
             return False
         return True
 
-    def release(self, account: AccountKey, call: CallId) -> None:
-        """Out of the store as soon as that takes it."""
+    def release(
+        self, account: AccountKey, call: CallId, *, then: Callable[[], None] | None = None
+    ) -> None:
+        """Out of the store as soon as that takes it.
+
+        ``then`` is called once: when it is out, when the store refuses, or after `ANSWER_S`.
+        """
+        told = None if then is None else _Once(then, self._clock)
         if self._writes.waiting < _MOST:
-            self._writes.submit((account, call), partial(self._release, account, call))
+            self._writes.submit((account, call), partial(self._release, account, call, told))
 
     def update(self, account: AccountKey, call: CallId, devices: tuple[HeldDevice, ...]) -> None:
         """How its devices stand now, unless it is released before that is written."""
         if self._writes.waiting < _MOST:
             self._writes.submit((account, call), partial(self._update, account, call, devices))
 
-    async def _release(self, account: AccountKey, call: CallId) -> None:
-        await self._store.release_invite(account, call, node=self.node)
+    async def _release(self, account: AccountKey, call: CallId, told: "_Once | None") -> None:
+        try:
+            await self._store.release_invite(account, call, node=self.node)
+        finally:
+            if told is not None:
+                told()
 
     async def _update(
         self, account: AccountKey, call: CallId, devices: tuple[HeldDevice, ...]
@@ -61,3 +78,17 @@ class HeldInvites:
     async def aclose(self, timeout_s: float = 1.0) -> None:
         """Finish what can be finished in time; the rest ends with its account's last call."""
         await self._writes.aclose(timeout_s)
+
+
+class _Once:
+    """Calls back when it is called, or when `ANSWER_S` is over: whatever comes first."""
+
+    def __init__(self, callback: Callable[[], None], clock: TimerClock) -> None:
+        self._callback: Callable[[], None] | None = callback
+        self._timer = clock.call_at(Instant(clock.now() + ANSWER_S), self)
+
+    def __call__(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            self._timer.cancel()
+            callback()

@@ -1,11 +1,13 @@
 """Carries out what a wake orders. The only place where its actions touch the world.
 
 All orders are given within the same turn of the loop as the fact that led to them; pushes and
-the store's writes start in that turn and run on beside each other.
+the store's writes start in that turn and run on beside each other. One waits: a 2xx goes to the
+PBX when the store has let go of the INVITE (`held_invites.ANSWER_S` at most).
 """
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import assert_never
 
 from ..core.actions import (
@@ -83,7 +85,11 @@ class Interpreter:
             case Fork():
                 self._fork(held, action)
             case Relay():
-                self._signaling.relay(txn, action.branch, action.response)
+                relay = partial(self._signaling.relay, txn, action.branch, action.response)
+                if action.forgets:
+                    self._held_invites.release(held.account.key, held.call, then=relay)
+                else:
+                    relay()
             case Reply():
                 if action.status == _REDIRECTION and held.case is not None:
                     self._redirections.made(held.case, self._clock.now())

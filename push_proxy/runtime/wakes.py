@@ -113,7 +113,7 @@ class Wakes:
             directory=directory, calls=calls, metrics=metrics, watcher=watcher
         )
         self._redirections = Redirections()
-        self._held_invites = HeldInvites(store, node=node, host=host)
+        self._held_invites = HeldInvites(store, clock=clock, node=node, host=host)
         self._interpreter = Interpreter(
             redirections=self._redirections,
             signaling=signaling,

@@ -284,6 +284,11 @@ class Wire:
         if shows and now < self.ended_at + self.settings.late_invite_s:
             (self.due if self.unheard[device] else self.late).add(device)
 
+    def _forget(self) -> None:
+        self.forgets += 1
+        assert self.forgets == 1
+        assert self.store_answer, "forgets what is not there"
+
     def _take(self, action: Action, now: float) -> None:  # noqa: C901, PLR0912 - a case per action
         match action:
             case Reply() if action.status >= 200:
@@ -291,6 +296,8 @@ class Wire:
             case Reply():
                 self._ring(action)
             case Relay():
+                if action.forgets:
+                    self._forget()
                 self._relay(action)
             case Fork():
                 self._fork(action, now)
@@ -318,9 +325,7 @@ class Wire:
                 self.store_orders += 1
                 assert self.store_orders == 1
             case ForgetInvite():
-                self.forgets += 1
-                assert self.forgets == 1
-                assert self.store_answer, "forgets what is not there"
+                self._forget()
             case Move(state):
                 assert list(CallState).index(state) > list(CallState).index(self.states[-1])
                 self.states.append(state)

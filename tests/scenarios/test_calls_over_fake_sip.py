@@ -42,6 +42,7 @@ async def test_a_call_to_a_sleeping_phone() -> None:
         )
         service.sip.respond(txn, ONE, 180)
         service.sip.respond(txn, ONE, 200)
+        await service.settled()
         assert service.sip.sent(txn) == [100, 180, 180, 200]
         assert service.wakes.waiting == service.wakes.lingering == 0
         await service.settled()
@@ -256,6 +257,7 @@ async def test_two_calls_wait_for_one_register() -> None:
         service.sip.cancel_from_pbx(first)
         service.sip.respond(second, ONE, 200)
         assert service.finals(first) == [487]
+        await service.settled()
         assert service.finals(second) == [200]
 
 
@@ -288,6 +290,7 @@ async def test_a_token_rotates_while_waking() -> None:
         await service.settled()
         assert service.finals(txn) == []
         service.sip.respond(txn, ONE, 200)
+        await service.settled()
         assert service.finals(txn) == [200]
 
 
@@ -303,6 +306,7 @@ async def test_register_at_the_deadline(offset_ms: int) -> None:
         if offset_ms < 0:
             assert len(service.sip.forks(txn)) == 1
             service.sip.respond(txn, ONE, 200)
+            await service.settled()
             assert service.finals(txn) == [200]
         else:
             assert service.sip.forks(txn) == []
@@ -327,6 +331,7 @@ async def test_the_invite_moves_off_a_dead_flow() -> None:
         service.register(port=41000)
         assert [fork.rewrite.destination.port for fork in service.sip.forks(txn)] == [40000, 41000]
         service.sip.respond(txn, TWO, 200)
+        await service.settled()
         assert service.finals(txn) == [200]
 
 
@@ -362,8 +367,9 @@ async def test_two_phones_answer() -> None:
         service.sip.respond(txn, TWO, 200)
         assert service.last == Cancelled(txn, ONE, 'SIP;cause=200;text="Call completed elsewhere"')
         service.sip.respond(txn, ONE, 200)
-        assert service.finals(txn) == [200]
         assert service.last == Ended(txn, ONE)
+        await service.settled()
+        assert service.finals(txn) == [200]
         assert service.wakes.lingering == 0
 
 
@@ -413,6 +419,7 @@ async def test_the_store_is_away() -> None:
         assert service.sip.sent(txn) == [100, 180]
         service.register()
         service.sip.respond(txn, ONE, 200)
+        await service.settled()
         assert service.finals(txn) == [200]
         record = await service.record(service.call_of())
         assert "invite_not_stored" in [entry.event for entry in record.timeline]

@@ -31,6 +31,7 @@ async def test_a_phone_whose_connection_is_gone_is_pushed_at_once() -> None:
         assert service.box.types() == ["call"]
         connect(service, 41000)
         service.sip.respond(txn, ONE, 200)
+        await service.settled()
         assert service.finals(txn) == [200]
 
 
@@ -51,6 +52,7 @@ async def test_the_connection_ends_while_the_phone_rings() -> None:
         assert forks == [(ONE, 40000), (TWO, 41000)]
         service.sip.respond(txn, TWO, 180)
         service.sip.respond(txn, TWO, 200)
+        await service.settled()
         assert service.finals(txn) == [200]
         record = await service.record(service.call_of())
         assert [entry.event for entry in record.timeline].count("flow_failed") == 1
@@ -71,6 +73,7 @@ async def test_a_half_open_connection(pushable: bool) -> None:
         service.sip.respond(txn, TWO, 180)
         service.sip.lose_connection(Address("198.51.100.7", 40000, "tls"), "timed out")
         service.sip.respond(txn, TWO, 200)
+        await service.settled()
         assert service.finals(txn) == [200]
 
 
@@ -84,6 +87,7 @@ async def test_a_phone_without_push_target_gets_the_time_of_a_wake() -> None:
         assert service.finals(txn) == []
         connect(service, 41000)
         service.sip.respond(txn, TWO, 200)
+        await service.settled()
         assert service.finals(txn) == [200]
         other = connect(service, 42000)
         txn = service.invite(call_id="sip-2")
@@ -122,6 +126,7 @@ async def test_two_phones_on_one_connection() -> None:
         forks = service.sip.forks(txn)
         assert [fork.rewrite.destination.port for fork in forks] == [40000] * 2 + [41000] * 2
         service.sip.respond(txn, forks[2].branch, 200)
+        await service.settled()
         assert service.finals(txn) == [200]
         assert len({fork.rewrite.route_key for fork in forks}) == 2
 
@@ -139,6 +144,7 @@ async def test_every_register_of_a_phone_that_flaps_is_rung_once() -> None:
             connect(service, 41000 + number)
         assert len(service.sip.forks(txn)) == 11
         service.sip.respond(txn, BranchId(11), 200)
+        await service.settled()
         assert service.finals(txn) == [200]
         await service.pass_time(100)
         assert service.wakes.waiting == service.wakes.lingering == 0

@@ -3,9 +3,10 @@
 import asyncio
 from dataclasses import replace
 
-from push_proxy.core.ids import AccountKey, BranchId, CallId, DeviceId, ServerTxn
+from push_proxy.core.ids import AccountKey, BranchId, CallId, DeviceId, ResponseId, ServerTxn
 from push_proxy.core.matching import route_key
 from push_proxy.core.model import Address, CallState, Fault, HeldDevice, Verdict
+from push_proxy.errors import StoreUnavailable
 from push_proxy.signaling.facts import DialogEnded
 
 from .fake_service import KEY, NODE, PBX, FakeService
@@ -54,6 +55,7 @@ async def test_after_the_push_was_taken() -> None:
             second.register()
             assert seeds(second) == [f"{call}/phone/1"]
             second.sip.respond(txn, ONE, 200)
+            await second.settled()
             assert second.finals(txn) == [200]
             await second.settled()
             assert await second.store.held_of_node(NODE) == ()
@@ -85,6 +87,7 @@ async def test_a_ringing_phone_gets_the_same_branch() -> None:
             second.sip.respond(txn, ONE, 180)
             await second.pass_time(60)
             second.sip.respond(txn, ONE, 200)
+            await second.settled()
             assert second.finals(txn) == [200]
 
 
@@ -278,6 +281,83 @@ async def test_a_call_that_had_been_answered() -> None:
             assert await second.store.held_of_node(NODE) == ()
 
 
+async def test_an_answer_leaves_when_the_store_has_let_go() -> None:
+    """From the moment in which the PBX has the 2xx, a node that is killed leaves its next life
+    nothing to begin again: it would call a phone that talks already.
+    """
+    async with FakeService() as first:
+        await first.device()
+        txn = first.invite()
+        await first.settled()
+        release, let_go = asyncio.Event(), first.store.release_invite
+        order: list[str] = []
+
+        async def slow(key: AccountKey, call: CallId, *, node: str = "") -> bool:
+            await release.wait()
+            done = await let_go(key, call, node=node)
+            order.append("released")
+            return done
+
+        relay = first.sip.relay
+
+        def relayed(txn: ServerTxn, branch: BranchId, response: ResponseId) -> None:
+            order.append("relayed")
+            relay(txn, branch, response)
+
+        first.store.release_invite = slow  # type: ignore[method-assign]
+        first.sip.relay = relayed  # type: ignore[method-assign]
+        first.register()
+        first.sip.respond(txn, ONE, 200)
+        await first.settled()
+        first.sip.cancel_from_pbx(txn)
+        await first.settled()
+        assert first.finals(txn) == [], "it waits for the store, and a CANCEL is too late"
+        release.set()
+        await first.settled()
+        assert (first.finals(txn), order) == ([200], ["released", "relayed"])
+
+
+async def test_a_store_that_is_silent_delays_an_answer_a_little() -> None:
+    """150 ms after the phone has answered, the PBX hears it all the same."""
+    async with FakeService() as service:
+        await service.device()
+        txn = service.invite()
+        await service.settled()
+        silent = asyncio.Event()
+
+        async def never(key: AccountKey, call: CallId, *, node: str = "") -> bool:
+            await silent.wait()
+            raise StoreUnavailable("no answer")
+
+        service.store.release_invite = never  # type: ignore[method-assign]
+        service.register()
+        service.sip.respond(txn, ONE, 200)
+        await service.pass_time(0.149)
+        assert service.finals(txn) == []
+        await service.pass_time(0.001)
+        assert service.finals(txn) == [200]
+        silent.set()
+        await service.settled()
+        assert service.finals(txn) == [200], "once"
+
+
+async def test_a_store_that_refuses_does_not_delay_an_answer() -> None:
+    """It is away: the PBX hears the answer at once."""
+    async with FakeService() as service:
+        await service.device()
+        txn = service.invite()
+        await service.settled()
+
+        async def away(key: AccountKey, call: CallId, *, node: str = "") -> bool:
+            raise StoreUnavailable("cut off")
+
+        service.store.release_invite = away  # type: ignore[method-assign]
+        service.register()
+        service.sip.respond(txn, ONE, 200)
+        await service.settled()
+        assert service.finals(txn) == [200]
+
+
 async def test_an_answer_on_a_branch_of_the_former_life() -> None:
     """Neither binding nor record was stored, and the phone repeats its 2xx: the call is answered
     by that device, the other one hears so, and nothing is held or waited for any more.
@@ -298,6 +378,7 @@ async def test_an_answer_on_a_branch_of_the_former_life() -> None:
                 push.device.device for push in second.box.got if push.type == "answered_elsewhere"
             ]
             assert told == ["other"]
+            await second.settled()
             assert second.finals(txn) == [200]
             assert await second.store.held_of_node(NODE) == ()
             await second.pass_time(60)

@@ -153,12 +153,17 @@ class Reply:
 
 @dataclass(frozen=True)
 class Relay:
-    """Expects a response of branch ``branch`` to go upstream."""
+    """Expects a response of branch ``branch`` to go upstream; ``forgets`` counts if it is given."""
 
     branch: int
+    forgets: bool | None = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RelayAction) and other.branch == self.branch
+        return (
+            isinstance(other, RelayAction)
+            and other.branch == self.branch
+            and self.forgets in {None, other.forgets}
+        )
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -57,7 +57,7 @@ def test_held_pushed_woken_answered() -> None:
         _ = call >> STORED << SendTrying() >> Took("phone") << Reply(180)
         _ = call >> Wait(2) >> registers("phone") << Ring("phone")
         _ = call >> Answered("phone", 180) << Relay(1) << RINGING
-        _ = call >> Answered("phone", 200) << Relay(1) << ForgetInvite() << ANSWERED
+        _ = call >> Answered("phone", 200) << Relay(1, forgets=True) << ANSWERED
         _ = call << Over(Verdict.ANSWERED, "device")
         assert isinstance(call.state, Ended)
         assert call.state.finished

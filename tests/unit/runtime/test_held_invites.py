@@ -50,7 +50,7 @@ async def left(store: MemoryStore) -> list[CallId]:
 async def test_call_that_ends_while_the_store_is_away() -> None:
     """Its INVITE leaves the store when that is back."""
     store = FailingStore(SystemClock())
-    invites = HeldInvites(store)
+    invites = HeldInvites(store, clock=SystemClock())
     assert await invites.hold(held("one"))
     store.away = True
     invites.release(ALICE, CallId("one"))
@@ -65,7 +65,7 @@ async def test_call_that_ends_while_the_store_is_away() -> None:
 async def test_invite_that_was_kept_without_a_word() -> None:
     """The store did not answer in time but has it: it is taken out again, nobody counts on it."""
     store = FailingStore(SystemClock())
-    invites = HeldInvites(store)
+    invites = HeldInvites(store, clock=SystemClock())
     store.mute = True
     assert not await invites.hold(held("two"))
     assert await invites._writes.drained(5)
