@@ -31,6 +31,7 @@ class HeldInvites:
         self._store = store
         self._clock = clock
         self._writes = WriteBehind("ends of held INVITEs")
+        self._answers: set[_Once] = set()
 
     @property
     def leaving(self) -> int:
@@ -54,9 +55,14 @@ class HeldInvites:
 
         ``then`` is called once: when it is out, when the store refuses, or after `ANSWER_S`.
         """
-        told = None if then is None else _Once(then, self._clock)
+        told = None if then is None else _Once(then, self._clock, self._answers)
         if self._writes.waiting < _MOST:
             self._writes.submit((account, call), partial(self._release, account, call, told))
+
+    def answer_now(self) -> None:
+        """We stop: no answer waits for the store any more."""
+        for told in tuple(self._answers):
+            told()
 
     def update(self, account: AccountKey, call: CallId, devices: tuple[HeldDevice, ...]) -> None:
         """How its devices stand now, unless it is released before that is written."""
@@ -83,12 +89,17 @@ class HeldInvites:
 class _Once:
     """Calls back when it is called, or when `ANSWER_S` is over: whatever comes first."""
 
-    def __init__(self, callback: Callable[[], None], clock: TimerClock) -> None:
-        self._callback: Callable[[], None] | None = callback
+    def __init__(
+        self, callback: Callable[[], None], clock: TimerClock, waiting: set["_Once"]
+    ) -> None:
+        """It is among those ``waiting`` until then."""
+        self._callback = callback
+        self._waiting = waiting
         self._timer = clock.call_at(Instant(clock.now() + ANSWER_S), self)
+        waiting.add(self)
 
     def __call__(self) -> None:
-        callback, self._callback = self._callback, None
-        if callback is not None:
+        if self in self._waiting:
+            self._waiting.remove(self)
             self._timer.cancel()
-            callback()
+            self._callback()

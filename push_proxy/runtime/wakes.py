@@ -143,6 +143,7 @@ class Wakes:
 
     def end_all(self) -> None:
         """The service stops: every call without a final response gets one now."""
+        self._held_invites.answer_now()
         for wake in self._book.open():
             wake.tell(GivingUp("the service was stopped"))
 

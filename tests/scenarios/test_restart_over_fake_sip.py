@@ -341,6 +341,21 @@ async def test_a_store_that_is_silent_delays_an_answer_a_little() -> None:
         assert service.finals(txn) == [200], "once"
 
 
+async def test_an_answer_that_waits_when_the_service_stops() -> None:
+    """It leaves before the sockets close: the drain takes an answered call for done."""
+    async with FakeService() as service:
+        await service.device()
+        txn = service.invite()
+        await service.settled()
+        service.register()
+        service.sip.respond(txn, ONE, 200)
+        assert (service.finals(txn), service.wakes.waiting) == ([], 0)
+        service.wakes.end_all()
+        assert service.finals(txn) == [200]
+        await service.settled()
+        assert service.finals(txn) == [200], "once"
+
+
 async def test_a_store_that_refuses_does_not_delay_an_answer() -> None:
     """It is away: the PBX hears the answer at once."""
     async with FakeService() as service:
